@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+# Tests are files. weft_unit_tests() and weft_area() turn a folder's files into programs and ctests.
+
+# Time limits are for a quiet machine without a sanitizer; sanitizers get four times as much.
+set(WEFT_TIME_FACTOR 1)
+if(WEFT_SANITIZE)
+  set(WEFT_TIME_FACTOR 4)
+endif()
+
+set(WEFT_TEST_ENVIRONMENT
+  "WEFT_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}"
+  "WEFT_LIB=${CMAKE_LIBRARY_OUTPUT_DIRECTORY}"
+  "WEFT_SRC=${PROJECT_SOURCE_DIR}"
+  "WEFT_SANITIZE=${WEFT_SANITIZE}"
+  "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
+  "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/lsan.supp:print_suppressions=0"
+  "UBSAN_OPTIONS=print_stacktrace=1"
+  "TSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/tsan.supp:second_deadlock_stack=1")
+
+# weft_name(OUT SOURCE): the file's name, with its folder's in front if the name is taken.
+function(weft_name out source)
+  get_filename_component(name "${source}" NAME_WE)
+  if(TARGET ${name})
+    get_filename_component(dir "${source}" DIRECTORY)
+    get_filename_component(dir "${dir}" NAME)
+    set(name "${dir}_${name}")
+  endif()
+  set(${out} ${name} PARENT_SCOPE)
+endfunction()
+
+# weft_register(NAME LABELS SECONDS COMMAND...)
+function(weft_register name labels seconds)
+  add_test(NAME ${name} COMMAND ${ARGN})
+  math(EXPR timeout "${seconds} * ${WEFT_TIME_FACTOR}")
+  set_tests_properties(${name} PROPERTIES
+    LABELS "${labels}"
+    TIMEOUT ${timeout}
+    SKIP_RETURN_CODE 77
+    ENVIRONMENT "${WEFT_TEST_ENVIRONMENT}")
+endfunction()
+
+# weft_test_program(NAME internal|shared SOURCE...): assert() stays alive in every build type.
+function(weft_test_program name kind)
+  add_executable(${name} ${ARGN})
+  target_compile_options(${name} PRIVATE -UNDEBUG)
+  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
+  if(kind STREQUAL "internal")
+    if(TARGET weft_sim)
+      target_link_libraries(${name} PRIVATE weft_sim)
+    endif()
+    target_link_libraries(${name} PRIVATE weft_static)
+  else()
+    target_link_libraries(${name} PRIVATE weft PkgConfig::WEFT_FABRIC)
+  endif()
+  target_link_libraries(${name} PRIVATE PkgConfig::WEFT_CMOCKA Threads::Threads m)
+endfunction()
+
+# weft_unit_tests(DIR LABEL): every DIR/*_test.c (beside the code it tests) is a program and a ctest.
+function(weft_unit_tests dir label)
+  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${dir}/*_test.c")
+  foreach(source IN LISTS sources)
+    weft_name(name "${source}")
+    weft_test_program(${name} internal "${source}")
+    weft_register(${name} ${label} 60 ${name})
+  endforeach()
+endfunction()
+
+# weft_area(LABEL SECONDS internal|shared|bench [SERIAL]): the folder of the calling CMakeLists.txt.
+#   NAME.c   a program in bin/ and a ctest; internal: linked to the internals, shared: to libweft.so,
+#            bench: like shared and also to ZeroMQ where it is found, and never a ctest
+#   NAME.sh  a ctest; the environment names the programs (WEFT_BIN) and the sources (WEFT_SRC)
+#   lib_*.c  is linked into each of the folder's programs; lib_*.sh is for sourcing
+# SERIAL: no other test of the tree runs at the same time.
+function(weft_area label seconds kind)
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.c")
+  file(GLOB scripts CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.sh")
+  set(helpers ${sources})
+  list(FILTER helpers INCLUDE REGEX "/lib_[^/]*\\.c$")
+  list(FILTER sources EXCLUDE REGEX "/lib_[^/]*\\.c$")
+  list(FILTER scripts EXCLUDE REGEX "/lib_[^/]*\\.sh$")
+
+  set(tests "")
+  foreach(source IN LISTS sources)
+    weft_name(name "${source}")
+    weft_test_program(${name} ${kind} "${source}" ${helpers})
+    if(NOT kind STREQUAL "bench")
+      weft_register(${name} ${label} ${seconds} ${name})
+      list(APPEND tests ${name})
+    elseif(WEFT_ZMQ_FOUND)
+      target_link_libraries(${name} PRIVATE PkgConfig::WEFT_ZMQ)
+      target_compile_definitions(${name} PRIVATE WEFT_HAVE_ZMQ=1)
+    endif()
+  endforeach()
+  if(NOT kind STREQUAL "bench")
+    foreach(script IN LISTS scripts)
+      get_filename_component(name "${script}" NAME_WE)
+      if(name IN_LIST tests)
+        set(name "${name}_sh")
+      endif()
+      weft_register(${name} ${label} ${seconds} bash "${script}")
+      list(APPEND tests ${name})
+    endforeach()
+  endif()
+
+  # Tests that measure time or own network namespaces do not run beside each other.
+  if(tests)
+    if("SERIAL" IN_LIST ARGN)
+      set_tests_properties(${tests} PROPERTIES RUN_SERIAL TRUE)
+    elseif(kind STREQUAL "shared")
+      set_tests_properties(${tests} PROPERTIES RESOURCE_LOCK network)
+    endif()
+  endif()
+endfunction()
