@@ -1,0 +1,41 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# package.sh BUILD_DIR: installs into a scratch prefix, then builds and runs a consumer in C and in C++,
+# by pkg-config and by find_package(Weft); and checks that nothing installed names the build tree.
+set -euo pipefail
+build=$(cd "$1" && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+if [ -n "${WEFT_SANITIZE:-}" ]; then
+  echo "SKIP: a sanitized library is not for installing"
+  exit 77
+fi
+
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/weft-package.XXXXXX")
+trap 'rm -rf "$scratch"' EXIT
+prefix=$scratch/prefix
+cmake --install "$build" --prefix "$prefix" >"$scratch/install.log"
+(cd "$prefix" && find . -type f -o -type l | sort)
+
+libdir=$(dirname "$(find "$prefix" -name libweft.so)")
+[ -L "$libdir/libweft.so" ] || { echo "libweft.so is not a link to its version"; exit 1; }
+if grep -rIlF "$build" "$prefix"; then
+  echo "installed files (above) name the build tree"
+  exit 1
+fi
+
+export LD_LIBRARY_PATH=$libdir PKG_CONFIG_PATH=$libdir/pkgconfig
+echo "--- pkg-config"
+flags=$(pkg-config --cflags --libs weft)
+cc -std=gnu11 -Wall -Wextra -Werror "$here/consumer/c.c" -o "$scratch/c" $flags
+"$scratch/c"
+c++ -std=c++11 -Wall -Wextra -Werror "$here/consumer/cxx.cc" -o "$scratch/cxx" $flags
+"$scratch/cxx"
+
+echo "--- find_package"
+cmake -S "$here/consumer" -B "$scratch/build" -DCMAKE_PREFIX_PATH="$prefix" >"$scratch/cmake.log" ||
+  { cat "$scratch/cmake.log"; exit 1; }
+cmake --build "$scratch/build" >"$scratch/build.log" || { cat "$scratch/build.log"; exit 1; }
+version=$("$scratch/build/consumer_c")
+"$scratch/build/consumer_cxx"
+[ "$version" = "$(pkg-config --modversion weft)" ] ||
+  { echo "weft_version() is $version, weft.pc says $(pkg-config --modversion weft)"; exit 1; }
