@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # How sources are found, and what the internal targets share.
 
-# weft_sources(OUT DIR...): the library sources of folders; tests beside them are not among them.
+# weft_sources(OUT DIR...): the library sources under folders; tests beside them are not among them.
 function(weft_sources out)
   set(all "")
   foreach(dir IN LISTS ARGN)
-    file(GLOB found CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${dir}/*.c")
+    file(GLOB_RECURSE found CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${dir}/*.c")
     list(APPEND all ${found})
   endforeach()
   list(FILTER all EXCLUDE REGEX "_(test|fuzz)\\.c$")

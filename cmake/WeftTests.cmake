@@ -55,10 +55,14 @@ function(weft_test_program name kind)
   target_link_libraries(${name} PRIVATE PkgConfig::WEFT_CMOCKA Threads::Threads m)
 endfunction()
 
-# weft_unit_tests(DIR LABEL): every DIR/*_test.c (beside the code it tests) is a program and a ctest.
-function(weft_unit_tests dir label)
-  file(GLOB sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${dir}/*_test.c")
+# weft_unit_tests(DIR): every *_test.c under DIR (beside the code it tests) is a program and a ctest.
+function(weft_unit_tests dir)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/${dir}/*_test.c")
   foreach(source IN LISTS sources)
+    set(label unit)
+    if(source MATCHES "/rail/sim/")
+      set(label sim)
+    endif()
     weft_name(name "${source}")
     weft_test_program(${name} internal "${source}")
     weft_register(${name} ${label} 60 ${name})
