@@ -2,8 +2,9 @@
 /* rank.c - needs + candidates -> verdicts, best first.
  *
  * Design notes
- *   - The cost is piecewise linear over the message size: up to the eager limit one frame and a
- *     copy at either end; above it one more round trip (the request or clear-to-send) and no copy.
+ *   - The cost is piecewise linear over the message size: a small message is copied at either end;
+ *     where that would cost more than a round trip, it is announced first (one more round trip)
+ *     and not copied.
  *   - Figures of a provider are what a quiet machine of 2020 or later shows; they only have to
  *     order candidates until the path itself has been measured. */
 #include "rank.h"
@@ -20,14 +21,11 @@ static const struct traits {
   const char *provider;
   uint64_t latency_ns;      /* round trip of a small message */
   uint64_t bandwidth;       /* bytes per second, when the link does not say its speed */
-  uint64_t copy_ns_per_kib; /* both ends' copies of an eager message */
-  uint64_t eager_max;       /* bytes */
+  uint64_t copy_ns_per_kib; /* the copies at both ends */
 } traits[] = {
-    {"verbs", 5000, UINT64_C(3000000000), 100, 8192},
-    {"dpdk", 12000, UINT64_C(1250000000), 200, 65536},
-    {"ksock", 30000, UINT64_C(1250000000), 250, 65536},
-    {"tcp", 35000, UINT64_C(1250000000), 300, 65536},
-    {"", 50000, UINT64_C(1000000000), 300, 65536}, /* any other */
+    {"verbs", 5000, UINT64_C(3000000000), 100},  {"dpdk", 12000, UINT64_C(1250000000), 200},
+    {"ksock", 30000, UINT64_C(1250000000), 250}, {"tcp", 35000, UINT64_C(1250000000), 300},
+    {"", 50000, UINT64_C(1000000000), 300}, /* any other */
 };
 
 enum { TRAITS = sizeof(traits) / sizeof(traits[0]) };
@@ -57,15 +55,13 @@ uint64_t weft__rank_cost_ns(const struct weft__cand_view *cand, uint64_t size) {
   const struct traits *t = traits_of(cand);
   uint64_t latency = cand->latency_ns != 0 ? cand->latency_ns : t->latency_ns;
   uint64_t bandwidth = bandwidth_of(cand);
-  unsigned __int128 cost = latency;
+  unsigned __int128 cost = latency, copies;
 
   if (bandwidth == 0)
     bandwidth = 1;
   cost += (unsigned __int128) size * 1000000000 / bandwidth;
-  if (size <= t->eager_max)
-    cost += (unsigned __int128) size * t->copy_ns_per_kib / 1024;
-  else
-    cost += latency;
+  copies = (unsigned __int128) size * t->copy_ns_per_kib / 1024;
+  cost += copies < latency ? copies : latency;
   return saturate(cost);
 }
 
