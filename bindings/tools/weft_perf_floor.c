@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weft_perf_floor.c - the floor of raw TCP sockets, and the choice between the floors.
+ * Plain on purpose: what a careful programmer writes in an afternoon, and nothing Weft could hide behind. */
+#include "weft_perf_floor.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+struct perf_floor_server_s {
+  perf_floor_spec_t spec;
+  int fd;
+  perf_fi_t *fi;
+};
+
+static int fail(const char *what) {
+  int err = errno ? errno : EIO;
+  fprintf(stderr, "floor, sockets: %s: %s\n", what, strerror(err));
+  return -err;
+}
+
+static int resolve(const perf_floor_spec_t *spec, int flags, struct addrinfo **ai) {
+  struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = flags | AI_NUMERICSERV};
+  char port[8];
+  snprintf(port, sizeof(port), "%u", spec->port);
+  int rc = getaddrinfo(spec->host, port, &hints, ai);
+  if (rc) {
+    fprintf(stderr, "floor, sockets: %s: %s\n", spec->host, gai_strerror(rc));
+    return -EINVAL;
+  }
+  return 0;
+}
+
+static int sock_listen(const perf_floor_spec_t *spec, int *out, uint16_t *port) {
+  struct addrinfo *ai;
+  int rc = resolve(spec, AI_PASSIVE, &ai);
+  if (rc)
+    return rc;
+  int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+  if (fd >= 0)
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  struct sockaddr_storage ss;
+  socklen_t len = sizeof(ss);
+  if (fd < 0 || bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, 1) ||
+      getsockname(fd, (struct sockaddr *) &ss, &len)) {
+    rc = fail("listen");
+    if (fd >= 0)
+      close(fd);
+  } else {
+    *out = fd;
+    *port = ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *) &ss)->sin6_port
+                                           : ((struct sockaddr_in *) &ss)->sin_port);
+  }
+  freeaddrinfo(ai);
+  return rc;
+}
+
+static int sock_connect(const perf_floor_spec_t *spec, int *out) {
+  struct addrinfo *ai;
+  int rc = resolve(spec, 0, &ai), one = 1;
+  if (rc)
+    return rc;
+  int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || connect(fd, ai->ai_addr, ai->ai_addrlen)) {
+    rc = fail("connect");
+    if (fd >= 0)
+      close(fd);
+  } else {
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    *out = fd;
+  }
+  freeaddrinfo(ai);
+  return rc;
+}
+
+/* Exactly n bytes. Spinning asks with MSG_DONTWAIT until there is something. 1, 0 at the end of the stream, -errno. */
+static int recv_all(int fd, char *buf, size_t n, int flags) {
+  for (size_t got = 0; got < n;) {
+    ssize_t r = recv(fd, buf + got, n - got, flags);
+    if (r > 0)
+      got += (size_t) r;
+    else if (r == 0)
+      return 0;
+    else if (errno != EAGAIN && errno != EINTR)
+      return errno == ECONNRESET ? 0 : fail("recv");
+  }
+  return 1;
+}
+
+static int send_all(int fd, const char *buf, size_t n) {
+  for (size_t put = 0; put < n;) {
+    ssize_t r = send(fd, buf + put, n - put, MSG_NOSIGNAL);
+    if (r >= 0)
+      put += (size_t) r;
+    else if (errno != EINTR)
+      return errno == EPIPE || errno == ECONNRESET ? 0 : fail("send");
+  }
+  return 1;
+}
+
+static int sock_serve(int lfd, const perf_floor_spec_t *spec) {
+  struct pollfd p = {.fd = lfd, .events = POLLIN};
+  errno = ETIMEDOUT;
+  int fd = poll(&p, 1, 5000) == 1 ? accept4(lfd, NULL, NULL, SOCK_CLOEXEC) : -1, one = 1;
+  if (fd < 0)
+    return fail("accept");
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  int flags = spec->wait == PERF_FLOOR_SLEEP ? 0 : MSG_DONTWAIT, rc = 1;
+  size_t room = spec->size < 65536 ? 65536 : spec->size;
+  char *buf = malloc(room);
+  if (!buf) {
+    rc = -ENOMEM;
+  } else if (spec->shape == PERF_FLOOR_PINGPONG) {
+    while ((rc = recv_all(fd, buf, spec->size, flags)) == 1)
+      if ((rc = send_all(fd, buf, spec->size)) != 1)
+        break;
+  } else {
+    uint64_t total = 0;
+    for (;;) {
+      ssize_t r = recv(fd, buf, room, flags);
+      if (r > 0) {
+        total += (uint64_t) r;
+      } else if (r == 0) {
+        rc = send_all(fd, (char *) &total, sizeof(total));
+        break;
+      } else if (errno != EAGAIN && errno != EINTR) {
+        rc = fail("recv");
+        break;
+      }
+    }
+  }
+  free(buf);
+  close(fd);
+  return rc < 0 ? rc : 0;
+}
+
+static int sock_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
+  int fd, rc = sock_connect(spec, &fd);
+  if (rc)
+    return rc;
+  char *buf = calloc(1, spec->size);
+  if (!buf) {
+    close(fd);
+    return -ENOMEM;
+  }
+  int flags = spec->wait == PERF_FLOOR_SLEEP ? 0 : MSG_DONTWAIT;
+  uint64_t start = perf_now(), span = (uint64_t) (spec->seconds * 1e9), now = start;
+  for (uint64_t n = 0; now - start < span; n++) {
+    uint64_t t0 = now;
+    if ((rc = send_all(fd, buf, spec->size)) != 1 ||
+        (rc = recv_all(fd, buf, spec->size, flags)) != 1) {
+      rc = rc ? rc : -ECONNRESET;
+      break;
+    }
+    now = perf_now();
+    if (n >= 1000 || now - start > span / 20)
+      perf_hist_add(rtt, now - t0);
+  }
+  free(buf);
+  close(fd);
+  return rc < 0 ? rc : 0;
+}
+
+static int sock_stream(const perf_floor_spec_t *spec, perf_rate_t *out) {
+  int fd, rc = sock_connect(spec, &fd);
+  if (rc)
+    return rc;
+  char *buf = calloc(1, spec->size);
+  uint64_t total = 0, n = 0;
+  uint64_t start = perf_now(), span = (uint64_t) (spec->seconds * 1e9);
+  rc = buf ? 1 : -ENOMEM;
+  while (rc == 1 && perf_now() - start < span) {
+    rc = send_all(fd, buf, spec->size);
+    n++;
+  }
+  if (rc == 1) {
+    shutdown(fd, SHUT_WR);
+    rc = recv_all(fd, (char *) &total, sizeof(total), 0);
+  }
+  out->ns = perf_now() - start;
+  out->messages = n;
+  out->bytes = total;
+  if (rc == 1 && total != n * spec->size) {
+    fprintf(stderr, "floor, sockets: %lu bytes sent, %lu received\n",
+            (unsigned long) (n * spec->size), (unsigned long) total);
+    rc = -EIO;
+  }
+  free(buf);
+  close(fd);
+  return rc == 1 ? 0 : rc ? rc : -ECONNRESET;
+}
+
+int perf_floor_listen(const perf_floor_spec_t *spec, perf_floor_server_t **out, uint16_t *port) {
+  perf_floor_server_t *s = calloc(1, sizeof(*s));
+  if (!s)
+    return -ENOMEM;
+  s->spec = *spec;
+  s->fd = -1;
+  int rc = spec->kind == PERF_FLOOR_SOCKETS ? sock_listen(spec, &s->fd, port)
+                                            : perf_fi_listen(spec, &s->fi, port);
+  if (rc)
+    free(s);
+  else
+    *out = s;
+  return rc;
+}
+
+int perf_floor_serve(perf_floor_server_t *s) {
+  int rc = s->fi ? perf_fi_serve(s->fi) : sock_serve(s->fd, &s->spec);
+  if (s->fd >= 0)
+    close(s->fd);
+  free(s);
+  return rc;
+}
+
+int perf_floor_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
+  return spec->kind == PERF_FLOOR_SOCKETS ? sock_pingpong(spec, rtt) : perf_fi_pingpong(spec, rtt);
+}
+
+int perf_floor_stream(const perf_floor_spec_t *spec, perf_rate_t *out) {
+  return spec->kind == PERF_FLOOR_SOCKETS ? sock_stream(spec, out) : perf_fi_stream(spec, out);
+}
