@@ -19,6 +19,5 @@ weft_require(WEFT_CRYPTO    "libcrypto>=1.1"  libssl-dev)
 
 # Optional ones: <VAR>_FOUND tells.
 pkg_check_modules(WEFT_RDMACM QUIET IMPORTED_TARGET GLOBAL librdmacm libibverbs)
-pkg_check_modules(WEFT_JANSSON QUIET IMPORTED_TARGET GLOBAL jansson)
 pkg_check_modules(WEFT_CMOCKA QUIET IMPORTED_TARGET GLOBAL cmocka)
 pkg_check_modules(WEFT_ZMQ QUIET IMPORTED_TARGET GLOBAL libzmq)

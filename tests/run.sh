@@ -68,7 +68,7 @@ fail() {
 # --- packages -------------------------------------------------------------------------------------
 wanted() { # the packages that the stages need
   echo gcc g++ make cmake ninja-build pkg-config libc6-dev libfabric-dev libuv1-dev libssl-dev \
-    librdmacm-dev libibverbs-dev libcmocka-dev libjansson-dev libzmq3-dev iproute2 iputils-ping procps \
+    librdmacm-dev libibverbs-dev libcmocka-dev libzmq3-dev iproute2 iputils-ping procps \
     libfabric-bin
   case " ${stages[*]} " in *" fuzz "*) echo clang llvm libclang-rt-dev ;; esac
 }
