@@ -7,13 +7,14 @@
  *   - A preset sets several needs and leaves the others; what is set after it wins.
  *   - Errors are -ENOENT and -EINVAL, which equal UV_ENOENT and UV_EINVAL; the selector knows no
  *     libuv. */
-#include "weft_qos.h"
+#include "qos.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
 
 #include "units.h"
+#include "weft_qos.h"
 
 enum kind { DURATION_NS, DURATION_US, DURATION_MS, RATE, SIZE, COUNT, WORD, LIST };
 
@@ -23,6 +24,7 @@ struct need {
   size_t offset;
   size_t width;
   const char *const *words; /* of a WORD: the i-th is the value i, NULL ends */
+  const char *expects;
 };
 
 static const char *const reliabilities[] = {"exactly-once", "at-most-once", NULL};
@@ -30,24 +32,29 @@ static const char *const acks[] = {"received", "consumed", NULL};
 static const char *const cpus[] = {"auto", "sleep", "spin", NULL};
 static const char *const noyes[] = {"no", "yes", NULL};
 
-#define NEED(key, kind, field, words)                                                              \
-  { key, kind, offsetof(weft_qos_t, field), sizeof(((weft_qos_t *) 0)->field), words }
+#define A_DURATION "a duration with its unit, as in 20us or 500ms"
+#define A_LIST     "names separated by commas, as in verbs,tcp"
+
+#define NEED(key, kind, field, words, expects)                                                     \
+  { key, kind, offsetof(weft_qos_t, field), sizeof(((weft_qos_t *) 0)->field), words, expects }
 
 static const struct need needs[] = {
-    NEED("latency", DURATION_NS, latency_ns, NULL),
-    NEED("bandwidth", RATE, bandwidth, NULL),
-    NEED("size", SIZE, message_size, NULL),
-    NEED("interruption", DURATION_MS, interruption_ms, NULL),
-    NEED("reliability", WORD, reliability, reliabilities),
-    NEED("ack", WORD, ack, acks),
-    NEED("cpu", WORD, cpu, cpus),
-    NEED("spin", DURATION_US, spin_us, NULL),
-    NEED("strict", WORD, strict, noyes),
-    NEED("standby", COUNT, standby, NULL),
-    NEED("require", LIST, require, NULL),
-    NEED("forbid", LIST, forbid, NULL),
-    NEED("bootstrap", LIST, bootstrap, NULL),
+    NEED("latency", DURATION_NS, latency_ns, NULL, A_DURATION),
+    NEED("bandwidth", RATE, bandwidth, NULL, "a rate with its unit, as in 1GB/s or 10Gbit/s"),
+    NEED("size", SIZE, message_size, NULL, "a size in bytes, as in 64 or 1MiB"),
+    NEED("interruption", DURATION_MS, interruption_ms, NULL, A_DURATION),
+    NEED("reliability", WORD, reliability, reliabilities, "exactly-once or at-most-once"),
+    NEED("ack", WORD, ack, acks, "received or consumed"),
+    NEED("cpu", WORD, cpu, cpus, "auto, sleep or spin"),
+    NEED("spin", DURATION_US, spin_us, NULL, A_DURATION),
+    NEED("strict", WORD, strict, noyes, "yes or no"),
+    NEED("standby", COUNT, standby, NULL, "a number from 0 to 15"),
+    NEED("require", LIST, require, NULL, A_LIST),
+    NEED("forbid", LIST, forbid, NULL, A_LIST),
+    NEED("bootstrap", LIST, bootstrap, NULL, A_LIST),
 };
+
+enum { NEEDS = sizeof(needs) / sizeof(needs[0]) };
 
 enum { STANDBY_MAX = 15 }; /* an offer has at most 16 entries; one of them is in use */
 
@@ -168,7 +175,7 @@ int weft_qos_set(weft_qos_t *q, const char *key, const char *val) {
     return -EINVAL;
   if (strcmp(key, "preset") == 0)
     return set_preset(q, val);
-  for (i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
+  for (i = 0; i < NEEDS; i++) {
     const struct need *need = &needs[i];
     if (strcmp(need->key, key) != 0)
       continue;
@@ -177,4 +184,21 @@ int weft_qos_set(weft_qos_t *q, const char *key, const char *val) {
     return set_need(q, need, val);
   }
   return -ENOENT;
+}
+
+const char *weft__qos_expects(const char *key) {
+  size_t i;
+
+  if (strcmp(key, "preset") == 0)
+    return "realtime, interactive, bulk or background";
+  for (i = 0; i < NEEDS; i++)
+    if (strcmp(needs[i].key, key) == 0)
+      return needs[i].expects;
+  return NULL;
+}
+
+const char *weft__qos_key(unsigned i) {
+  if (i == NEEDS)
+    return "preset";
+  return i < NEEDS ? needs[i].key : NULL;
 }

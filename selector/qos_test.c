@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* qos_test.c - needs by name, presets, structs of other sizes. */
-#include "weft_qos.h"
+#include "qos.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +11,8 @@
 
 #include <errno.h>
 #include <string.h>
+
+#include "weft_qos.h"
 
 static weft_qos_t fresh(void) {
   weft_qos_t q;
@@ -160,12 +162,25 @@ static void a_larger_struct_is_zeroed(void **state) {
   assert_int_equal(s.future, 0);
 }
 
+static void every_need_says_what_it_expects(void **state) {
+  unsigned i;
+  (void) state;
+  for (i = 0; weft__qos_key(i) != NULL; i++) {
+    weft_qos_t q = fresh();
+    assert_non_null(weft__qos_expects(weft__qos_key(i)));
+    assert_int_equal(weft_qos_set(&q, weft__qos_key(i), "?,,?"), -EINVAL);
+  }
+  assert_int_equal(i, 14);
+  assert_null(weft__qos_expects("lateny"));
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(defaults),
       cmocka_unit_test(every_need_is_set_by_name),
       cmocka_unit_test(bad_values_leave_the_need_alone),
       cmocka_unit_test(presets_set_their_needs_and_leave_the_others),
+      cmocka_unit_test(every_need_says_what_it_expects),
       cmocka_unit_test(a_smaller_struct_is_respected),
       cmocka_unit_test(a_larger_struct_is_zeroed),
   };
