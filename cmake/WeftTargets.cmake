@@ -8,7 +8,7 @@ function(weft_sources out)
     file(GLOB_RECURSE found CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${dir}/*.c")
     list(APPEND all ${found})
   endforeach()
-  list(FILTER all EXCLUDE REGEX "_(test|fuzz)\\.c$")
+  list(FILTER all EXCLUDE REGEX "_(test|fuzz|smoke)\\.c$")
   set(${out} "${all}" PARENT_SCOPE)
 endfunction()
 
