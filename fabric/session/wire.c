@@ -97,8 +97,8 @@ static bool payload_fits(unsigned type, const uint8_t *p, uint32_t length) {
   case WEFT__F_BYE:
   case WEFT__F_JOIN_PLEASE: return length == 0;
   case WEFT__F_HELLO: return length >= 1 && length <= WEFT__HELLO_MAX;
-  case WEFT__F_RESUME:
-  case WEFT__F_RESUME_ACK: return length == WEFT__RESUME_SIZE;
+  case WEFT__F_RESUME: return length == WEFT__RESUME_SIZE;
+  case WEFT__F_RESUME_ACK: return length == WEFT__RESUME_ACK_SIZE;
   case WEFT__F_PING:
   case WEFT__F_PONG: return length == WEFT__PING_SIZE;
   case WEFT__F_CTS:
