@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # Sourced inside the guest: networks with RDMA.
 #
 #   vm_two_addresses   v0 10.9.0.1 and v1 10.9.0.2, joined by a veth pair
