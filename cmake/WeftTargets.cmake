@@ -12,14 +12,6 @@ function(weft_sources out)
   set(${out} "${all}" PARENT_SCOPE)
 endfunction()
 
-# weft_placeholder(LIST): a folder without sources yet still makes a library.
-function(weft_placeholder list)
-  if(NOT ${list})
-    file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/placeholder.c" "typedef int weft__placeholder;\n")
-    set(${list} "${CMAKE_CURRENT_BINARY_DIR}/placeholder.c" PARENT_SCOPE)
-  endif()
-endfunction()
-
 # weft_internal: what every translation unit of the tree sees. Consumers get only the public headers.
 add_library(weft_internal INTERFACE)
 target_include_directories(weft_internal INTERFACE
