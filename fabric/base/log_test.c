@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -194,7 +195,7 @@ static void a_forked_child_can_log(void **state) {
     if (pid == 0) {
       alarm(10); /* a lock that nobody will give back would hang here */
       weft__warn("     1 hello from all");
-      _exit(0);
+      syscall(SYS_exit_group, 0); /* _exit would let TSan report the parent's thread as leaked */
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_int_equal(status, 0);
