@@ -131,16 +131,19 @@ static int judge(const weft_qos_t *needs, const struct weft__rank_filter *filter
   return WEFT_WHY_OK;
 }
 
-static void describe(const weft_qos_t *needs, const struct weft__cand_view *cand,
-                     weft_verdict_t *v) {
-  char a[24], b[24], c[24];
+/* Where the figures of a usable candidate come from; they stand in the verdict themselves. */
+static void describe(const struct weft__cand_view *cand, weft_verdict_t *v) {
+  char evidence[100];
 
-  snprintf(v->detail, sizeof(v->detail), "%s %s round trip of %s, %s%s%s",
-           cand->flags & WEFT__CAND_MEASURED ? "measured" : "expected",
-           weft__format_duration(v->latency_ns, a, sizeof(a)),
-           weft__format_bytes(needs->message_size, b, sizeof(b)),
-           weft__format_rate(v->bandwidth, c, sizeof(c)),
-           cand->speed_bps != 0 ? "" : " assumed (the link does not say)",
+  if (cand->flags & WEFT__CAND_MEASURED)
+    snprintf(evidence, sizeof(evidence), "measured on this path");
+  else if (cand->speed_bps == 0)
+    snprintf(evidence, sizeof(evidence), "usual for %s, the link does not say its speed",
+             v->provider);
+  else
+    snprintf(evidence, sizeof(evidence), "usual for %s on a link of %.3g Gbit/s", v->provider,
+             (double) cand->speed_bps / 1e9);
+  snprintf(v->detail, sizeof(v->detail), "%s%s", evidence,
            cand->flags & WEFT__CAND_LOOPBACK ? "; loopback: for this machine only" : "");
 }
 
@@ -157,7 +160,7 @@ static void fill(const weft_qos_t *needs, const struct weft__rank_filter *filter
   v->why = judge(needs, filter, cand, v, v->detail, sizeof(v->detail));
   v->rank = v->why == WEFT_WHY_OK ? 0 : -1;
   if (*v->detail == '\0')
-    describe(needs, cand, v);
+    describe(cand, v);
   if (cand->why != WEFT_WHY_OK && cand->speed_bps == 0 && cand->latency_ns == 0)
     v->latency_ns = v->bandwidth = 0; /* of something that is not there, nothing is expected */
 }

@@ -54,6 +54,9 @@ static void providers_are_ordered_and_loopback_is_last(void **state) {
   assert_string_equal(out[5].detail, "spins");
   assert_int_equal(out[5].latency_ns, 0);
   assert_int_equal(out[0].bandwidth, 12500000000);
+  assert_string_equal(out[0].detail, "usual for verbs on a link of 100 Gbit/s");
+  assert_string_equal(out[4].detail, "usual for tcp, the link does not say its speed; loopback: "
+                                     "for this machine only");
 }
 
 static void equal_figures_fall_back_on_the_fixed_order(void **state) {
@@ -203,7 +206,7 @@ static void strict_needs_reject_with_figures(void **state) {
   q = needs_of("bandwidth", "5GB");
   assert_int_equal(weft_qos_set(&q, "strict", "yes"), 0);
   assert_int_equal(weft__rank(&q, NULL, mixed, MIXED, out, order), 1);
-  assert_string_equal(out[1].detail, "expected 1.3 GB/s, needed: 5 GB/s");
+  assert_string_equal(out[1].detail, "expected 1.25 GB/s, needed: 5 GB/s");
 }
 
 /* Not strict: the best is taken, those that meet the needs come first, and the miss is told. */

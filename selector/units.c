@@ -3,7 +3,6 @@
 #include "units.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -165,26 +164,22 @@ int weft__list_has(const char *list, const char *name) {
   return 0;
 }
 
-/* Three significant digits at most, no trailing ".0": "1.5 us", "20 us", "125 us". */
-static char *format(uint64_t value, const struct unit *units, const char *tail, char *buf,
-                    size_t len) {
+/* Three significant digits: "1.25 GB/s", "30.1 us", "125 us". */
+static char *format(uint64_t value, const struct unit *units, char *buf, size_t len) {
   const struct unit *unit = units;
-  uint64_t tenths;
+  double v;
 
   while (unit[1].name != NULL && value >= unit[1].scale)
     unit++;
-  tenths = (uint64_t) (((unsigned __int128) value * 10 + unit->scale / 2) / unit->scale);
-  if (tenths % 10 == 0 || tenths >= 1000)
-    snprintf(buf, len, "%" PRIu64 " %s%s", tenths / 10, unit->name, tail);
-  else
-    snprintf(buf, len, "%" PRIu64 ".%" PRIu64 " %s%s", tenths / 10, tenths % 10, unit->name, tail);
+  v = (double) value / (double) unit->scale;
+  snprintf(buf, len, v < 999.5 ? "%.3g %s" : "%.0f %s", v, unit->name);
   return buf;
 }
 
 char *weft__format_duration(uint64_t ns, char *buf, size_t len) {
   static const struct unit shown[] = {
       {"ns", 1}, {"us", 1000}, {"ms", 1000000}, {"s", 1000000000}, {NULL, 0}};
-  return format(ns, shown, "", buf, len);
+  return format(ns, shown, buf, len);
 }
 
 char *weft__format_bytes(uint64_t bytes, char *buf, size_t len) {
@@ -194,11 +189,11 @@ char *weft__format_bytes(uint64_t bytes, char *buf, size_t len) {
                                       {"GiB", UINT64_C(1) << 30},
                                       {"TiB", UINT64_C(1) << 40},
                                       {NULL, 0}};
-  return format(bytes, shown, "", buf, len);
+  return format(bytes, shown, buf, len);
 }
 
 char *weft__format_rate(uint64_t bytes_per_s, char *buf, size_t len) {
   static const struct unit shown[] = {
-      {"B", 1}, {"kB", 1000}, {"MB", 1000000}, {"GB", 1000000000}, {NULL, 0}};
-  return format(bytes_per_s, shown, "/s", buf, len);
+      {"B/s", 1}, {"kB/s", 1000}, {"MB/s", 1000000}, {"GB/s", 1000000000}, {NULL, 0}};
+  return format(bytes_per_s, shown, buf, len);
 }

@@ -164,7 +164,8 @@ static void values_are_written_for_people(void **state) {
   assert_string_equal(weft__format_bytes(64, b, sizeof(b)), "64 B");
   assert_string_equal(weft__format_bytes(UINT64_MAX, b, sizeof(b)), "16777216 TiB");
   assert_string_equal(weft__format_bytes(3 << 19, b, sizeof(b)), "1.5 MiB");
-  assert_string_equal(weft__format_rate(1250000000, b, sizeof(b)), "1.3 GB/s");
+  assert_string_equal(weft__format_rate(1250000000, b, sizeof(b)), "1.25 GB/s");
+  assert_string_equal(weft__format_rate(999999, b, sizeof(b)), "1000 kB/s");
 }
 
 int main(void) {
