@@ -87,7 +87,8 @@ static inline uint32_t weft__rec_space_large(uint32_t head) { return weft__rec_s
 void weft__rec_put(uint8_t *out, unsigned kind, uint32_t size); /* the 8-byte record header */
 
 /* Payloads of the control frames. */
-typedef struct { uint64_t epoch, first; } weft__resume_t;        /* first: lowest number that will still be sent */
+/* first: lowest number that will still be sent; bytes: of all MSG records before it (at-most-once leaves gaps) */
+typedef struct { uint64_t epoch, first, bytes; } weft__resume_t;
 typedef struct { uint64_t epoch, next; } weft__resume_ack_t;     /* next: first number that is wanted */
 typedef struct { uint64_t id, time; } weft__ping_t;              /* echoed unchanged */
 typedef struct { uint64_t seq, off, addr, key; uint32_t len, flags; } weft__cts_t;
@@ -96,7 +97,8 @@ typedef struct { uint64_t seq; int32_t err; } weft__refuse_t;    /* SKIP uses se
 typedef struct { int32_t code; uint32_t textlen; const char *text; } weft__abort_t;
 #define WEFT__CTS_LAST 1u /* nothing of this message is missing beside the outstanding fragments */
 #define WEFT__CTS_COPY 2u /* answer with CHUNK frames, addr and key are 0 */
-#define WEFT__RESUME_SIZE 16u
+#define WEFT__RESUME_SIZE 24u
+#define WEFT__RESUME_ACK_SIZE 16u
 #define WEFT__PING_SIZE 16u
 #define WEFT__CTS_SIZE 40u
 #define WEFT__FRAG_SIZE 24u

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* large.c - large messages: the receiver pulls fragments by clear-to-send, the sender writes (or copies) them.
+ *
+ * Design notes
+ *  - Receiver: an item's bytes are covered by fragments; each outstanding one is a weft__cts_out with memory opened on one
+ *    path. When that path dies its fragments go to the item's redo list, and the item is pinned until the path is closed:
+ *    only then may its memory be opened again or given back.
+ *  - Sender: a clear-to-send names a fragment; it is written on the path it came on, then FRAG follows on the same path, so
+ *    FRAG cannot overtake the bytes. The source is the user's until acknowledged and no RMA operation names it.
+ *  - Everything the peer says is checked against what we issued: a FRAG or CHUNK that answers no clear-to-send ends the
+ *    session. */
+#include <errno.h>
+#include <string.h>
+
+#include "session/internal.h"
+
+/* ---- receiver ---------------------------------------------------------------------------------------------------- */
+
+static weft__cts_out_t *free_cts(weft__session_t *s) {
+  for (unsigned i = 0; i < WEFT__CTS_MAX; i++)
+    if (!s->cts[i].item) return &s->cts[i];
+  return NULL;
+}
+
+/* At most 4 MiB, and at most a quarter of the tolerated interruption at the speed measured so far. */
+static uint32_t fragment_size(const weft__session_t *s, const weft__spath_t *sp) {
+  uint64_t n = WEFT__FRAGMENT_MAX;
+  if (s->bandwidth) {
+    uint64_t slow = s->bandwidth / 1000 * (s->tolerance / 4000000);
+    if (slow < n) n = slow;
+    if (n < WEFT__FRAGMENT_MIN) n = WEFT__FRAGMENT_MIN;
+  }
+  if (sp->path->lim.rma_max && n > sp->path->lim.rma_max) n = sp->path->lim.rma_max;
+  return (uint32_t)n;
+}
+
+/* Remember a range that has to be asked for again; neighbours grow together. */
+static void redo(weft__rxi_t *it, uint64_t off, uint64_t len) {
+  for (uint32_t i = 0; i < it->nredo;) {
+    if (it->redo[i].off + it->redo[i].len == off || off + len == it->redo[i].off) {
+      if (it->redo[i].off < off) off = it->redo[i].off;
+      len += it->redo[i].len;
+      it->redo[i] = it->redo[--it->nredo];
+      i = 0;
+    } else {
+      i++;
+    }
+  }
+  it->redo[it->nredo].off = off;
+  it->redo[it->nredo].len = len;
+  it->nredo++;
+}
+
+/* Opens the item's next fragment. false: nothing more now. */
+static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxi_t *it) {
+  weft__cts_out_t *c = free_cts(s);
+  if (!c) return false;
+  bool again = it->nredo > 0;
+  uint64_t off = again ? it->redo[it->nredo - 1].off : it->issued;
+  uint64_t left = again ? it->redo[it->nredo - 1].len : it->total - it->issued;
+  uint32_t most = fragment_size(s, sp);
+  uint32_t len = left > most ? most : (uint32_t)left;
+  /* room to take it all back, should the path die */
+  if (it->nout && it->nredo + it->nout + 1 > 2 * WEFT__CTS_MAX) return false;
+  weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
+  if (!b) return false;
+  weft__mr_t mr = {0, 0, NULL};
+  bool copy = sp->path->lim.xfer == WEFT__XFER_COPY;
+  if (!copy) {
+    int rc = sp->path->ops->expose(sp->path, (uint8_t *)it->dst + off, len, &mr);
+    if (rc == -EAGAIN || rc == -ENOTCONN) {
+      sp->path->ops->tx_put(sp->path, b);
+      return false;
+    }
+    copy = rc < 0; /* no registration to be had: slower, but it arrives */
+  }
+  if (!again) {
+    it->issued += len;
+  } else if (len < left) {
+    it->redo[it->nredo - 1].off += len;
+    it->redo[it->nredo - 1].len -= len;
+  } else {
+    it->nredo--;
+  }
+  *c = (weft__cts_out_t){.item = it, .sp = sp, .off = off, .len = len, .copy = copy, .mr = mr};
+  s->ncts++;
+  it->nout++;
+  uint8_t *p = b->data + WEFT__HDR;
+  bool last = it->issued == it->total && it->nredo == 0;
+  weft__put64(p, it->seq);
+  weft__put64(p + 8, off);
+  weft__put64(p + 16, mr.addr);
+  weft__put64(p + 24, mr.key);
+  weft__put32(p + 32, len);
+  weft__put32(p + 36, (last ? WEFT__CTS_LAST : 0) | (copy ? WEFT__CTS_COPY : 0));
+  weft__s_frame_post(sp, b, WEFT__F_CTS, 0, 0, 0, WEFT__CTS_SIZE);
+  weft__s_wake(s);
+  return true;
+}
+
+static void flush_rx(weft__session_t *s) {
+  weft__spath_t *sp = s->rx_path;
+  if (!sp || !sp->live) return;
+  for (weft__rxi_t *it = s->first_incomplete; it; it = it->next) {
+    if (it->complete || it->kind != WEFT__R_LARGE) continue;
+    if (!it->asked) break;
+    if (it->refuse == 1) {
+      uint8_t p[WEFT__REFUSE_SIZE] = {0};
+      weft__put64(p, it->seq);
+      weft__put32(p + 8, (uint32_t)-ENOBUFS);
+      if (!weft__s_ctrl(sp, WEFT__F_REFUSE, p, sizeof p, WEFT__KEEP_DATA)) return;
+      it->refuse = 2;
+      it->refuse_path = sp;
+    }
+    if (it->refuse || it->pins) continue;
+    while ((it->nredo || it->issued < it->total) && s->ncts < WEFT__CTS_MAX)
+      if (!issue_cts(s, sp, it)) return;
+    if (s->ncts >= WEFT__CTS_MAX) return;
+  }
+}
+
+static void drop_cts(weft__session_t *s, weft__cts_out_t *c) {
+  if (!c->copy) c->sp->path->ops->unexpose(c->sp->path, &c->mr);
+  c->item->nout--;
+  c->item = NULL;
+  s->ncts--;
+}
+
+static weft__cts_out_t *find_cts(weft__session_t *s, const weft__spath_t *sp, uint64_t seq, uint64_t off) {
+  for (unsigned i = 0; i < WEFT__CTS_MAX; i++) {
+    weft__cts_out_t *c = &s->cts[i];
+    if (c->item && c->sp == sp && c->item->seq == seq && c->off == off) return c;
+  }
+  return NULL;
+}
+
+static void fragment_done(weft__session_t *s, weft__cts_out_t *c) {
+  weft__rxi_t *it = c->item;
+  it->done += c->len;
+  drop_cts(s, c);
+  if (it->done == it->total) {
+    weft__s_rx_complete(s, it);
+    weft__s_rx_pump(s);
+  }
+  weft__s_dirty(s);
+}
+
+bool weft__s_on_frag(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
+  uint64_t seq = weft__get64(p), off = weft__get64(p + 8);
+  uint32_t len = weft__get32(p + 16);
+  weft__cts_out_t *c = find_cts(s, sp, seq, off);
+  if (!c || c->len != len || c->copy) {
+    weft__s_violation(s, sp, "fragment %llu+%u of message %llu was not asked for", (unsigned long long)off, len,
+                      (unsigned long long)seq);
+    return false;
+  }
+  fragment_done(s, c);
+  return true;
+}
+
+bool weft__s_on_chunk(weft__session_t *s, weft__spath_t *sp, const uint8_t *p, uint32_t length) {
+  uint64_t seq = weft__get64(p), off = weft__get64(p + 8);
+  uint32_t len = weft__get32(p + 16);
+  for (unsigned i = 0; i < WEFT__CTS_MAX; i++) {
+    weft__cts_out_t *c = &s->cts[i];
+    if (!c->item || c->sp != sp || !c->copy || c->item->seq != seq || off != c->off + c->got) continue;
+    if (len == 0 || len > c->len - c->got || length != WEFT__FRAG_SIZE + len) break;
+    memcpy((uint8_t *)c->item->dst + off, p + WEFT__FRAG_SIZE, len);
+    s->st.payload_copies += len;
+    c->got += len;
+    if (c->got == c->len) fragment_done(s, c);
+    return true;
+  }
+  weft__s_violation(s, sp, "piece %llu+%u of message %llu was not asked for", (unsigned long long)off, len,
+                    (unsigned long long)seq);
+  return false;
+}
+
+bool weft__s_on_skip(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
+  uint64_t seq = weft__get64(p);
+  for (weft__rxi_t *it = s->first_incomplete; it; it = it->next) {
+    if (it->seq != seq || it->complete) continue;
+    if (!it->refuse) break;
+    weft__s_rx_complete(s, it);
+    weft__s_rx_pump(s);
+    return true;
+  }
+  if (seq < s->rx_expect) return true; /* skipped before, over another path */
+  weft__s_violation(s, sp, "skips message %llu, which was not refused", (unsigned long long)seq);
+  return false;
+}
+
+/* ---- sender ------------------------------------------------------------------------------------------------------ */
+
+bool weft__s_on_cts(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
+  weft__cts_t c = {.seq = weft__get64(p), .off = weft__get64(p + 8), .addr = weft__get64(p + 16),
+                   .key = weft__get64(p + 24), .len = weft__get32(p + 32), .flags = weft__get32(p + 36)};
+  weft__txm_t *m = weft__s_tx_find(s, c.seq);
+  if (!m && c.seq < s->tx_seq && s->at_most_once) return true; /* given up meanwhile */
+  if (!m || !(m->flags & WEFT__TX_LARGE) || c.len == 0 || c.off > m->size || c.len > m->size - c.off ||
+      c.flags & ~(WEFT__CTS_LAST | WEFT__CTS_COPY)) {
+    weft__s_violation(s, sp, "clear to send %llu+%u of message %llu, which is not on its way",
+                      (unsigned long long)c.off, c.len, (unsigned long long)c.seq);
+    return false;
+  }
+  if (s->nxfers == WEFT__CTS_MAX) {
+    weft__s_violation(s, sp, "more than %u clear-to-sends at once", WEFT__CTS_MAX);
+    return false;
+  }
+  weft__xfer_in_t *x = &s->xfers[(s->xfer_head + s->nxfers++) % WEFT__CTS_MAX];
+  *x = (weft__xfer_in_t){.m = m, .sp = sp, .cts = c};
+  weft__s_dirty(s);
+  return true;
+}
+
+bool weft__s_on_refuse(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
+  uint64_t seq = weft__get64(p);
+  weft__txm_t *m = weft__s_tx_find(s, seq);
+  if (!m && seq < s->tx_seq) return true; /* given up or acknowledged meanwhile */
+  if (!m || !(m->flags & WEFT__TX_LARGE)) {
+    weft__s_violation(s, sp, "refuses message %llu, which is not large", (unsigned long long)seq);
+    return false;
+  }
+  if (!(m->flags & WEFT__TX_REFUSED)) {
+    if (!(m->flags & WEFT__TX_POSTED)) s->unposted--;
+    m->flags |= WEFT__TX_REFUSED;
+    bool waits = false; /* for replay: then its record will be a SKIP by itself */
+    for (const weft__txm_t *u = s->unsent; u && u->seq; u = u->next) waits |= u == m;
+    if (waits) weft__s_rewind(s, s->unsent->seq); /* its record has another size now */
+    else m->flags |= WEFT__TX_SKIP;
+  } else {
+    m->flags |= WEFT__TX_SKIP; /* the peer asks again: the SKIP was lost */
+  }
+  s->skips_due = true;
+  s->tx_stuck = false;
+  weft__s_dirty(s);
+  return true;
+}
+
+/* The source pieces of [off, off+len); returns bytes covered by at most 4 pieces. */
+static uint32_t gather(const weft__txm_t *m, uint64_t off, uint32_t len, weft__rma_t *r) {
+  uint32_t got = 0;
+  r->niov = 0;
+  for (uint32_t i = 0; i < m->niov && got < len && r->niov < 4; i++) {
+    size_t n = m->iov[i].iov_len;
+    if (off >= n) {
+      off -= n;
+      continue;
+    }
+    n -= (size_t)off;
+    if (n > len - got) n = len - got;
+    r->iov[r->niov].iov_base = (uint8_t *)m->iov[i].iov_base + off;
+    r->iov[r->niov].iov_len = n;
+    r->niov++;
+    got += (uint32_t)n;
+    off = 0;
+  }
+  return got;
+}
+
+static void copy_range(const weft__txm_t *m, uint64_t off, uint8_t *to, uint32_t len) {
+  while (len) {
+    weft__rma_t r;
+    uint32_t n = gather(m, off, len, &r);
+    for (uint32_t i = 0; i < r.niov; i++) {
+      memcpy(to, r.iov[i].iov_base, r.iov[i].iov_len);
+      to += r.iov[i].iov_len;
+    }
+    off += n;
+    len -= n;
+  }
+}
+
+static void fragment_frame(weft__session_t *s, weft__spath_t *sp, weft__tbuf_t *b, const weft__xfer_in_t *x,
+                           unsigned type, uint64_t off, uint32_t len) {
+  uint8_t *p = b->data + WEFT__HDR;
+  weft__put64(p, x->cts.seq);
+  weft__put64(p + 8, off);
+  weft__put32(p + 16, len);
+  weft__put32(p + 20, 0);
+  if (type == WEFT__F_CHUNK) {
+    copy_range(x->m, off, p + WEFT__FRAG_SIZE, len);
+    s->st.payload_copies += len;
+  }
+  weft__s_frame_post(sp, b, type, 0, 0, 0, WEFT__FRAG_SIZE + (type == WEFT__F_CHUNK ? len : 0));
+}
+
+/* As much of this fragment as goes now. true: finished. */
+static bool push_fragment(weft__session_t *s, weft__xfer_in_t *x) {
+  weft__spath_t *sp = x->sp;
+  uint32_t len = x->cts.len;
+  if (x->cts.flags & WEFT__CTS_COPY) {
+    uint32_t most = sp->path->lim.frame_max - WEFT__HDR - WEFT__FRAG_SIZE;
+    while (x->pos < len) {
+      weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
+      if (!b) return false;
+      uint32_t n = len - x->pos < most ? len - x->pos : most;
+      fragment_frame(s, sp, b, x, WEFT__F_CHUNK, x->cts.off + x->pos, n);
+      x->pos += n;
+      if (sp->broken) return false;
+    }
+    return true;
+  }
+  while (x->pos < len) {
+    weft__rma_slot_t *slot = sp->free_slots;
+    if (!slot) return false;
+    uint32_t n = gather(x->m, x->cts.off + x->pos, len - x->pos, &slot->rma);
+    slot->rma.addr = x->cts.addr + x->pos;
+    slot->rma.key = x->cts.key;
+    slot->rma.data = slot;
+    int rc = sp->path->ops->write(sp->path, &slot->rma);
+    if (rc == -EAGAIN) {
+      sp->full = true;
+      return false;
+    }
+    if (rc < 0) {
+      sp->broken = true;
+      return false;
+    }
+    sp->free_slots = slot->next;
+    slot->m = x->m;
+    slot->bytes = n;
+    slot->at = weft__now(s);
+    x->m->rma_refs++;
+    x->pos += n;
+  }
+  weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
+  if (!b) return false;
+  fragment_frame(s, sp, b, x, WEFT__F_FRAG, x->cts.off, len);
+  return true;
+}
+
+static void flush_tx(weft__session_t *s) {
+  while (s->nxfers) {
+    weft__xfer_in_t *x = &s->xfers[s->xfer_head];
+    if (x->sp && x->sp->live && !(x->m->flags & WEFT__TX_REFUSED)) {
+      if (x->sp->broken || !push_fragment(s, x)) return;
+      if (x->cts.flags & WEFT__CTS_LAST && !(x->m->flags & WEFT__TX_POSTED)) {
+        x->m->flags |= WEFT__TX_POSTED;
+        s->unposted--;
+      }
+    }
+    s->xfer_head = (s->xfer_head + 1) % WEFT__CTS_MAX;
+    s->nxfers--;
+  }
+  if (!s->tx_path) return;
+  if (!s->skips_due) return;
+  for (weft__txm_t *m = s->head; m && m->seq; m = m->next) {
+    if (!(m->flags & WEFT__TX_LARGE) || !(m->flags & WEFT__TX_SKIP)) continue;
+    uint8_t p[WEFT__REFUSE_SIZE] = {0};
+    weft__put64(p, m->seq);
+    if (!weft__s_ctrl(s->tx_path, WEFT__F_SKIP, p, sizeof p, WEFT__KEEP_DATA)) return;
+    m->flags &= (uint8_t)~WEFT__TX_SKIP;
+  }
+  s->skips_due = false;
+}
+
+/* The record is acknowledged or given up: nothing is written for it any more. */
+void weft__s_large_forget(weft__session_t *s, const weft__txm_t *m) {
+  for (unsigned i = 0; i < s->nxfers; i++) {
+    weft__xfer_in_t *x = &s->xfers[(s->xfer_head + i) % WEFT__CTS_MAX];
+    if (x->m == m) x->sp = NULL;
+  }
+}
+
+void weft__s_rma_done(weft__path_t *path, weft__rma_t *r, int status) {
+  weft__spath_t *sp = path->user;
+  weft__session_t *s = sp->s;
+  weft__rma_slot_t *slot = r->data;
+  weft__txm_t *m = slot->m;
+  weft__s_enter(s);
+  slot->m = NULL;
+  slot->next = sp->free_slots;
+  sp->free_slots = slot;
+  if (status == 0 && sp->live) {
+    weft__s_heard(sp);
+    uint64_t ns = weft__now(s) - slot->at;
+    if (ns > 1000 && slot->bytes >= WEFT__FRAGMENT_MIN) {
+      uint64_t bw = slot->bytes * 1000000 / (ns / 1000);
+      s->bandwidth = s->bandwidth ? s->bandwidth - s->bandwidth / 8 + bw / 8 : bw;
+    }
+  }
+  if (--m->rma_refs == 0 && m->flags & WEFT__TX_ENDED) {
+    m->flags &= (uint8_t)~WEFT__TX_ENDED;
+    s->limbo--;
+    weft__s_tx_finish(s, m, m->status);
+  }
+  if (s->nxfers) weft__s_dirty(s);
+  weft__s_leave(s);
+}
+
+/* ---- both -------------------------------------------------------------------------------------------------------- */
+
+void weft__s_large_flush(weft__session_t *s) {
+  flush_rx(s);
+  if (s->nxfers || s->head) flush_tx(s);
+}
+
+void weft__s_large_path_down(weft__session_t *s, weft__spath_t *sp) {
+  for (unsigned i = 0; i < WEFT__CTS_MAX; i++) {
+    weft__cts_out_t *c = &s->cts[i];
+    if (!c->item || c->sp != sp) continue;
+    weft__rxi_t *it = c->item;
+    redo(it, c->off, c->len);
+    it->pins |= 1u << sp->slot;
+    drop_cts(s, c);
+  }
+  for (weft__rxi_t *it = s->rxq; it; it = it->next)
+    if (it->refuse == 2 && it->refuse_path == sp) it->refuse = 1;
+  for (unsigned i = 0; i < s->nxfers; i++) {
+    weft__xfer_in_t *x = &s->xfers[(s->xfer_head + i) % WEFT__CTS_MAX];
+    if (x->sp == sp) x->sp = NULL;
+  }
+}
+
+void weft__s_large_path_closed(weft__session_t *s, weft__spath_t *sp) {
+  bool freed = false;
+  for (weft__rxi_t *it = s->rxq; it; it = it->next) {
+    if (!(it->pins & 1u << sp->slot)) continue;
+    it->pins &= ~(1u << sp->slot);
+    if (it->pins || it->given_up == false) continue;
+    s->ops->unalloc(s->owner, it->dst);
+    it->dst = NULL;
+    weft__s_rx_complete(s, it);
+    freed = true;
+  }
+  if (freed) weft__s_rx_pump(s);
+  weft__s_dirty(s);
+}
