@@ -83,7 +83,7 @@ static inline void weft__rbuf_unref(weft__rbuf_t *b) {
 typedef enum { WEFT__XFER_WRITE, WEFT__XFER_COPY, WEFT__XFER_READ } weft__xfer_t;
 
 typedef struct weft__path_limits {
-  uint32_t frame_max;  /* bytes of the largest frame, <= WEFT__FRAME_MAX */
+  uint32_t frame_max;  /* bytes of the largest frame: WEFT__FRAME_MAX in protocol version 1 */
   uint32_t inject_max; /* frames up to this size leave their buffer at once */
   uint32_t tx_depth;   /* frames that may be outstanding */
   uint32_t rx_depth;   /* receives that are kept posted, >= WEFT__FIRST_GRANT */

@@ -9,7 +9,7 @@
 #include "session/internal.h"
 
 uint64_t weft__s_rx_ack(const weft__session_t *s) {
-  if (s->ack_consumed) return s->rxq ? s->rxq->seq : s->rx_expect;
+  if (s->ack_consumed) return s->rx_seq_consumed;
   return s->first_incomplete ? s->first_incomplete->seq : s->rx_expect;
 }
 

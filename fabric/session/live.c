@@ -169,6 +169,7 @@ int weft__session_migrate(weft__session_t *s, weft__path_t *path, const char *wh
 int weft__session_add_path(weft__session_t *s, weft__path_t *path, uint64_t my_key, uint64_t peer_key, int rank,
                            uint64_t settle_ns) {
   if (weft__ended(s)) return -ENOTCONN;
+  if (path->lim.frame_max != WEFT__FRAME_MAX || path->lim.rx_depth < WEFT__FIRST_GRANT) return -EINVAL;
   if (s->npaths == WEFT__PATHS_MAX) return -ENOSPC;
   weft__spath_t *sp = calloc(1, sizeof *sp);
   if (!sp) return -ENOMEM;
@@ -256,6 +257,7 @@ void weft__s_path_down(weft__spath_t *sp, int err, const char *why) {
   emit_event(s, WEFT__SEV_PATH_DOWN, sp->path, NULL, err, sp->why, 0);
   if (weft__ended(s)) return;
   s->ack_now = true; /* what was told on it may be lost */
+  if (to && !s->conf.initiator) to->join_please_due = true; /* only the connecting end can open another one */
   if (active && !to) {
     s->mig_from = *sp->path;
     s->mig_has_from = true;

@@ -331,7 +331,10 @@ static void dispatch(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h
 static void on_frame(weft__path_t *path, weft__rbuf_t *b) {
   weft__spath_t *sp = path->user;
   weft__session_t *s = sp->s;
-  if (!sp->live) return; /* we have let go of it already */
+  if (!sp->live) { /* we have let go of it already */
+    s->st.late_frames++;
+    return;
+  }
   if (weft__ended(s)) return;
   weft__s_enter(s);
   s->st.rx_frames++;

@@ -117,8 +117,8 @@ void weft__session_destroy(weft__session_t *);
 
 /* Hand an established path to the session: it exchanges path->cbs and path->user. my_key: frames to us carry it.
  * rank: lower is better. settle_ns: how long it must live before sending moves to it while a worse path works.
- * The first path of the initiator starts with HELLO. Errors: -ENOMEM, -ENOSPC (WEFT__PATHS_MAX), -ENOTCONN (ended): the
- * path stays the caller's. */
+ * The first path of the initiator starts with HELLO. Makes the PATH_UP upcall. Errors: -ENOMEM, -ENOSPC (WEFT__PATHS_MAX),
+ * -EINVAL (limits below the protocol's), -ENOTCONN (ended): the path stays the caller's. */
 int weft__session_add_path(weft__session_t *, weft__path_t *, uint64_t my_key, uint64_t peer_key, int rank,
                            uint64_t settle_ns);
 int weft__session_accept(weft__session_t *);                       /* accepting end: open */
