@@ -218,6 +218,7 @@ void weft__s_acked(weft__session_t *, uint64_t ack);
 void weft__s_rewind(weft__session_t *, uint64_t next);
 void weft__s_tx_finish(weft__session_t *, weft__txm_t *, int status); /* out of the list already */
 void weft__s_tx_fail_all(weft__session_t *, int status);
+void weft__s_gate(weft__session_t *, const weft__txm_t *);
 weft__txm_t *weft__s_tx_find(weft__session_t *, uint64_t seq);
 void weft__s_tx_amo_lost(weft__session_t *); /* at-most-once: what a dead path took */
 

@@ -222,7 +222,7 @@ bool weft__s_on_refuse(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) 
     return false;
   }
   if (!(m->flags & WEFT__TX_REFUSED)) {
-    if (!(m->flags & WEFT__TX_POSTED)) s->unposted--;
+    weft__s_gate(s, m);
     m->flags |= WEFT__TX_REFUSED;
     bool waits = false; /* for replay: then its record will be a SKIP by itself */
     for (const weft__txm_t *u = s->unsent; u && u->seq; u = u->next) waits |= u == m;
@@ -335,9 +335,10 @@ static void flush_tx(weft__session_t *s) {
     weft__xfer_in_t *x = &s->xfers[s->xfer_head];
     if (x->sp && x->sp->live && !(x->m->flags & WEFT__TX_REFUSED)) {
       if (x->sp->broken || !push_fragment(s, x)) return;
-      if (x->cts.flags & WEFT__CTS_LAST && !(x->m->flags & WEFT__TX_POSTED)) {
+      if (x->cts.flags & WEFT__CTS_LAST) {
+        weft__s_gate(s, x->m);
         x->m->flags |= WEFT__TX_POSTED;
-        s->unposted--;
+        s->tx_stuck = false;
       }
     }
     s->xfer_head = (s->xfer_head + 1) % WEFT__CTS_MAX;

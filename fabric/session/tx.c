@@ -12,6 +12,13 @@
 
 #include "session/internal.h"
 
+/* A large message is about to be posted, refused, acknowledged or given up: if it held back what follows, it does no more.
+ * Only those that have left on this path hold anything back. */
+void weft__s_gate(weft__session_t *s, const weft__txm_t *m) {
+  if (m->flags & (WEFT__TX_POSTED | WEFT__TX_REFUSED)) return;
+  if (!s->unsent || s->unsent->seq == 0 || m->seq < s->unsent->seq) s->unposted--;
+}
+
 static bool is_large(const weft__txm_t *m) { return m->kind == WEFT__R_MSG && m->size > WEFT__EAGER_MAX; }
 
 static uint32_t space_of(const weft__txm_t *m) {
@@ -137,11 +144,9 @@ static uint32_t put_record(weft__session_t *s, weft__txm_t *m, uint8_t *to) {
     weft__rec_put(to, WEFT__R_LARGE, 8 + head);
     weft__put64(to + WEFT__REC, m->size);
     copy_from(m, to + WEFT__REC + 8, head);
-    if (!(m->flags & WEFT__TX_LARGE)) {
-      m->flags |= WEFT__TX_LARGE;
-      s->unposted++;
-      s->st.tx_large++;
-    }
+    if (first) s->st.tx_large++;
+    if (!(m->flags & WEFT__TX_POSTED)) s->unposted++;
+    m->flags |= WEFT__TX_LARGE;
   } else {
     if (m->size & 7) memset(to + space - 8, 0, 8);
     weft__rec_put(to, m->kind, (uint32_t)m->size);
@@ -232,7 +237,7 @@ void weft__s_acked(weft__session_t *s, uint64_t ack) {
       if (!is_large(m)) s->tx_bytes += m->size;
     }
     if (m->flags & WEFT__TX_LARGE) {
-      if (!(m->flags & (WEFT__TX_POSTED | WEFT__TX_REFUSED))) s->unposted--;
+      weft__s_gate(s, m);
       weft__s_large_forget(s, m);
     } else {
       s->tx_bytes_acked += m->size;
@@ -260,8 +265,10 @@ void weft__s_rewind(weft__session_t *s, uint64_t next) {
   s->tx_bytes = s->tx_bytes_acked;
   s->queued_space = 0;
   weft__txm_t *m = s->head;
+  s->unposted = 0;
   for (; m && m->seq && m->seq < next; m = m->next)
     if (!is_large(m)) s->tx_bytes += m->size;
+    else if (!(m->flags & (WEFT__TX_POSTED | WEFT__TX_REFUSED))) s->unposted++;
   s->unsent = m;
   for (; m; m = m->next) s->queued_space += space_of(m);
 }
@@ -277,7 +284,7 @@ void weft__s_tx_amo_lost(weft__session_t *s) {
       if (!s->unsent) s->unsent = m;
       continue;
     }
-    if (!(m->flags & (WEFT__TX_POSTED | WEFT__TX_REFUSED))) s->unposted--;
+    weft__s_gate(s, m);
     weft__s_large_forget(s, m);
     unlink_txm(s, m);
     weft__s_tx_finish(s, m, -ECONNABORTED);

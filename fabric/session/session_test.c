@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session_test.c - two sessions joined by queues in memory: each rule of session.h on its own, without faults of chance.
+ *
+ * Design notes
+ *  - A wire is a pair of paths; what one end sends waits in the other's inbox until pump() hands it over. Tests cut, hold
+ *    and drop at exact points; the simulator does the same at random. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "session/join.h"
+#include "session/session.h"
+#include "session/wire.h"
+
+typedef struct frame {
+  struct frame *next;
+  weft__rbuf_t rbuf;
+  uint8_t data[WEFT__FRAME_MAX];
+} frame_t;
+
+typedef struct end end_t;
+typedef struct {
+  weft__path_t path;
+  end_t *end;
+  frame_t *inbox, **tail; /* frames and writes come in order */
+  weft__rma_t *done;      /* writes whose completion is due */
+  bool held, closing, closed, is_open;
+  weft__tbuf_t tb;
+  bool tb_out;
+} port_t;
+typedef struct { port_t p[2]; } wire_t;
+
+struct end {
+  weft__session_t *s;
+  uint64_t now;
+  bool dirty, gone, ended, eof, refuse;
+  int end_err, sent_ok, sent_err, last_err, moved, stalled, path_down;
+  uint64_t rx_count, rx_bytes, next_tag;
+  uint8_t *large;
+  bool check_tags;
+  void (*on_msg)(end_t *, const weft__rxm_t *);
+};
+
+static end_t A, B;
+static wire_t wires[4];
+
+static port_t *other(port_t *p) {
+  for (unsigned i = 0; i < 4; i++) {
+    if (p == &wires[i].p[0]) return &wires[i].p[1];
+    if (p == &wires[i].p[1]) return &wires[i].p[0];
+  }
+  abort();
+}
+
+static weft__tbuf_t *tx_get(weft__path_t *path) {
+  port_t *p = (port_t *)path;
+  assert_false(p->tb_out);
+  assert_false(p->closing);
+  p->tb_out = true;
+  frame_t *f = calloc(1, sizeof *f);
+  p->tb = (weft__tbuf_t){f->data, sizeof f->data};
+  return &p->tb;
+}
+static frame_t *frame_of(weft__tbuf_t *b) { return (frame_t *)(void *)(b->data - offsetof(frame_t, data)); }
+static void tx_put(weft__path_t *path, weft__tbuf_t *b) {
+  ((port_t *)path)->tb_out = false;
+  free(frame_of(b));
+}
+static void no_recycle(weft__rbuf_t *b) { (void)b; }
+static int tx_send(weft__path_t *path, weft__tbuf_t *b, uint32_t len) {
+  port_t *p = (port_t *)path, *q = other(p);
+  frame_t *f = frame_of(b);
+  p->tb_out = false;
+  if (q->closed) {
+    free(f);
+    return 0;
+  }
+  f->next = NULL;
+  f->rbuf = (weft__rbuf_t){.data = f->data, .len = len, .refs = 1, .recycle = no_recycle};
+  *q->tail = f;
+  q->tail = &f->next;
+  return 0;
+}
+static int rma_write(weft__path_t *path, weft__rma_t *r) {
+  port_t *p = (port_t *)path;
+  uint8_t *to = (uint8_t *)(uintptr_t)r->addr;
+  if (!p->held)
+    for (uint32_t i = 0; i < r->niov; i++) {
+      memcpy(to, r->iov[i].iov_base, r->iov[i].iov_len);
+      to += r->iov[i].iov_len;
+    }
+  r->next = p->done;
+  p->done = r;
+  return 0;
+}
+static int expose(weft__path_t *path, void *buf, size_t len, weft__mr_t *mr) {
+  (void)path;
+  (void)len;
+  mr->addr = (uint64_t)(uintptr_t)buf;
+  mr->key = 7;
+  return 0;
+}
+static void unexpose(weft__path_t *path, weft__mr_t *mr) { (void)path; (void)mr; }
+static void path_close(weft__path_t *path) { ((port_t *)path)->closing = true; }
+static const weft__path_ops_t ops = {tx_get, tx_send, tx_put, rma_write, expose, unexpose, path_close};
+
+static void on_hello(void *o, const weft__hello_t *h) {
+  end_t *e = o;
+  (void)h;
+  if (e == &B) weft__session_accept(e->s);
+}
+static void on_deliver(void *o, const weft__rxm_t *m) {
+  end_t *e = o;
+  e->rx_count++;
+  e->rx_bytes += m->size;
+  if (e->check_tags && m->size >= 8) {
+    uint64_t tag;
+    memcpy(&tag, m->data, 8);
+    assert_int_equal(tag, e->next_tag);
+    for (size_t i = 8; i < m->size; i++) assert_int_equal(((const uint8_t *)m->data)[i], (uint8_t)(tag + i));
+    e->next_tag++;
+  }
+  if (e->on_msg) e->on_msg(e, m);
+  if (m->large) free(m->large);
+}
+static void on_eof(void *o) { ((end_t *)o)->eof = true; }
+static void *on_alloc(void *o, uint64_t n, const void *head, uint32_t headlen) {
+  (void)head;
+  (void)headlen;
+  return ((end_t *)o)->refuse ? NULL : malloc((size_t)n);
+}
+static void on_unalloc(void *o, void *p) { (void)o; free(p); }
+static void on_sent(void *o, weft__txm_t *m, int st) {
+  end_t *e = o;
+  if (st == 0) e->sent_ok++; else e->sent_err++;
+  if (st) e->last_err = st;
+  free((void *)m->owner[0]);
+  free(m);
+}
+static void on_event(void *o, const weft__sev_t *ev) {
+  end_t *e = o;
+  if (ev->type == WEFT__SEV_MIGRATED) e->moved++;
+  if (ev->type == WEFT__SEV_STALLED) e->stalled++;
+  if (ev->type == WEFT__SEV_PATH_DOWN) e->path_down++;
+}
+static void on_path_closed(void *o, weft__path_t *p, int err, const char *why) {
+  (void)o; (void)p; (void)err; (void)why;
+}
+static void on_dirty(void *o) { ((end_t *)o)->dirty = true; }
+static void on_timer(void *o, uint64_t d) { (void)o; (void)d; }
+static void on_ended(void *o, int err, const char *why) {
+  end_t *e = o;
+  (void)why;
+  e->ended = true;
+  e->end_err = err;
+}
+static void on_gone(void *o) { ((end_t *)o)->gone = true; }
+static void on_random(void *o, void *p, size_t n) {
+  (void)o;
+  for (size_t i = 0; i < n; i++) ((uint8_t *)p)[i] = (uint8_t)(rand());
+}
+static const weft__session_ops_t sops = {on_hello, on_deliver, on_eof, on_alloc, on_unalloc, on_sent, on_event,
+                                         on_path_closed, on_dirty, on_timer, on_ended, on_gone, on_random};
+
+static end_t *ends[2] = {&A, &B};
+
+static bool step_port(end_t *e, port_t *p) {
+  bool any = false;
+  while (p->done) {
+    weft__rma_t *r = p->done;
+    p->done = r->next;
+    p->path.cbs->rma_done(&p->path, r, p->closing ? -ECANCELED : 0);
+    any = true;
+  }
+  if (p->closing && !p->closed) {
+    p->closed = true;
+    for (frame_t *f = p->inbox, *n; f; f = n) {
+      n = f->next;
+      free(f);
+    }
+    p->inbox = NULL;
+    p->tail = &p->inbox;
+    p->path.cbs->closed(&p->path);
+    return true;
+  }
+  frame_t *f = p->inbox;
+  if (f && !p->held && !p->closed) {
+    p->inbox = f->next;
+    if (!p->inbox) p->tail = &p->inbox;
+    p->path.cbs->frame(&p->path, &f->rbuf);
+    free(f);
+    any = true;
+  }
+  (void)e;
+  return any;
+}
+
+static void pump(void) {
+  bool any = true;
+  while (any) {
+    any = false;
+    for (unsigned w = 0; w < 4; w++)
+      for (unsigned i = 0; i < 2; i++)
+        if (wires[w].p[i].is_open) any |= step_port(ends[i], &wires[w].p[i]);
+    for (unsigned i = 0; i < 2; i++)
+      if (ends[i]->dirty) {
+        ends[i]->dirty = false;
+        weft__session_flush(ends[i]->s);
+        any = true;
+      }
+  }
+}
+
+static void pass(uint64_t ms) { /* time, in ticks of 10 ms */
+  for (uint64_t t = 0; t < ms; t += 10) {
+    for (unsigned i = 0; i < 2; i++) {
+      ends[i]->now += 10000000;
+      weft__session_tick(ends[i]->s);
+    }
+    pump();
+  }
+}
+
+static void add_wire(unsigned w, int rank) {
+  for (unsigned i = 0; i < 2; i++) {
+    port_t *p = &wires[w].p[i];
+    memset(p, 0, sizeof *p);
+    p->end = ends[i];
+    p->tail = &p->inbox;
+    p->is_open = true;
+    p->path.ops = &ops;
+    p->path.lim = (weft__path_limits_t){WEFT__FRAME_MAX, 128, 64, 16, 16, 1 << 20, WEFT__XFER_WRITE};
+    strcpy(p->path.local, i ? "b" : "a");
+  }
+  for (unsigned i = 0; i < 2; i++)
+    assert_int_equal(weft__session_add_path(ends[i]->s, &wires[w].p[i].path, 100 + w * 2 + i, 100 + w * 2 + 1 - i, rank,
+                                            1000000000), 0);
+}
+
+static void cut(unsigned w, unsigned end) {
+  port_t *p = &wires[w].p[end];
+  if (!p->closing) p->path.cbs->down(&p->path, -ECONNRESET, "cut", NULL, 0);
+}
+
+static int setup_with(const weft_qos_t *q) {
+  srand(1);
+  memset(&A, 0, sizeof A);
+  memset(&B, 0, sizeof B);
+  memset(wires, 0, sizeof wires);
+  for (unsigned i = 0; i < 2; i++) {
+    end_t *e = ends[i];
+    e->now = 1000000000;
+    e->check_tags = true;
+    weft__session_conf_t c = {.initiator = i == 0, .now_ns = &e->now, .handshake_ns = 5000000000u,
+                              .peer_timeout_ns = 30000000000u, .beat_ns = 15000000000u, .linger_ns = 5000000000u};
+    memset(c.id, 9, sizeof c.id);
+    c.hello.max_message = 64 << 20;
+    c.hello.win_messages = 1024;
+    c.hello.win_bytes = 1 << 20;
+    c.hello.qos = *q;
+    e->s = weft__session_create(&c, &sops, e);
+    assert_non_null(e->s);
+  }
+  add_wire(0, 0);
+  pump();
+  assert_true(weft__session_is_open(A.s));
+  assert_true(weft__session_is_open(B.s));
+  weft__session_rx_start(A.s);
+  weft__session_rx_start(B.s);
+  pump();
+  return 0;
+}
+static int setup(void **st) {
+  (void)st;
+  weft_qos_t q;
+  weft_qos_init(&q, sizeof q);
+  return setup_with(&q);
+}
+static int teardown(void **st) {
+  (void)st;
+  for (unsigned i = 0; i < 2; i++) weft__session_abort(ends[i]->s, -ECANCELED, 0, "test over");
+  pump();
+  for (unsigned i = 0; i < 2; i++) {
+    assert_true(ends[i]->gone);
+    weft__session_destroy(ends[i]->s);
+  }
+  return 0;
+}
+
+static uint64_t tags[2];
+static weft__txm_t *post(end_t *e, size_t n) {
+  struct iovec *v = malloc(sizeof *v + n);
+  weft__txm_t *m = calloc(1, sizeof *m);
+  uint8_t *d = (uint8_t *)(v + 1);
+  uint64_t tag = tags[e == &B]++;
+  for (size_t i = 0; i < n; i++) d[i] = (uint8_t)(tag + i);
+  if (n >= 8) memcpy(d, &tag, 8);
+  v->iov_base = d;
+  v->iov_len = n;
+  m->iov = v;
+  m->niov = 1;
+  m->kind = WEFT__R_MSG;
+  m->owner[0] = (uint64_t)(uintptr_t)v;
+  assert_int_equal(weft__session_send(e->s, m), 0);
+  return m;
+}
+static void post_fin(end_t *e) {
+  weft__txm_t *m = calloc(1, sizeof *m);
+  m->kind = WEFT__R_FIN;
+  assert_int_equal(weft__session_send(e->s, m), 0);
+}
+
+static void small_messages_arrive_once_in_order(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  for (int i = 0; i < 5000; i++) {
+    post(&A, 8 + (size_t)i % 100);
+    post(&B, 8);
+  }
+  pump();
+  assert_int_equal(B.rx_count, 5000);
+  assert_int_equal(A.rx_count, 5000);
+  assert_int_equal(A.sent_ok, 5000);
+  assert_int_equal(B.sent_ok, 5000);
+  assert_int_equal(weft__session_queued_bytes(A.s), 0);
+}
+
+static void large_messages_arrive(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  for (int i = 0; i < 40; i++) post(&A, i % 2 ? (size_t)i * 100000 : 20);
+  pump();
+  assert_int_equal(B.rx_count, 40);
+  assert_int_equal(A.sent_ok, 40);
+}
+
+static void refused_large_message_leaves_no_trace(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  B.refuse = true;
+  post(&A, 100000);
+  pump();
+  assert_int_equal(A.sent_err, 1);
+  assert_int_equal(A.last_err, -ENOBUFS);
+  B.refuse = false;
+  B.next_tag = 1;
+  post(&A, 100000);
+  post(&A, 100);
+  pump();
+  assert_int_equal(B.rx_count, 2);
+  assert_int_equal(A.sent_ok, 2);
+}
+
+static void failover_loses_nothing(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  add_wire(1, 1);
+  pump();
+  wires[0].p[1].held = true; /* frames to B hang */
+  for (int i = 0; i < 100; i++) post(&A, 50);
+  post(&A, 300000);
+  post(&A, 60);
+  pump();
+  assert_int_equal(B.rx_count, 0);
+  cut(0, 0);
+  pump();
+  cut(0, 1);
+  pump();
+  assert_int_equal(B.rx_count, 102);
+  assert_int_equal(A.sent_ok, 102);
+  assert_int_equal(A.moved, 1);
+}
+
+static void large_message_survives_the_cut_of_its_path(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  add_wire(1, 1);
+  pump();
+  post(&A, 3000000);
+  weft__session_flush(A.s);
+  step_port(&B, &wires[0].p[1]); /* the announcement arrives */
+  weft__session_flush(B.s);      /* clear to send */
+  wires[0].p[0].held = true;     /* ... never arrives */
+  pump();
+  cut(0, 1);
+  cut(0, 0);
+  pump();
+  assert_int_equal(B.rx_count, 1);
+  assert_int_equal(A.sent_ok, 1);
+}
+
+static void silent_path_is_left_within_the_tolerance(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  add_wire(1, 1);
+  pump();
+  wires[0].p[0].held = wires[0].p[1].held = true;
+  post(&A, 50);
+  pump();
+  pass(990);
+  assert_int_equal(B.rx_count, 1);
+  assert_int_equal(A.moved, 1);
+  assert_int_equal(A.sent_ok, 1);
+}
+
+static void stalled_peer_is_not_left(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  add_wire(1, 1);
+  pump();
+  for (int i = 0; i < 2; i++) wires[i].p[1].held = true; /* B hears nothing */
+  post(&A, 50);
+  pump();
+  for (int t = 0; t < 500; t++) { /* 5 s in which B does not run */
+    A.now += 10000000;
+    weft__session_tick(A.s);
+    for (int w = 0; w < 2; w++) step_port(&A, &wires[w].p[0]);
+    if (A.dirty) {
+      A.dirty = false;
+      weft__session_flush(A.s);
+    }
+  }
+  assert_int_equal(A.stalled, 1);
+  B.now += 5000000000u;
+  weft__session_tick(B.s);
+  wires[1].p[1].held = false; /* the standby answers first */
+  pump();
+  wires[0].p[1].held = false;
+  pump();
+  pass(2000);
+  assert_int_equal(A.moved + B.moved, 0);
+  assert_int_equal(A.sent_ok, 1);
+}
+
+static void window_closes_while_nobody_listens(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  weft__session_rx_stop(B.s);
+  for (int i = 0; i < 3000; i++) post(&A, 100);
+  pump();
+  assert_int_equal(B.rx_count, 0);
+  assert_int_equal(A.sent_ok, 1024); /* the window in messages */
+  weft__session_rx_start(B.s);
+  pump();
+  assert_int_equal(B.rx_count, 3000);
+  assert_int_equal(A.sent_ok, 3000);
+}
+
+static void both_directions_end_in_order(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  post(&A, 100);
+  post_fin(&A);
+  pump();
+  assert_true(B.eof);
+  assert_false(A.eof);
+  post(&B, 100);
+  post_fin(&B);
+  pump();
+  assert_true(A.eof);
+  assert_true(A.ended && B.ended);
+  assert_int_equal(A.end_err, 0);
+  assert_int_equal(B.end_err, 0);
+  assert_int_equal(A.sent_ok, 2);
+  assert_true(A.gone && B.gone);
+}
+
+static void abort_resets_the_peer(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  post(&B, 100);
+  weft__session_abort(A.s, -ECANCELED, 1, "enough");
+  pump();
+  assert_true(B.ended);
+  assert_int_equal(B.end_err, -ECONNRESET);
+}
+
+static void cancel_takes_back_what_has_not_left(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  weft__txm_t *a = post(&A, 100), *b = post(&A, 100);
+  tags[0] = 1;
+  assert_int_equal(weft__session_cancel(A.s, b), 0);
+  post(&A, 10);
+  pump();
+  (void)a;
+  assert_int_equal(A.last_err, -ECANCELED);
+  assert_int_equal(B.rx_count, 2);
+  assert_int_equal(A.sent_ok, 2);
+}
+
+static void failback_after_settling(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  add_wire(1, -1); /* better */
+  pump();
+  pass(900);
+  assert_int_equal(A.moved, 0);
+  pass(200);
+  assert_int_equal(A.moved, 1);
+  assert_int_equal(B.moved, 1); /* the accepting end follows */
+  post(&A, 100);
+  post(&B, 100);
+  pump();
+  assert_int_equal(B.rx_count + A.rx_count, 2);
+}
+
+static void at_most_once_keeps_nothing(void **st) {
+  (void)st;
+  teardown(st);
+  weft_qos_t q;
+  weft_qos_init(&q, sizeof q);
+  q.reliability = WEFT_AT_MOST_ONCE;
+  setup_with(&q);
+  tags[0] = tags[1] = 0;
+  add_wire(1, 1);
+  pump();
+  B.check_tags = false;
+  wires[0].p[1].held = true;
+  for (int i = 0; i < 10; i++) post(&A, 100);
+  pump();
+  assert_int_equal(A.sent_ok, 10);
+  cut(0, 0);
+  cut(0, 1);
+  for (int i = 0; i < 5; i++) post(&A, 100);
+  post_fin(&A);
+  pump();
+  assert_int_equal(B.rx_count, 5);
+  assert_true(B.eof);
+}
+
+int main(void) {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+  const struct CMUnitTest tests[] = {
+      T(small_messages_arrive_once_in_order), T(large_messages_arrive), T(refused_large_message_leaves_no_trace),
+      T(failover_loses_nothing), T(large_message_survives_the_cut_of_its_path),
+      T(silent_path_is_left_within_the_tolerance), T(stalled_peer_is_not_left), T(window_closes_while_nobody_listens),
+      T(both_directions_end_in_order), T(abort_resets_the_peer), T(cancel_takes_back_what_has_not_left),
+      T(failback_after_settling), T(at_most_once_keeps_nothing),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
