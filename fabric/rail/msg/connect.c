@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* connect.c - the connecting end of a path.
+ *
+ * Design notes
+ *  - The destination is put into the endpoint's attributes as well as given to fi_connect: verbs 1.17 ignores the latter.
+ *  - verbs resolves the address inside fi_endpoint, for up to 2 s: that step runs on the worker.
+ *  - What goes wrong after the path exists is told by `down`, with a sentence, even when the provider said it at once. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "internal.h"
+
+static void open_run(weft__job_t *job) {
+  weft__mpath_t *p = job->data;
+  int err = WEFT__FAULT(ep_open);
+
+  if (err == 0)
+    err = weft__fi_err(fi_endpoint(p->p.rail->domain, p->info, &p->ep, p));
+  if (err != 0)
+    p->ep = NULL;
+  p->job_err = err;
+}
+
+static void go_on(weft__mpath_t *p) {
+  char text[96], what[64] = "fi_endpoint";
+  int err = p->job_err;
+
+  p->state = ST_CONNECTING;
+  if (err != 0) {
+    weft__mpath_connect_failed(p, err, NULL, 0);
+    return;
+  }
+  err = weft__mpath_setup(p, what, sizeof(what));
+  if (err != 0) {
+    weft__mpath_die(p, err, false, "connect to %s: %s: %s", p->p.remote, what,
+                    weft__err_str(err, text, sizeof(text)));
+    return;
+  }
+  err = WEFT__FAULT(connect);
+  if (err == 0)
+    err = weft__fi_err(fi_connect(p->ep, &p->dst, p->blob, p->bloblen));
+  (p->eq != NULL ? p->eq : p->p.rail->eq)->dirty = true;
+  p->bloblen = 0;
+  if (err != 0)
+    weft__mpath_connect_failed(p, err, NULL, 0);
+}
+
+static void open_done(weft__job_t *job) {
+  weft__mpath_t *p = job->data;
+  weft__rail_t *rail = p->p.rail;
+
+  p->connect_job = false;
+  rail->busy++;
+  if (p->closing == CLOSE_NO)
+    go_on(p);
+  else
+    weft__mpath_end(p);
+  weft__todo_run(rail);
+  weft__rail_leave(rail);
+}
+
+int weft__rail_connect(weft__rail_t *rail, const struct sockaddr *dst, socklen_t len, const void *blob,
+                       size_t bloblen, const weft__path_cbs_t *cbs, void *user, weft__path_t **out) {
+  weft__mpath_t *p;
+  int err;
+
+  *out = NULL;
+  if (len == 0 || len != weft__sa_len(dst) || bloblen > WEFT__BLOB_MAX)
+    return -EINVAL;
+  err = weft__mpath_new(rail, cbs, user, &p);
+  if (err != 0)
+    return err;
+  memcpy(&p->dst, dst, len);
+  weft__sa_unmap(&p->dst);
+  if (p->dst.ss_family != rail->addr.ss_family) {
+    weft__mpath_free(p);
+    return -EAFNOSUPPORT;
+  }
+  len = weft__sa_len(&p->dst);
+  if (p->dst.ss_family == AF_INET6) {
+    struct sockaddr_in6 *to = (struct sockaddr_in6 *) &p->dst;
+    if (to->sin6_scope_id == 0 && IN6_IS_ADDR_LINKLOCAL(&to->sin6_addr))
+      to->sin6_scope_id = ((struct sockaddr_in6 *) &rail->addr)->sin6_scope_id;
+  }
+  weft__sa_str(&p->dst, p->p.remote, sizeof(p->p.remote));
+  weft__sa_str(&rail->addr, p->p.local, sizeof(p->p.local));
+  p->info = fi_dupinfo(rail->info);
+  if (p->info != NULL) {
+    free(p->info->dest_addr);
+    p->info->dest_addr = malloc(len);
+    p->info->dest_addrlen = len;
+  }
+  if (p->info == NULL || p->info->dest_addr == NULL) {
+    weft__mpath_free(p);
+    return -ENOMEM;
+  }
+  memcpy(p->info->dest_addr, &p->dst, len);
+  if (bloblen != 0)
+    memcpy(p->blob, blob, bloblen);
+  p->bloblen = (uint32_t) bloblen;
+  p->job = (weft__job_t){.run = open_run, .done = open_done, .data = p};
+  p->state = ST_OPENING;
+  if (rail->q->blocks) {
+    err = rail->env->work(rail->env, &p->job);
+    if (err != 0) {
+      weft__mpath_free(p);
+      return err;
+    }
+    p->connect_job = true;
+  } else {
+    open_run(&p->job);
+    go_on(p);
+  }
+  *out = &p->p;
+  return 0;
+}
+
+void weft__mpath_connected(weft__mpath_t *p, const void *blob, size_t len) {
+  weft__mpath_names(p);
+  weft__mpath_up(p);
+  p->p.cbs->connected(&p->p, blob, len);
+}
+
+void weft__mpath_connect_failed(weft__mpath_t *p, int err, const void *blob, size_t len) {
+  bool tcp = p->p.rail->q->speaks_tcp;
+  char text[96];
+
+  p->bloblen = 0;
+  if (blob != NULL && len != 0) {
+    p->bloblen = len < sizeof(p->blob) ? (uint32_t) len : (uint32_t) sizeof(p->blob);
+    memcpy(p->blob, blob, p->bloblen);
+  }
+  if (tcp && err == -ENOPROTOOPT)
+    weft__mpath_die(p, -EPROTO, false, "connect to %s: something answers there that does not speak libfabric (EPROTO)",
+                    p->p.remote);
+  else if (tcp && err == -EIO)
+    weft__mpath_die(p, -EPROTO, false, "connect to %s: no proper answer before the other end closed (EPROTO)",
+                    p->p.remote);
+  else if (err == -ECONNREFUSED && p->bloblen != 0)
+    weft__mpath_die(p, err, false, "connect to %s: rejected by the program there (ECONNREFUSED)", p->p.remote);
+  else
+    weft__mpath_die(p, err, false, "connect to %s: %s", p->p.remote, weft__err_str(err, text, sizeof(text)));
+}

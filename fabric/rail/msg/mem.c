@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mem.c - registration: the pool's chunks, memory the owner made known, and keys nobody can guess.
+ *
+ * Design notes
+ *  - Where the provider needs no registration of local memory, regions are not even remembered.
+ *  - Regions are looked up under a lock, because large ones are added on the worker: once per RMA operation, never per
+ *    frame.
+ *  - A key opens memory to every peer of the domain, so keys come from getrandom, and none can be derived from another. */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "internal.h"
+
+struct weft__region {
+  weft__region_t *next;
+  uintptr_t base, end;
+  struct fid_mr *mr;
+};
+
+static uint64_t fresh_key(weft__rail_t *rail) {
+  uint64_t key;
+
+  if (rail->mr_provkey)
+    return 0;
+  /* Only called on the loop's thread, but for the worker's registrations, whose key no peer ever learns. */
+  pthread_mutex_lock(&rail->mem_lock);
+  if (rail->nkeys == 0) {
+    while (getrandom(rail->keys, sizeof(rail->keys), 0) != (ssize_t) sizeof(rail->keys))
+      ;
+    rail->nkeys = sizeof(rail->keys) / sizeof(rail->keys[0]);
+  }
+  key = rail->keys[--rail->nkeys] & rail->key_mask;
+  rail->keys[rail->nkeys] = 0;
+  pthread_mutex_unlock(&rail->mem_lock);
+  return key;
+}
+
+int weft__mem_reg(weft__rail_t *rail, void *base, size_t len, uint64_t access, struct fid_mr **out) {
+  int err = WEFT__FAULT(mr_reg), tries;
+
+  for (tries = 0; err == 0 && tries < 8; tries++) {
+    ssize_t r = fi_mr_reg(rail->domain, base, len, access, 0, fresh_key(rail), 0, out, NULL);
+    if (r == 0)
+      return 0;
+    if (r != -FI_ENOKEY)
+      err = weft__fi_err(r);
+  }
+  return err == 0 ? -EEXIST : err;
+}
+
+int weft__mem_pool_reg(void *arg, void *base, size_t len, void **mr, void **desc) {
+  struct fid_mr *m;
+  int err = weft__mem_reg(arg, base, len, FI_SEND | FI_RECV | FI_WRITE, &m);
+
+  if (err != 0)
+    return err;
+  *mr = m;
+  *desc = fi_mr_desc(m);
+  return 0;
+}
+
+void weft__mem_pool_unreg(void *arg, void *mr) {
+  (void) arg;
+  fi_close(&((struct fid_mr *) mr)->fid);
+}
+
+void *weft__mem_desc(weft__rail_t *rail, const void *base, size_t len) {
+  uintptr_t from = (uintptr_t) base, to = from + len;
+  weft__region_t *r;
+  void *desc = NULL;
+
+  pthread_mutex_lock(&rail->mem_lock);
+  for (r = rail->mem; r != NULL; r = r->next)
+    if (from >= r->base && to <= r->end) {
+      desc = fi_mr_desc(r->mr);
+      break;
+    }
+  pthread_mutex_unlock(&rail->mem_lock);
+  return desc;
+}
+
+int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle) {
+  weft__region_t *r;
+  char text[96];
+  int err;
+
+  *handle = NULL;
+  if (!rail->mr_local)
+    return 0;
+  r = calloc(1, sizeof(*r));
+  if (r == NULL)
+    return -ENOMEM;
+  r->base = (uintptr_t) base;
+  r->end = r->base + len;
+  err = weft__mem_reg(rail, base, len, FI_SEND | FI_RECV | FI_WRITE, &r->mr);
+  if (err != 0) {
+    weft__warn("%s: registering %zu bytes: %s", rail->name, len, weft__err_str(err, text, sizeof(text)));
+    free(r);
+    return err;
+  }
+  pthread_mutex_lock(&rail->mem_lock);
+  r->next = rail->mem;
+  rail->mem = r;
+  pthread_mutex_unlock(&rail->mem_lock);
+  *handle = r;
+  return 0;
+}
+
+void weft__rail_mem_del(weft__rail_t *rail, void *handle) {
+  weft__region_t *r = handle, **pp;
+
+  if (r == NULL)
+    return;
+  pthread_mutex_lock(&rail->mem_lock);
+  for (pp = &rail->mem; *pp != NULL; pp = &(*pp)->next)
+    if (*pp == r) {
+      *pp = r->next;
+      break;
+    }
+  pthread_mutex_unlock(&rail->mem_lock);
+  fi_close(&r->mr->fid);
+  free(r);
+}
+
+void weft__mem_close(weft__rail_t *rail) {
+  while (rail->mem != NULL)
+    weft__rail_mem_del(rail, rail->mem);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* msg_cand_test.c - the list of candidates: complete, ordered, and with a reason for everything that is not usable. */
+#include "msg_test.h"
+
+static const weft__cand_t *find(const weft__cand_list_t *l, const char *provider, const char *device) {
+  unsigned i;
+
+  for (i = 0; i < l->n; i++)
+    if (strcmp(l->v[i].provider, provider) == 0 && (device == NULL || strcmp(l->v[i].device, device) == 0))
+      return &l->v[i];
+  return NULL;
+}
+
+static void complete_and_ordered(void **state) {
+  weft__cand_list_t l, again;
+  bool unusable = false, loopback = false;
+  unsigned i;
+
+  (void) state;
+  assert_int_equal(weft__cand_scan("", "", &l), 0);
+  assert_true(l.n > 0);
+  for (i = 0; i < l.n; i++) {
+    const weft__cand_t *c = &l.v[i];
+    assert_true(c->detail[0] != '\0');
+    assert_true(c->provider[0] != '\0');
+    if (c->why == WEFT_WHY_OK) {
+      assert_false(unusable); /* usable first */
+      assert_non_null(c->info);
+      assert_true(c->device[0] != '\0');
+      assert_int_not_equal(c->addr.ss_family, 0);
+      assert_int_equal(weft__sa_port(&c->addr), 0);
+      if (loopback)
+        assert_true(c->loopback);
+      loopback = c->loopback;
+    } else {
+      unusable = true;
+      assert_null(c->info);
+    }
+  }
+  /* The same machine, the same list. */
+  assert_int_equal(weft__cand_scan("", "", &again), 0);
+  assert_int_equal(again.n, l.n);
+  for (i = 0; i < l.n; i++) {
+    assert_string_equal(l.v[i].provider, again.v[i].provider);
+    assert_string_equal(l.v[i].device, again.v[i].device);
+    assert_string_equal(l.v[i].detail, again.v[i].detail);
+  }
+  weft__cand_free(&again);
+  weft__cand_free(&l);
+  assert_null(l.v);
+}
+
+static void reasons(void **state) {
+  weft__cand_list_t l;
+  const weft__cand_t *c;
+
+  (void) state;
+  assert_int_equal(weft__cand_scan("", "", &l), 0);
+  c = find(&l, "tcp", "lo");
+  assert_non_null(c);
+  assert_int_equal(c->why, WEFT_WHY_OK);
+  assert_true(c->loopback && c->bootstrap);
+  if (access("/sys/class/infiniband", F_OK) != 0) {
+    c = find(&l, "verbs", NULL);
+    assert_non_null(c);
+    assert_int_equal(c->why, WEFT_WHY_NO_DEVICE);
+    assert_non_null(strstr(c->detail, "/sys/class/infiniband"));
+  }
+  c = find(&l, "ofi_rxm", NULL);
+  if (c != NULL)
+    assert_int_equal(c->why, WEFT_WHY_QUIRK);
+  c = find(&l, "sockets", NULL);
+  if (c != NULL)
+    assert_int_equal(c->why, WEFT_WHY_QUIRK);
+  weft__cand_free(&l);
+}
+
+static void filters(void **state) {
+  weft__cand_list_t l;
+  const weft__cand_t *c;
+  unsigned i;
+
+  (void) state;
+  assert_int_equal(weft__cand_scan("verbs,no-such", "", &l), 0);
+  c = find(&l, "tcp", NULL);
+  assert_non_null(c);
+  assert_int_equal(c->why, WEFT_WHY_NOT_REQUIRED);
+  c = find(&l, "no-such", NULL);
+  assert_non_null(c);
+  assert_int_equal(c->why, WEFT_WHY_NO_PROVIDER);
+  weft__cand_free(&l);
+
+  assert_int_equal(weft__cand_scan("tcp", "lo", &l), 0);
+  for (i = 0; i < l.n; i++) {
+    if (strcmp(l.v[i].provider, "tcp") != 0)
+      continue;
+    if (strcmp(l.v[i].device, "lo") == 0)
+      assert_int_equal(l.v[i].why, WEFT_WHY_OK);
+    else
+      assert_int_equal(l.v[i].why, WEFT_WHY_DEVICE_FILTER);
+  }
+  weft__cand_free(&l);
+  /* A name that is only the beginning of another is not that one. */
+  assert_int_equal(weft__cand_scan("tc", "", &l), 0);
+  c = find(&l, "tcp", NULL);
+  assert_int_equal(c->why, WEFT_WHY_NOT_REQUIRED);
+  weft__cand_free(&l);
+}
+
+static void unusable_is_refused(void **state) {
+  weft__cand_t c = {.provider = "net", .why = WEFT_WHY_QUIRK, .detail = "because"};
+  weft__rail_t *rail;
+  char err[200];
+  kit_t k;
+
+  (void) state;
+  kit_init(&k);
+  assert_int_equal(weft__rail_open(&k.env, &c, &rail, err, sizeof(err)), -ENODEV);
+  assert_non_null(strstr(err, "because"));
+  assert_null(rail);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(complete_and_ordered),
+      cmocka_unit_test(reasons),
+      cmocka_unit_test(filters),
+      cmocka_unit_test(unusable_is_refused),
+  };
+
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* quirks.c - the table. Measured with libfabric 1.17.0; rows for later versions say what changed there.
+ *
+ * Design notes
+ *  - tcp: polling a queue costs 1.4 us with 1 endpoint and 20 us with 1,000, hence 100 per queue. Its fi_read answer can
+ *    be freed twice when a connection breaks in it, and shared receive contexts race: data moves by fi_write.
+ *  - tcp up to 1.17 takes no lock of its own in a domain that one thread drives (FI_THREAD_DOMAIN), and its control
+ *    calls do not block, so the worker never touches it.
+ *  - verbs: fi_endpoint resolves the address (2 s), and rdma_destroy_ep can wait for a dead device for ever, with the
+ *    event queue's lock held. */
+#include "quirks.h"
+
+#include <string.h>
+
+#define ANY 0, UINT32_MAX
+
+static const weft__quirks_t table[] = {
+    {.provider = "verbs", 0, UINT32_MAX, .rdma = true, .blocks = true, .eq_per_path = true,
+     .signal_all = true, .threading = FI_THREAD_SAFE, .shard_paths = 64, .xfer = WEFT__XFER_WRITE},
+    {.provider = "tcp", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true,
+     .threading = FI_THREAD_DOMAIN, .shard_paths = 100, .xfer = WEFT__XFER_WRITE},
+    /* Weft's own providers, found by FI_PROVIDER_PATH. */
+    {.provider = "ksock", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true,
+     .threading = FI_THREAD_DOMAIN, .shard_paths = 1000, .xfer = WEFT__XFER_WRITE},
+    {.provider = "dpdk", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true,
+     .threading = FI_THREAD_DOMAIN, .shard_paths = 1000, .xfer = WEFT__XFER_WRITE},
+
+    {.provider = "net", 0, FI_VERSION(1, 17),
+     .refused = "its wait objects spin at 100 % CPU in libfabric up to 1.18; tcp speaks the same protocol"},
+    {.provider = "net", FI_VERSION(1, 18), UINT32_MAX, .refused = "another name for tcp"},
+    {.provider = "sockets", ANY, .refused = "deprecated by libfabric; tcp replaces it"},
+    {.provider = "udp", ANY, .refused = "datagrams only: neither connections nor delivery"},
+    {.provider = "shm", ANY, .refused = "has no connections (FI_EP_RDM only)"},
+    {.provider = "ofi_rxm", ANY,
+     .refused = "a layer over verbs or tcp that hides connections and their deaths; Weft uses those directly"},
+    {.provider = "ofi_rxd", ANY, .refused = "a layer over datagrams that hides paths and their deaths"},
+    {.provider = "ofi_mrail", ANY, .refused = "a layer that binds rails together; Weft does that itself"},
+    {.provider = "psm", ANY, .refused = "has no connections (FI_EP_RDM only)"},
+    {.provider = "psm2", ANY, .refused = "has no connections (FI_EP_RDM only)"},
+    {.provider = "psm3", ANY, .refused = "has no connections (FI_EP_RDM only)"},
+    {.provider = "opx", ANY, .refused = "has no connections (FI_EP_RDM only)"},
+    {.provider = "efa", ANY, .refused = "has no connections (FI_EP_RDM and FI_EP_DGRAM only)"},
+    {.provider = "usnic", ANY, .refused = "datagrams only"},
+};
+
+static bool fits(const weft__quirks_t *q, uint32_t version) {
+  return version >= q->min && version <= q->max;
+}
+
+const weft__quirks_t *weft__quirks_find(const char *provider, uint32_t version) {
+  unsigned i;
+
+  for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+    if (strcmp(table[i].provider, provider) == 0 && fits(&table[i], version))
+      return &table[i];
+  return NULL;
+}
+
+const weft__quirks_t *weft__quirks_row(unsigned i, uint32_t version) {
+  unsigned k;
+
+  for (k = 0; k < sizeof(table) / sizeof(table[0]); k++)
+    if (fits(&table[k], version) && i-- == 0)
+      return &table[k];
+  return NULL;
+}

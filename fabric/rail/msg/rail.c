@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rail.c - opening a candidate's domain, and letting it go.
+ *
+ * Design notes
+ *  - Opening runs on the worker; from then on the rail is the loop's thread's.
+ *  - Closing may be asked for in an upcall of the rail's own last path: it waits until the drain has returned. What can
+ *    block (verbs) then happens on the worker. The pool outlives all of it while users hold buffers. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "internal.h"
+
+static uint32_t clamp(uint64_t v, uint64_t max) {
+  return (uint32_t) (v < max ? v : max);
+}
+
+static void teardown(weft__rail_t *rail) {
+  char text[96];
+  int err;
+
+  weft__queues_close(rail);
+  weft__mem_close(rail);
+  if (rail->pool != NULL)
+    weft__pool_drop(rail->pool);
+  rail->pool = NULL;
+  if (rail->domain != NULL && (err = weft__fi_err(fi_close(&rail->domain->fid))) != 0)
+    weft__warn("%s: closing the domain: %s", rail->name, weft__err_str(err, text, sizeof(text)));
+  if (rail->fabric != NULL && (err = weft__fi_err(fi_close(&rail->fabric->fid))) != 0)
+    weft__warn("%s: closing the fabric: %s", rail->name, weft__err_str(err, text, sizeof(text)));
+  if (rail->epfd >= 0)
+    close(rail->epfd);
+  rail->epfd = -1;
+}
+
+static void destroy(weft__rail_t *rail) {
+  if (rail->info != NULL)
+    fi_freeinfo(rail->info);
+  pthread_mutex_destroy(&rail->mem_lock);
+  free(rail);
+}
+
+static void limits(weft__rail_t *rail) {
+  struct fi_info *info = rail->info;
+  weft__env_t *env = rail->env;
+
+  rail->rx_depth = env->rx_depth > WEFT__FIRST_GRANT ? env->rx_depth : WEFT__FIRST_GRANT;
+  rail->tx_depth = env->tx_depth > 4 ? env->tx_depth : 4;
+  if (rail->q->rdma) {
+    /* What the device says it can, the provider has put into the attributes; the defaults are lower. */
+    rail->rx_depth = clamp(rail->rx_depth, 4096);
+    rail->tx_depth = clamp(rail->tx_depth, 4096);
+  }
+  rail->inject = clamp(info->tx_attr->inject_size, WEFT__FRAME_MAX);
+  rail->iov_max = clamp(info->tx_attr->iov_limit, 4);
+  rail->rma_max = clamp(info->ep_attr->max_msg_size, 1u << 30);
+  info->rx_attr->size = rail->rx_depth;
+  info->tx_attr->size = rail->tx_depth + RMA_DEPTH;
+  info->domain_attr->threading = rail->q->threading;
+  rail->mr_local = (info->domain_attr->mr_mode & FI_MR_LOCAL) != 0;
+  rail->mr_virt = (info->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0;
+  rail->mr_provkey = (info->domain_attr->mr_mode & FI_MR_PROV_KEY) != 0;
+  rail->key_mask = info->domain_attr->mr_key_size >= 8
+                       ? UINT64_MAX
+                       : (UINT64_C(1) << (8 * info->domain_attr->mr_key_size)) - 1;
+}
+
+int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **out, char *err, size_t errlen) {
+  weft__pool_cfg_t cfg = {.max_bytes = env->pool_bytes};
+  weft__shard_t *shard;
+  weft__rail_t *rail;
+  const char *step;
+  char text[96];
+  int r;
+
+  *out = NULL;
+  if (cand->why != WEFT_WHY_OK || cand->info == NULL) {
+    snprintf(err, errlen, "%s %s: not usable: %s", cand->provider, cand->device, cand->detail);
+    return -ENODEV;
+  }
+  rail = calloc(1, sizeof(*rail));
+  if (rail == NULL) {
+    snprintf(err, errlen, "%s %s: out of memory (ENOMEM)", cand->provider, cand->device);
+    return -ENOMEM;
+  }
+  pthread_mutex_init(&rail->mem_lock, NULL);
+  rail->epfd = -1;
+  rail->env = env;
+  rail->todo_tail = &rail->todo;
+  memcpy(rail->provider, cand->provider, sizeof(rail->provider));
+  memcpy(rail->device, cand->device, sizeof(rail->device));
+  memcpy(&rail->addr, &cand->addr, sizeof(rail->addr));
+  snprintf(rail->name, sizeof(rail->name), "%s %s", rail->provider, rail->device);
+
+#define STEP(what, point, call)                                                                    \
+  do {                                                                                             \
+    step = what;                                                                                   \
+    r = WEFT__FAULT(point);                                                                        \
+    if (r == 0)                                                                                    \
+      r = weft__fi_err(call);                                                                      \
+    if (r != 0)                                                                                    \
+      goto failed;                                                                                 \
+  } while (0)
+
+  step = "finding the provider";
+  r = -ENOENT;
+  rail->q = weft__quirks_find(rail->provider, fi_version());
+  if (rail->q == NULL || rail->q->refused != NULL)
+    goto failed;
+  step = "copying its attributes";
+  r = -ENOMEM;
+  rail->info = fi_dupinfo(cand->info);
+  if (rail->info == NULL)
+    goto failed;
+  limits(rail);
+
+  step = "epoll_create1";
+  r = WEFT__FAULT(epoll);
+  if (r == 0 && (rail->epfd = epoll_create1(EPOLL_CLOEXEC)) < 0)
+    r = -errno;
+  if (r != 0)
+    goto failed;
+  STEP("fi_fabric", fabric_open, fi_fabric(rail->info->fabric_attr, &rail->fabric, NULL));
+  STEP("fi_domain", domain_open, fi_domain(rail->fabric, rail->info, &rail->domain, NULL));
+  if (rail->mr_local) {
+    cfg.reg = weft__mem_pool_reg;
+    cfg.unreg = weft__mem_pool_unreg;
+    cfg.arg = rail;
+  }
+  step = "making a buffer pool";
+  r = weft__pool_new(&cfg, &rail->pool);
+  if (r != 0)
+    goto failed;
+  if (!rail->q->eq_per_path) {
+    step = "fi_eq_open";
+    r = weft__eq_open(rail, &rail->eq);
+    if (r != 0)
+      goto failed;
+  }
+  step = "fi_cq_open";
+  r = weft__shard_take(rail, &shard);
+  if (r != 0)
+    goto failed;
+  shard->npaths--;
+  *out = rail;
+  return 0;
+#undef STEP
+
+failed:
+  snprintf(err, errlen, "%s: %s: %s", rail->name, step, weft__err_str(r, text, sizeof(text)));
+  teardown(rail);
+  destroy(rail);
+  return r;
+}
+
+static void close_run(weft__job_t *job) {
+  teardown(job->data);
+}
+
+static void close_done(weft__job_t *job) {
+  destroy(job->data);
+}
+
+void weft__rail_leave(weft__rail_t *rail) {
+  if (--rail->busy != 0 || !rail->closing)
+    return;
+  rail->job = (weft__job_t){.run = close_run, .done = close_done, .data = rail};
+  if (rail->q->blocks && rail->env->work(rail->env, &rail->job) == 0)
+    return;
+  teardown(rail);
+  destroy(rail);
+}
+
+void weft__rail_close(weft__rail_t *rail) {
+  rail->closing = true;
+  rail->busy++;
+  weft__rail_leave(rail);
+}
+
+const char *weft__rail_provider(const weft__rail_t *rail) {
+  return rail->provider;
+}
+
+const char *weft__rail_device(const weft__rail_t *rail) {
+  return rail->device;
+}
+
+const struct sockaddr *weft__rail_addr(const weft__rail_t *rail) {
+  return (const struct sockaddr *) &rail->addr;
+}
+
+void weft__rail_lost(weft__rail_t *rail, const char *device, const struct sockaddr *addr, const char *why) {
+  weft__mpath_t *p;
+
+  if (device != NULL && strcmp(device, rail->device) != 0)
+    return;
+  if (addr != NULL && !weft__sa_same_ip(addr, &rail->addr))
+    return;
+  for (p = rail->paths; p != NULL; p = p->next)
+    weft__mpath_die(p, -ENETDOWN, false, "%s", why);
+}

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* rma.c - writing into the peer's memory, and opening one's own to it.
+ *
+ * Design notes
+ *  - A write queues behind the frames before it in the provider's one send queue, so it may not overtake frames that
+ *    the path holds back: then it answers -EAGAIN.
+ *  - Limits are checked here: tcp only asserts them, and a release build then writes over its own memory.
+ *  - Source memory that needs registration and has none is registered for the one operation. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/log.h"
+#include "internal.h"
+
+static void mr_drop(weft__rmaslot_t *s) {
+  unsigned i;
+
+  for (i = 0; i < 4; i++)
+    if (s->mr[i] != NULL) {
+      fi_close(&s->mr[i]->fid);
+      s->mr[i] = NULL;
+    }
+}
+
+static int describe(weft__rail_t *rail, weft__rmaslot_t *s, const weft__rma_t *r, void **desc) {
+  unsigned i;
+
+  for (i = 0; i < r->niov; i++) {
+    int err;
+
+    desc[i] = weft__mem_desc(rail, r->iov[i].iov_base, r->iov[i].iov_len);
+    if (desc[i] != NULL)
+      continue;
+    err = weft__mem_reg(rail, r->iov[i].iov_base, r->iov[i].iov_len, FI_WRITE, &s->mr[i]);
+    if (err != 0)
+      return err;
+    desc[i] = fi_mr_desc(s->mr[i]);
+  }
+  return 0;
+}
+
+int weft__mpath_write(weft__path_t *path, weft__rma_t *r) {
+  weft__mpath_t *p = weft__mpath(path);
+  weft__rail_t *rail = path->rail;
+  weft__rmaslot_t *s = NULL;
+  struct fi_rma_iov remote = {.addr = r->addr, .key = r->key};
+  struct fi_msg_rma msg = {.msg_iov = r->iov, .rma_iov = &remote, .rma_iov_count = 1};
+  void *desc[4] = {NULL, NULL, NULL, NULL};
+  char text[96];
+  unsigned i;
+  ssize_t err;
+
+  if (p->dying || p->ended || p->closing != CLOSE_NO)
+    return -ENOTCONN;
+  if (r->niov == 0 || r->niov > 4 || r->niov > rail->iov_max)
+    return -EINVAL;
+  for (i = 0; i < r->niov; i++)
+    remote.len += r->iov[i].iov_len;
+  if (remote.len == 0 || remote.len > path->lim.rma_max)
+    return -EINVAL;
+  if (p->state != ST_UP || p->tx_post != p->tx_head || p->rma_used == RMA_DEPTH) {
+    p->want = true;
+    return -EAGAIN;
+  }
+  for (i = 0; i < RMA_DEPTH; i++)
+    if (p->rma[i].rma == NULL) {
+      s = &p->rma[i];
+      break;
+    }
+  if (rail->mr_local) {
+    err = describe(rail, s, r, desc);
+    if (err != 0) {
+      mr_drop(s);
+      weft__mpath_die(p, (int) err, false, "registering %zu bytes to write to %s: %s", (size_t) remote.len,
+                      path->remote, weft__err_str((int) err, text, sizeof(text)));
+      return (int) err;
+    }
+  }
+  s->ctx.path = p;
+  s->ctx.kind = CTX_RMA;
+  s->ctx.idx = i;
+  s->tx_post = p->tx_post;
+  msg.iov_count = r->niov;
+  msg.desc = desc;
+  msg.context = &s->ctx;
+  err = WEFT__FAULT(post_write);
+  if (err == 0)
+    err = fi_writemsg(p->ep, &msg, FI_COMPLETION);
+  if (err == 0) {
+    s->rma = r;
+    p->rma_used++;
+    p->tx_unsignaled = p->tx_unsignaled_bytes = 0; /* its completion is theirs too */
+    weft__shard_touch(p->shard);
+    return 0;
+  }
+  mr_drop(s);
+  if (err == -FI_EAGAIN) {
+    p->want = true;
+    if (p->rma_used == 0 && p->tx_tail == p->tx_post)
+      weft__mpath_todo(p); /* no completion will come to wake the owner */
+    return -EAGAIN;
+  }
+  weft__mpath_die(p, weft__fi_err(err), false, "write to %s: %s", path->remote,
+                  weft__err_str(weft__fi_err(err), text, sizeof(text)));
+  return weft__fi_err(err);
+}
+
+void weft__rma_finish(weft__rmaslot_t *s, int status) {
+  weft__mpath_t *p = s->ctx.path;
+  weft__rma_t *r = s->rma;
+
+  if (r == NULL)
+    return;
+  s->rma = NULL;
+  p->rma_used--;
+  mr_drop(s);
+  if (p->want)
+    weft__mpath_todo(p);
+  p->p.cbs->rma_done(&p->p, r, status);
+}
+
+int weft__mpath_expose(weft__path_t *path, void *buf, size_t len, weft__mr_t *out) {
+  weft__rail_t *rail = path->rail;
+  struct fid_mr *mr;
+  char text[96];
+  int err;
+
+  if (len == 0 || len > path->lim.rma_max)
+    return -EINVAL;
+  err = weft__mem_reg(rail, buf, len, FI_REMOTE_WRITE, &mr);
+  if (err != 0) {
+    weft__warn("%s: opening %zu bytes to %s: %s", rail->name, len, path->remote,
+               weft__err_str(err, text, sizeof(text)));
+    return err;
+  }
+  out->addr = rail->mr_virt ? (uintptr_t) buf : 0;
+  out->key = fi_mr_key(mr);
+  out->priv = mr;
+  return 0;
+}
+
+void weft__mpath_unexpose(weft__path_t *path, weft__mr_t *m) {
+  char text[96];
+  int err;
+
+  if (m->priv == NULL)
+    return;
+  err = weft__fi_err(fi_close(&((struct fid_mr *) m->priv)->fid));
+  if (err != 0)
+    weft__warn("%s: closing memory to %s: %s", path->rail->name, path->remote,
+               weft__err_str(err, text, sizeof(text)));
+  m->priv = NULL;
+}
