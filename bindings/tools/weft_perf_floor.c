@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weft_perf_floor.c - the floor of raw TCP sockets, and the choice between the floors.
- * Plain on purpose: what a careful programmer writes in an afternoon, and nothing Weft could hide behind. */
+ * Plain on purpose: what a careful programmer writes in an afternoon, and nothing Weft could hide
+ * behind. */
 #include "weft_perf_floor.h"
 
 #include <errno.h>
@@ -80,7 +81,8 @@ static int sock_connect(const perf_floor_spec_t *spec, int *out) {
   return rc;
 }
 
-/* Exactly n bytes. Spinning asks with MSG_DONTWAIT until there is something. 1, 0 at the end of the stream, -errno. */
+/* Exactly n bytes. Spinning asks with MSG_DONTWAIT until there is something. 1, 0 at the end of the
+ * stream, -errno. */
 static int recv_all(int fd, char *buf, size_t n, int flags) {
   for (size_t got = 0; got < n;) {
     ssize_t r = recv(fd, buf + got, n - got, flags);

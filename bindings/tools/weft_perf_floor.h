@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weft_perf_floor.h - what the machine can do without Weft: raw TCP sockets and raw libfabric.
- * weft_perf --floor and tests/bench use this one copy; tests/bench/floor_check holds it against fi_pingpong. */
+ * weft_perf --floor and tests/bench use this one copy; tests/bench/floor_check holds it against
+ * fi_pingpong. */
 #ifndef WEFT_PERF_FLOOR_H
 #define WEFT_PERF_FLOOR_H
 
@@ -20,17 +21,19 @@ typedef enum {
 } perf_floor_shape;
 
 typedef enum {
-  PERF_FLOOR_SPIN = 0,    /* ask again and again: non-blocking recv; fi_cq_read on a queue without wait object */
-  PERF_FLOOR_SLEEP = 1,   /* blocking recv; fi_trywait and poll on the queue's wait fd */
-  PERF_FLOOR_SPIN_FD = 2, /* libfabric: spin on a queue that has a wait fd, as whoever may have to sleep needs */
+  PERF_FLOOR_SPIN =
+      0, /* ask again and again: non-blocking recv; fi_cq_read on a queue without wait object */
+  PERF_FLOOR_SLEEP = 1, /* blocking recv; fi_trywait and poll on the queue's wait fd */
+  PERF_FLOOR_SPIN_FD =
+      2, /* libfabric: spin on a queue that has a wait fd, as whoever may have to sleep needs */
 } perf_floor_wait;
 
 /* The same spec on both sides, but for the port: the server's choice, the client's input. */
 typedef struct perf_floor_spec_s {
   int32_t kind, shape, wait;
   uint32_t window;
-  uint64_t size;     /* bytes of a message, at least 16 */
-  double seconds;    /* the client stops after this long */
+  uint64_t size;  /* bytes of a message, at least 16 */
+  double seconds; /* the client stops after this long */
   uint16_t port;
   char host[80];     /* numeric address of the server */
   char provider[32]; /* libfabric's, "tcp" */
@@ -47,7 +50,8 @@ typedef struct perf_floor_server_s perf_floor_server_t;
 int perf_floor_listen(const perf_floor_spec_t *spec, perf_floor_server_t **out, uint16_t *port);
 /* Serve one client until it has gone; waits at most 5 s for it. Frees the server. */
 int perf_floor_serve(perf_floor_server_t *server);
-/* Round trips of single messages, nanoseconds, added to `rtt`. The first 1,000 or 5 % of the time warm up. */
+/* Round trips of single messages, nanoseconds, added to `rtt`. The first 1,000 or 5 % of the time
+ * warm up. */
 int perf_floor_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt);
 int perf_floor_stream(const perf_floor_spec_t *spec, perf_rate_t *out);
 

@@ -2,10 +2,12 @@
 /* weft_perf_floor_fi.c - the floor of raw libfabric: FI_EP_MSG endpoints, as Weft itself uses.
  *
  * Design notes
- * - One queue for both directions and `window` posted receives, each posted again before its message is answered, so
- *   that the endpoint never runs out of receives (the tcp provider of 1.17 would spin).
+ * - One queue for both directions and `window` posted receives, each posted again before its
+ *   message is answered, so that the endpoint never runs out of receives (the tcp provider of 1.17
+ *   would spin).
  * - fi_inject where the message fits: a send without a completion to wait for.
- * - The client ends a stream with a message of END_SIZE bytes, which holds the count; the server answers with its own. */
+ * - The client ends a stream with a message of END_SIZE bytes, which holds the count; the server
+ *   answers with its own. */
 #include "weft_perf_floor.h"
 
 #include <errno.h>
@@ -22,7 +24,7 @@
 #include <rdma/fi_eq.h>
 #include <rdma/fi_errno.h>
 
-#define END_SIZE 8
+#define END_SIZE      8
 #define CM_TIMEOUT_MS 5000
 
 struct perf_fi_s {
@@ -36,8 +38,8 @@ struct perf_fi_s {
   struct fid_ep *ep;
   struct fid_mr *mr;
   void *desc;
-  int fd;              /* of the queue, -1 when it has none */
-  char *rx, *tx;       /* window receive buffers, window send buffers */
+  int fd;        /* of the queue, -1 when it has none */
+  char *rx, *tx; /* window receive buffers, window send buffers */
   size_t slot;
   struct fi_context *ctx; /* window receives, then window sends */
 };
@@ -48,9 +50,9 @@ static int fail(const char *what, ssize_t rc) {
 }
 
 static void fi_free(struct perf_fi_s *s) {
-  struct fid *fids[] = {s->ep ? &s->ep->fid : NULL,     s->pep ? &s->pep->fid : NULL,
-                        s->mr ? &s->mr->fid : NULL,     s->cq ? &s->cq->fid : NULL,
-                        s->eq ? &s->eq->fid : NULL,     s->domain ? &s->domain->fid : NULL,
+  struct fid *fids[] = {s->ep ? &s->ep->fid : NULL,        s->pep ? &s->pep->fid : NULL,
+                        s->mr ? &s->mr->fid : NULL,        s->cq ? &s->cq->fid : NULL,
+                        s->eq ? &s->eq->fid : NULL,        s->domain ? &s->domain->fid : NULL,
                         s->fabric ? &s->fabric->fid : NULL};
   for (unsigned i = 0; i < sizeof(fids) / sizeof(fids[0]); i++)
     if (fids[i])
@@ -111,10 +113,9 @@ static int open_ep(struct perf_fi_s *s, struct fi_info *info) {
     return -ENOMEM;
   memset(s->rx, 1, total);
   s->tx = s->rx + window * slot;
-  struct fi_cq_attr cq = {
-      .format = FI_CQ_FORMAT_MSG,
-      .size = 2 * window + 64,
-      .wait_obj = s->spec.wait == PERF_FLOOR_SPIN ? FI_WAIT_NONE : FI_WAIT_FD};
+  struct fi_cq_attr cq = {.format = FI_CQ_FORMAT_MSG,
+                          .size = 2 * window + 64,
+                          .wait_obj = s->spec.wait == PERF_FLOOR_SPIN ? FI_WAIT_NONE : FI_WAIT_FD};
   int rc;
   if ((rc = fi_domain(s->fabric, info, &s->domain, NULL)))
     return fail("fi_domain", rc);
@@ -209,7 +210,8 @@ static int put(struct perf_fi_s *s, unsigned i, size_t size, int *completes) {
   return rc ? fail("fi_send", rc) : 0;
 }
 
-/* One message there, waiting for its receipt and, if any, for the send's own completion. 1, 0 or -errno. */
+/* One message there, waiting for its receipt and, if any, for the send's own completion. 1, 0 or
+ * -errno. */
 static int exchange(struct perf_fi_s *s, size_t size) {
   struct fi_cq_msg_entry e;
   int pending, got = 0, rc = put(s, 0, size, &pending);
@@ -251,8 +253,8 @@ static int serve_stream(struct perf_fi_s *s) {
     if (e.len == END_SIZE) {
       memcpy(&said, s->rx + i * s->slot, END_SIZE);
       if (said != count) {
-        fprintf(stderr, "floor, libfabric: %lu messages sent, %lu received\n",
-                (unsigned long) said, (unsigned long) count);
+        fprintf(stderr, "floor, libfabric: %lu messages sent, %lu received\n", (unsigned long) said,
+                (unsigned long) count);
         return -EIO;
       }
       memcpy(s->tx, &count, END_SIZE);
@@ -322,8 +324,8 @@ int perf_fi_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
   return rc < 0 ? rc : 0;
 }
 
-/* Messages that fi_inject takes complete at once and fill no window: a full window is then the provider's queue, so
- * every one of these is sent with fi_send instead. */
+/* Messages that fi_inject takes complete at once and fill no window: a full window is then the
+ * provider's queue, so every one of these is sent with fi_send instead. */
 int perf_fi_stream(const perf_floor_spec_t *spec, perf_rate_t *out) {
   struct perf_fi_s *s;
   int rc = fi_dial(spec, &s);
@@ -337,8 +339,8 @@ int perf_fi_stream(const perf_floor_spec_t *spec, perf_rate_t *out) {
     if (flying < window) {
       if (perf_now() - start >= span)
         break;
-      ssize_t r = fi_send(s->ep, s->tx + slot * s->slot, spec->size, s->desc, 0,
-                          &s->ctx[window + slot]);
+      ssize_t r =
+          fi_send(s->ep, s->tx + slot * s->slot, spec->size, s->desc, 0, &s->ctx[window + slot]);
       if (r == 0) {
         n++;
         flying++;

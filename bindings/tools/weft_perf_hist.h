@@ -7,11 +7,11 @@
 #include <stdint.h>
 #include <time.h>
 
-/* Log-linear as HdrHistogram: 2^SUB_BITS equal steps per power of two, so that a value is off by at most
- * 1/2^SUB_BITS (0.8 %); values under 2^SUB_BITS are exact. */
+/* Log-linear as HdrHistogram: 2^SUB_BITS equal steps per power of two, so that a value is off by at
+ * most 1/2^SUB_BITS (0.8 %); values under 2^SUB_BITS are exact. */
 #define PERF_HIST_SUB_BITS 7
-#define PERF_HIST_SUB (1u << PERF_HIST_SUB_BITS)
-#define PERF_HIST_BUCKETS ((64 - PERF_HIST_SUB_BITS + 1) * PERF_HIST_SUB)
+#define PERF_HIST_SUB      (1u << PERF_HIST_SUB_BITS)
+#define PERF_HIST_BUCKETS  ((64 - PERF_HIST_SUB_BITS + 1) * PERF_HIST_SUB)
 
 typedef struct perf_hist_s {
   uint64_t count, min, max;
@@ -21,7 +21,8 @@ typedef struct perf_hist_s {
 
 void perf_hist_reset(perf_hist_t *h);
 void perf_hist_merge(perf_hist_t *into, const perf_hist_t *from);
-/* The value under which `percent` (0 to 100) of the samples lie, interpolated inside its bucket; 0 when empty. */
+/* The value under which `percent` (0 to 100) of the samples lie, interpolated inside its bucket; 0
+ * when empty. */
 double perf_hist_at(const perf_hist_t *h, double percent);
 double perf_hist_mean(const perf_hist_t *h);
 

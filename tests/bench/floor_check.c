@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* floor_check.c - is our floor of raw libfabric the real one? The same ping-pong by fi_pingpong, alternately.
- * fi_pingpong prints half of a round trip, as a mean; it is doubled and compared with our mean. */
+/* floor_check.c - is our floor of raw libfabric the real one? The same ping-pong by fi_pingpong,
+ * alternately. fi_pingpong prints half of a round trip, as a mean; it is doubled and compared with
+ * our mean. */
 #include "lib_bench.h"
 
 #include <signal.h>
@@ -76,7 +77,8 @@ int main(int argc, char **argv) {
       snprintf(count, sizeof(count), "%.0f", args.seconds * 1e6 / ours[i]);
       theirs[i] = public_tool(port, text, count);
       if (args.verbose) {
-        printf("%s round %u: ours %.2f us, fi_pingpong %.2f us\n", label, i + 1, ours[i], theirs[i]);
+        printf("%s round %u: ours %.2f us, fi_pingpong %.2f us\n", label, i + 1, ours[i],
+               theirs[i]);
         bench_hist("  ours", &rtt);
       }
     }

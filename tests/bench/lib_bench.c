@@ -2,8 +2,10 @@
 /* lib_bench.c - arguments, cores, child processes, medians, the last line.
  *
  * Design notes
- * - Children are forked before the parent touches libfabric or Weft, and die with it (PR_SET_PDEATHSIG).
- * - Every result goes through bench_at_most or bench_at_least: a bench cannot print a figure as good and exit 1. */
+ * - Children are forked before the parent touches libfabric or Weft, and die with it
+ *   (PR_SET_PDEATHSIG).
+ * - Every result goes through bench_at_most or bench_at_least: a bench cannot print a figure as
+ *   good and exit 1. */
 #include "lib_bench.h"
 
 #include <errno.h>
@@ -91,16 +93,15 @@ static void machine(void) {
   if (busy > 0.10 || load[0] > 0.7)
     printf("WARNING: the machine is not idle; figures are worth less, repeat in a quiet moment\n");
   if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
-    printf("WARNING: fewer than 2 cores: client and server share one, latencies are not meaningful\n");
+    printf(
+        "WARNING: fewer than 2 cores: client and server share one, latencies are not meaningful\n");
 }
 
 void bench_begin(bench_args_t *args, int argc, char **argv, const char *about) {
-  static const struct option longs[] = {{"rounds", required_argument, NULL, 'r'},
-                                        {"seconds", required_argument, NULL, 's'},
-                                        {"full", no_argument, NULL, 'f'},
-                                        {"verbose", no_argument, NULL, 'v'},
-                                        {"help", no_argument, NULL, 'h'},
-                                        {0}};
+  static const struct option longs[] = {
+      {"rounds", required_argument, NULL, 'r'}, {"seconds", required_argument, NULL, 's'},
+      {"full", no_argument, NULL, 'f'},         {"verbose", no_argument, NULL, 'v'},
+      {"help", no_argument, NULL, 'h'},         {0}};
   const char *slash = strrchr(argv[0], '/');
   args->name = slash ? slash + 1 : argv[0];
   setvbuf(stdout, NULL, _IOLBF, 0);
@@ -116,7 +117,8 @@ void bench_begin(bench_args_t *args, int argc, char **argv, const char *about) {
              "  --seconds S   length of one measurement (now %g)\n"
              "  --full        the long run, where there is one\n"
              "  -v            print every round\n"
-             "Exit status: 0 every bound holds, 1 one is missed or the run failed, 77 not possible here.\n",
+             "Exit status: 0 every bound holds, 1 one is missed or the run failed, 77 not possible "
+             "here.\n",
              about, args->name, args->rounds, args->seconds);
       exit(0);
     default: exit(2);

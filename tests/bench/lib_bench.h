@@ -10,10 +10,10 @@
 #include "../../bindings/tools/weft_perf_floor.h"
 #include "../../bindings/tools/weft_perf_hist.h"
 
-#define BENCH_SKIP 77
+#define BENCH_SKIP        77
 #define BENCH_CLIENT_CORE 0
 #define BENCH_SERVER_CORE 1
-#define BENCH_MAX_ROUNDS 101
+#define BENCH_MAX_ROUNDS  101
 
 typedef struct bench_args_s {
   unsigned rounds;  /* --rounds N */
@@ -23,12 +23,13 @@ typedef struct bench_args_s {
   const char *name; /* the program's name without its folder */
 } bench_args_t;
 
-/* Parse arguments over the defaults in `args`; --help prints `about` and exits 0, nonsense exits 2. Then prints the
- * machine and its load, with a warning when it is not idle. */
+/* Parse arguments over the defaults in `args`; --help prints `about` and exits 0, nonsense exits 2.
+ * Then prints the machine and its load, with a warning when it is not idle. */
 void bench_begin(bench_args_t *args, int argc, char **argv, const char *about);
 
-/* A child process that runs fn(fd, arg) and exits with its result; `fd` is a socket pair to the parent that keeps
- * message boundaries. It dies with the parent. Fork before anything of libfabric or Weft starts. */
+/* A child process that runs fn(fd, arg) and exits with its result; `fd` is a socket pair to the
+ * parent that keeps message boundaries. It dies with the parent. Fork before anything of libfabric
+ * or Weft starts. */
 typedef struct bench_child_s {
   pid_t pid;
   int fd;
@@ -41,7 +42,8 @@ void bench_pin(int core);
 /* Blocks of memory that parent and children share; fork after it. Zeroed. */
 void *bench_shared(size_t size);
 
-/* CPU time (user and system) of this process, nanoseconds; of another one from /proc. Resident memory, bytes. */
+/* CPU time (user and system) of this process, nanoseconds; of another one from /proc. Resident
+ * memory, bytes. */
 uint64_t bench_cpu_ns(void);
 uint64_t bench_cpu_ns_of(pid_t pid);
 uint64_t bench_rss_of(pid_t pid);
@@ -56,8 +58,8 @@ double bench_ratio(const double *a, const double *b, unsigned n);
 void bench_series(const char *label, const double *v, unsigned n, const char *unit);
 void bench_hist(const char *label, const perf_hist_t *rtt);
 
-/* Results are collected and printed by bench_end as "name value unit bound", missed ones last, so that the last line
- * tells. Returns the exit code: 0 when every bound holds. */
+/* Results are collected and printed by bench_end as "name value unit bound", missed ones last, so
+ * that the last line tells. Returns the exit code: 0 when every bound holds. */
 void bench_at_most(const char *name, double value, const char *unit, double bound);
 void bench_at_least(const char *name, double value, const char *unit, double bound);
 int bench_end(void);

@@ -1,4 +1,4 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lib_hist.c - weft_perf_hist.c of the tools, linked into each bench: the floors and the figures have one home.
- * See weft_perf_hist.h. */
+/* lib_hist.c - weft_perf_hist.c of the tools, linked into each bench: the floors and the figures
+ * have one home. See weft_perf_hist.h. */
 #include "../../bindings/tools/weft_perf_hist.c"

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lib_server.c - weft_perf_server.c of the tools, linked into each bench: what a bench measures,
+ * the tool measures. See weft_perf.h. */
+#include "../../bindings/tools/weft_perf_server.c"
