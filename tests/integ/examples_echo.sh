@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # examples/echo_server.c and echo_client.c: small and large messages, errors, an orderly end.
-. "$WEFT_SRC/tests/integ/lib_examples.sh"
+. "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need echo_server echo_client
 
 background "$TMP/server.log" "$WEFT_BIN/echo_server" weft://127.0.0.1:0

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # examples/embed_uv.c: TCP clients, a timer and Weft peers on one loop.
-. "$WEFT_SRC/tests/integ/lib_examples.sh"
+. "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need embed_uv echo_client
 
 # A port that is free now; nobody else on this machine waits for it.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # examples/epoll_client.c: lines from a pipe, a file and nothing, and more than the queue takes.
-. "$WEFT_SRC/tests/integ/lib_examples.sh"
+. "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need epoll_client echo_server
 
 background "$TMP/server.log" "$WEFT_BIN/echo_server" weft://127.0.0.1:0

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # examples/file_send.c and file_recv.c: the link in use is cut in the middle of a transfer, and the
 # checksum holds. An empty file, a lost sender, and no leftovers.
-. "$WEFT_SRC/tests/integ/lib_examples.sh"
+. "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need file_send file_recv
 two_namespaces
 command -v tc >/dev/null || skip "no tc command (iproute2)"

@@ -5,7 +5,8 @@
 
 set -u
 export LC_ALL=C
-TMP=$(mktemp -d)
+: "${WEFT_BIN:?the folder of the programs, as build/dev/bin}"
+TMP=$(mktemp -d) || exit 1
 PIDS=()
 NAMESPACES=()
 

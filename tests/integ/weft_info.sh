@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # bindings/tools/weft_info.c: the list, its reasons, its JSON, its exit status.
-. "$WEFT_SRC/tests/integ/lib_examples.sh"
+. "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need weft_info
 info=$WEFT_BIN/weft_info
 
