@@ -29,6 +29,7 @@ struct weft__pool {
   weft__buf_t *free;
   unsigned max, total, nfree; /* buffers: allowed, existing, on the free list */
   unsigned reserved, lent, extra;
+  bool told;
   weft__pool_cfg_t cfg;
   struct chunk *chunks;
   /* Touched by other threads. */
@@ -147,10 +148,13 @@ static weft__buf_t *take(weft__pool_t *pool) {
     if (pool->free == NULL) {
       int err = grow(pool);
       if (err != 0) {
-        weft__warn("buffer pool: cannot add %d buffers to %u: errno %d", (int) POOL_CHUNK,
-                   pool->total, -err);
+        if (!pool->told)
+          weft__warn("buffer pool: cannot add %d buffers to %u: errno %d", (int) POOL_CHUNK,
+                     pool->total, -err);
+        pool->told = true; /* once until it works again: the next try may be microseconds away */
         return NULL;
       }
+      pool->told = false;
     }
     b = pool->free;
   }
