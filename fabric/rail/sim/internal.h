@@ -156,6 +156,8 @@ static inline end_t *end_of(weft__path_t *p) {
 }
 
 /* sim.c */
+/* Zeroed. Tries twice: the tests make allocations fail, and it is not the simulator's turn. */
+void *weft__sim_alloc(size_t n);
 void weft__sim_plan(weft__sim_t *, unsigned host, uint64_t at, void (*fn)(void *obj, uint64_t arg),
                     void *obj, uint64_t arg);
 void weft__sim_step_trace(weft__sim_t *, const char *fmt, ...)

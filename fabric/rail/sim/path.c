@@ -40,9 +40,7 @@ chan_t *weft__sim_chan_new(weft__sim_link_t *l) {
   if (c != NULL)
     s->free_chans = c->next;
   else
-    c = malloc(sizeof(*c));
-  if (c == NULL)
-    abort();
+    c = weft__sim_alloc(sizeof(*c));
   memset(c, 0, sizeof(*c));
   c->link = l;
   for (i = 0; i < 2; i++) {
@@ -505,6 +503,10 @@ void weft__sim_doom(end_t *e, uint64_t after, int err, const char *why) {
   e->why = why;
   e->c->refs++;
   weft__sim_plan(sim_of(e), e->host, sim_of(e)->now + after, go_down, e, 0);
+}
+
+void weft__sim_fail(weft__path_t *p, int err, const char *why) {
+  weft__sim_doom(end_of(p), 0, err, why);
 }
 
 static void closed(void *obj, uint64_t arg) {

@@ -190,9 +190,7 @@ int weft__sim_write(weft__path_t *p, weft__rma_t *rma) {
                       (unsigned long long) len);
     return -EINVAL;
   }
-  op = calloc(1, sizeof(*op));
-  if (op == NULL)
-    abort();
+  op = weft__sim_alloc(sizeof(*op));
   op->all = s->rops;
   op->pall = &s->rops;
   if (s->rops != NULL)
@@ -237,9 +235,7 @@ void weft__sim_rma_flush(end_t *e, int status) {
       uint64_t pos = 0;
       unsigned i;
 
-      op->snapshot = malloc(op->len);
-      if (op->snapshot == NULL)
-        abort();
+      op->snapshot = weft__sim_alloc(op->len);
       for (i = 0; i < op->niov; pos += op->iov[i++].iov_len)
         if (memory_ok(e, op->iov[i].iov_base, op->iov[i].iov_len, false))
           memcpy(op->snapshot + pos, op->iov[i].iov_base, op->iov[i].iov_len);
@@ -284,9 +280,7 @@ int weft__sim_expose(weft__path_t *p, void *buf, size_t len, weft__mr_t *mr) {
   if (e->c->link->conf.expose_fails != 0 &&
       weft__rng_one_in(&s->rng, e->c->link->conf.expose_fails))
     return -ENOMEM;
-  x = calloc(1, sizeof(*x));
-  if (x == NULL)
-    abort();
+  x = weft__sim_alloc(sizeof(*x));
   x->buf = buf;
   x->len = len;
   x->addr = weft__rng_next(&s->rng) >> 1;

@@ -23,6 +23,16 @@ uint64_t weft__rng_log(weft__rng_t *r, uint64_t lo, uint64_t hi) {
   return weft__rng_range(r, from, to);
 }
 
+void *weft__sim_alloc(size_t n) {
+  void *p = calloc(1, n);
+
+  if (p == NULL)
+    p = calloc(1, n);
+  if (p == NULL)
+    abort();
+  return p;
+}
+
 /* ---- World ------------------------------------------------------------------------------------
  */
 
@@ -167,10 +177,13 @@ static void heap_push(weft__sim_t *s, const event_t *e) {
   size_t i;
 
   if (s->nheap == s->cap) {
+    event_t *more = weft__sim_alloc((s->cap == 0 ? 256 : s->cap * 2) * sizeof(*more));
+
+    if (s->cap != 0)
+      memcpy(more, s->heap, s->cap * sizeof(*more));
+    free(s->heap);
+    s->heap = more;
     s->cap = s->cap == 0 ? 256 : s->cap * 2;
-    s->heap = realloc(s->heap, s->cap * sizeof(*s->heap));
-    if (s->heap == NULL)
-      abort(); /* the simulator itself is not under test */
   }
   for (i = s->nheap++; i > 0 && before(e, &s->heap[(i - 1) / 2]); i = (i - 1) / 2)
     s->heap[i] = s->heap[(i - 1) / 2];
@@ -386,9 +399,7 @@ static void request_arrives(void *obj, uint64_t side) {
     weft__sim_unref(c);
     return;
   }
-  r = calloc(1, sizeof(*r));
-  if (r == NULL)
-    abort();
+  r = weft__sim_alloc(sizeof(*r));
   r->c = c; /* the event's reference is now the request's */
   r->side = 1 - (unsigned) side;
   memcpy(r->blob, from->blob, from->bloblen);

@@ -167,6 +167,8 @@ void weft__sim_reject(weft__sim_req_t *, const void *blob, size_t len);
 void weft__sim_pair(weft__sim_link_t *, weft__path_t *out[2]);
 /* Deliver these bytes to the other end as if this end had sent them, after what is on its way. */
 void weft__sim_inject(weft__path_t *, const void *frame, uint32_t len);
+/* This end hears that the path is dead; the other end does not until this one has closed. */
+void weft__sim_fail(weft__path_t *, int err, const char *why);
 /* This end may break the rules of credits: it is under test as a liar's victim, not as honest. */
 void weft__sim_liar(weft__path_t *);
 weft__sim_link_t *weft__sim_path_link(const weft__path_t *);
