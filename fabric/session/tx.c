@@ -173,7 +173,7 @@ static void drop_sent_small(weft__session_t *s) {
 }
 
 void weft__s_emit(weft__session_t *s, bool full_only) {
-  if (s->state != WEFT__S_OPEN || s->aborting || s->resuming || !s->tx_path || !s->unsent) return;
+  if (s->state != WEFT__S_OPEN || !s->hello_sent || s->aborting || s->resuming || !s->tx_path || !s->unsent) return;
   weft__spath_t *sp = s->tx_path;
   uint32_t room = sp->path->lim.frame_max - WEFT__HDR;
   while (s->unsent && (!full_only || s->queued_space >= room)) {
