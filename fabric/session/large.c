@@ -304,7 +304,9 @@ static bool push_fragment(weft__session_t *s, weft__xfer_in_t *x) {
   while (x->pos < len) {
     weft__rma_slot_t *slot = sp->free_slots;
     if (!slot) return false;
-    uint32_t n = gather(x->m, x->cts.off + x->pos, len - x->pos, &slot->rma);
+    uint32_t most = len - x->pos; /* the peer's limit was kept when it asked; ours may be smaller */
+    if (sp->path->lim.rma_max && most > sp->path->lim.rma_max) most = sp->path->lim.rma_max;
+    uint32_t n = gather(x->m, x->cts.off + x->pos, most, &slot->rma);
     slot->rma.addr = x->cts.addr + x->pos;
     slot->rma.key = x->cts.key;
     slot->rma.data = slot;
