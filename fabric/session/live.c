@@ -134,15 +134,17 @@ void weft__s_on_resume(weft__session_t *s, weft__spath_t *sp, const weft__resume
 
 void weft__s_on_resume_ack(weft__session_t *s, weft__spath_t *sp, const weft__resume_ack_t *r) {
   if (r->epoch != s->epoch || sp != s->tx_path || !s->resuming) return; /* of an earlier move */
-  if (r->next > s->tx_seq || r->next < s->tx_ack) {
+  if (r->next > s->tx_seq) {
     weft__s_violation(s, sp, "wants record %llu, which is not to be had", (unsigned long long)r->next);
     return;
   }
+  /* an acknowledgement on another path may have overtaken this frame */
+  uint64_t next = r->next > s->tx_ack ? r->next : s->tx_ack;
   s->resuming = false;
   s->st.migrations++;
   s->st.last_gap_ns = weft__now(s) - s->mig_gap_from;
-  if (!s->ack_consumed) weft__s_acked(s, r->next);
-  weft__s_rewind(s, r->next);
+  if (!s->ack_consumed) weft__s_acked(s, next);
+  weft__s_rewind(s, next);
   weft__s_dirty(s);
   emit_event(s, WEFT__SEV_MIGRATED, s->mig_has_from ? &s->mig_from : NULL, sp->path, s->mig_err, s->mig_why,
              s->st.last_gap_ns);
