@@ -84,6 +84,15 @@ static bool same(const owner_t *sender, unsigned idx, const void *data, size_t n
   return n % 8 == 0 || memcmp(p + 8 * i, &v, n % 8) == 0;
 }
 
+/* Where the first wrong word is, for people. */
+static size_t wrong_at(const owner_t *sender, unsigned idx, const void *data, size_t n) {
+  size_t k;
+
+  for (k = 0; k + 8 <= n && same(sender, idx, data, k + 8); k += 8)
+    ;
+  return k;
+}
+
 /* A liar's victim gets anything: all that counts is that the bytes may be read. */
 static void touch(const void *data, size_t n) {
   const volatile uint8_t *p = data;
@@ -197,7 +206,8 @@ void oracle_deliver(owner_t *o, const weft__rxm_t *m) {
       world_violate(o->w, "%c: message %u has %zu bytes instead of %u", C(o), idx, m->size,
                     x->size);
     else if (!same(peer, idx, m->data, m->size))
-      world_violate(o->w, "%c: message %u has wrong bytes", C(o), idx);
+      world_violate(o->w, "%c: message %u of %zu bytes has wrong ones at %zu", C(o), idx, m->size,
+                    wrong_at(peer, idx, m->data, m->size));
     x->delivered = true;
     o->rx_idx = idx + 1;
     o->w->st.messages++;
@@ -362,9 +372,9 @@ static bool reason_to_end(owner_t *o, int err) {
     return true;
   if (peer->aborted || (peer->ended && peer->end_err != 0) || o->aborted)
     return true;
-  if (!o->open && !other(o)->open)
-    return w->nfired != 0; /* the handshake has one path, and no second try */
-  if (!o->open || !peer->open)
+  if (o->again)
+    return true;
+  if (!o->open || !peer->open) /* the handshake has one path, and no second try */
     return w->nfired != 0;
   if (err == -ECONNRESET && o->side == 1 && grace < limit)
     limit = grace;

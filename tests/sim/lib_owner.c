@@ -126,7 +126,8 @@ static void on_event(void *owner, const weft__sev_t *ev) {
   switch (ev->type) {
   case WEFT__SEV_MIGRATED: o->moved++; break;
   case WEFT__SEV_PATH_DOWN:
-    o->lost_paths++;
+    if (strstr(ev->why, "silent for") != NULL)
+      o->lost_paths++;
     o->npaths--;
     if (o->npaths == 0)
       o->nolive_since = weft__sim_time(w->sim);
@@ -134,6 +135,15 @@ static void on_event(void *owner, const weft__sev_t *ev) {
   case WEFT__SEV_JOIN_PLEASE:
     if (o->side == 0 && o->open)
       for (unsigned i = 0; i < w->plan.nslots; i++)
+        if (o->slot[i].state == SLOT_NONE)
+          slot_retry(&o->slot[i], 0);
+    break;
+  case WEFT__SEV_BACK: o->stalled = false; break;
+  case WEFT__SEV_STALLED:
+    /* The peer, or the only path? Only a new path can tell: one beside those that there are. */
+    o->stalled = true;
+    if (o->side == 0)
+      for (unsigned i = 0; i < MAX_SLOTS; i++)
         if (o->slot[i].state == SLOT_NONE)
           slot_retry(&o->slot[i], 0);
     break;
@@ -151,10 +161,15 @@ static slot_t *slot_of(owner_t *o, const weft__path_t *p) {
 }
 
 static void slot_free(slot_t *sl) {
+  owner_t *o = sl->o;
+
   sl->path = NULL;
   sl->state = SLOT_NONE;
-  if (sl->o->side == 0)
-    slot_retry(sl, sl->backoff);
+  if (o->side != 0)
+    return;
+  if (sl->hello && !o->open) /* the next address */
+    sl = &o->slot[(unsigned) (sl - o->slot + 1) % o->w->plan.nslots];
+  slot_retry(sl, sl->backoff);
 }
 
 static void on_path_closed(void *owner, weft__path_t *p, int err, const char *why) {
@@ -197,6 +212,11 @@ static void destroy(void *arg, uint64_t unused) {
   o->s = NULL;
   o->destroyed = true;
   weft__sim_note(o->w->sim, "%c: destroyed", "AB"[o->side]);
+  if (o->side == 1 && !o->open && !o->aborted) { /* it never was a session: the next may be */
+    o->again = o->created = o->gone = o->destroyed = o->ended = o->released = false;
+    o->waiting_accept = false;
+    o->end_err = 0;
+  }
 }
 
 static void on_gone(void *owner) {
@@ -299,7 +319,7 @@ static void add_path(owner_t *o, slot_t *sl, weft__path_t *p, uint64_t my_key, u
   o->npaths--;
   weft__sim_note(o->w->sim, "%c: the session does not take path %u (%d)", "AB"[o->side],
                  weft__sim_path_id(p), err);
-  if (err != -ENOTCONN && !o->w->failed_malloc)
+  if (err != -ENOTCONN && malloc_failures() == 0)
     world_violate(o->w, "%c: add_path answers %d", "AB"[o->side], err);
   p->cbs = &closing_cbs;
   p->user = sl;
@@ -333,6 +353,12 @@ static void ours_writable(weft__path_t *p) {
 static const weft__path_cbs_t closing_cbs = {NULL,          ours_frame, ours_writable,
                                              ours_rma_done, ours_down,  ours_closed};
 
+/* A proof that fails is a violation, unless there was no memory to compute it, or somebody lies. */
+static void proof_fails(owner_t *o, const char *what) {
+  if (malloc_failures() == 0 && !o->w->plan.hostile)
+    world_violate(o->w, "A: %s", what);
+}
+
 /* ---- The connecting end ------------------------------------------------------------------------
  */
 
@@ -361,7 +387,7 @@ static void tombstone(slot_t *sl, const weft__answer_t *a) {
 
   weft__join_proof(weft__session_secret(o->s), o->id, sl->key, a->key, a->aux, proof);
   if (!weft__proof_equal(proof, a->proof)) {
-    world_violate(o->w, "A: a tombstone without proof");
+    proof_fails(o, "a tombstone without proof");
     return;
   }
   o->w->st.tombstones++;
@@ -389,7 +415,7 @@ static void on_connected(weft__path_t *p, const void *blob, size_t len) {
   if (!sl->hello) {
     weft__join_proof(weft__session_secret(o->s), o->id, sl->key, a.key, 0, proof);
     if (!weft__proof_equal(proof, a.proof)) {
-      world_violate(o->w, "A: accepted without proof");
+      proof_fails(o, "accepted without proof");
       give_up(sl);
       return;
     }
@@ -411,7 +437,7 @@ static void on_connect_down(weft__path_t *p, int err, const char *why, const voi
     else if (a.kind == WEFT__A_REJECT && a.code == WEFT__J_NO_SESSION)
       weft__session_fail(o->s, WEFT__E_NOSESSION, "the peer knows no such session");
     else if (a.kind == WEFT__A_REJECT && a.code == WEFT__J_BAD_TOKEN)
-      world_violate(o->w, "A: our token was refused");
+      proof_fails(o, "our token was refused");
   }
   give_up(sl);
 }
@@ -451,6 +477,8 @@ static void retry(void *arg, uint64_t gen) {
     return;
   if (!o->open && o->npaths != 0)
     return; /* joins wait for the hello */
+  if (sl - o->slot >= o->w->plan.nslots && !o->stalled)
+    return; /* only there for a stall */
   slot_connect(sl);
 }
 
@@ -543,12 +571,15 @@ void owner_request(owner_t *o, weft__sim_req_t *req) {
       return;
     }
   } else {
-    if (o->gone || o->aborted) {
+    if ((o->gone && !o->again) || o->aborted) {
       reject(req, WEFT__J_CLOSING);
       return;
     }
-    if (o->s != NULL) { /* an earlier try, of which the other end knows nothing */
-      weft__session_fail(o->s, -ECONNABORTED, "another hello");
+    if (o->s != NULL) { /* an earlier try, of which the other end has never heard */
+      if (!o->open && !o->again) {
+        o->again = true;
+        weft__session_fail(o->s, -ECONNABORTED, "another hello");
+      }
       reject(req, WEFT__J_BUSY);
       return;
     }
@@ -561,6 +592,11 @@ void owner_request(owner_t *o, weft__sim_req_t *req) {
   if (weft__sim_accept(req, out, sizeof(out), &closing_cbs, sl, &p) != 0)
     return;
   add_path(o, sl, p, a.key, r.key);
+  if (r.kind == WEFT__K_HELLO && sl->state != SLOT_UP) { /* it never had a path */
+    weft__session_destroy(o->s);
+    o->s = NULL;
+    o->created = false;
+  }
 }
 
 /* ---- What the user does ------------------------------------------------------------------------
@@ -709,10 +745,18 @@ void owner_init(owner_t *o, world_t *w, unsigned side) {
   memset(msg, 0, (o->n + 1) * sizeof(*msg));
 }
 
+/* The time budget for the whole connect. */
+static void connect_gives_up(void *arg, uint64_t unused) {
+  owner_t *o = arg;
+
+  (void) unused;
+  if (alive(o) && !o->open)
+    weft__session_fail(o->s, -ETIMEDOUT, "nobody answers");
+}
+
 static void try_create(void *arg, uint64_t unused) {
   owner_t *o = arg;
   uint8_t id[16];
-  unsigned i;
 
   (void) unused;
   on_random(o, id, sizeof(id));
@@ -720,8 +764,9 @@ static void try_create(void *arg, uint64_t unused) {
     weft__sim_at(o->w->sim, 0, weft__sim_time(o->w->sim) + MS, try_create, o, 0);
     return;
   }
-  for (i = 0; i < 1 + weft__rng_below(rng(o), o->w->plan.nslots); i++)
-    slot_retry(&o->slot[i], i == 0 ? 0 : 200 * US);
+  slot_retry(&o->slot[weft__rng_below(rng(o), o->w->plan.nslots)], 0);
+  weft__sim_at(o->w->sim, 0, weft__sim_time(o->w->sim) + 2 * o->w->plan.handshake, connect_gives_up,
+               o, 0);
 }
 
 void owner_begin(owner_t *o) {
@@ -740,7 +785,7 @@ void owner_begin(owner_t *o) {
 void owner_flush(owner_t *o) {
   unsigned rounds = 0;
 
-  if (!o->working && alive(o))
+  if (!o->working && alive(o) && (o->side == 0 || o->open))
     work(o, 0);
   while (o->dirty && o->s != NULL) {
     o->dirty = false;

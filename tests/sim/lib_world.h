@@ -137,7 +137,7 @@ typedef struct owner {
   weft__rng_t rng;
   bool dirty, open, ended, eof, gone, released, started, stopped, destroyed, created, aborted,
       failed;
-  bool waiting_accept, working;
+  bool waiting_accept, working, again, stalled;
   int end_err;
   char end_why[240];
   uint64_t timer_gen, start_gen;

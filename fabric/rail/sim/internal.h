@@ -83,6 +83,7 @@ struct end {
   uint64_t last_due;
   bool armed; /* an event stands for the queue */
   bool cut;   /* nothing more comes in */
+  bool gap;   /* something was lost: nothing that follows it may come in, but the news of the end */
   int err;
   const char *why;
   uint8_t blob[WEFT__BLOB_MAX]; /* for `connected` or `down` */
@@ -181,6 +182,8 @@ void weft__sim_doom(end_t *, uint64_t after, int err, const char *why);
 /* Cut what travels to this end: `keep` items still arrive, within `late`. */
 void weft__sim_cut_queue(end_t *to, size_t keep, uint64_t late);
 size_t weft__sim_queued(const end_t *to);
+/* Lose this item and all that follow it. */
+void weft__sim_lose_from(end_t *to, item_t *);
 void weft__sim_buf_free(weft__sim_t *, simbuf_t *);
 uint64_t weft__sim_travel(end_t *to, uint32_t len);
 void weft__sim_writable(end_t *);

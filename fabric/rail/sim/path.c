@@ -139,7 +139,7 @@ size_t weft__sim_queued(const end_t *to) {
 void weft__sim_append(end_t *to, item_t *it, uint64_t due) {
   weft__sim_t *s = sim_of(to);
 
-  if (to->cut) {
+  if (to->cut || (to->gap && it->kind != ITEM_FIN)) {
     item_drop(s, it);
     return;
   }
@@ -181,6 +181,22 @@ void weft__sim_cut_queue(end_t *to, size_t keep, uint64_t late) {
   while (it != NULL) {
     item_t *next = it->next;
     item_drop(s, it);
+    it = next;
+  }
+}
+
+void weft__sim_lose_from(end_t *to, item_t *from) {
+  item_t **p, *it;
+
+  to->tail = NULL;
+  for (p = &to->head; *p != from; p = &(*p)->next)
+    to->tail = *p;
+  it = *p;
+  *p = NULL;
+  to->gap = true;
+  while (it != NULL) {
+    item_t *next = it->next;
+    item_drop(sim_of(to), it);
     it = next;
   }
 }

@@ -232,6 +232,8 @@ void weft__sim_rma_flush(end_t *e, int status) {
     while (op->next != NULL) /* oldest first */
       op = op->next;
     if (op->queued && weft__rng_one_in(&s->rng, 2)) {
+      weft__sim_lose_from(peer_of(e), &op->item);
+    } else if (op->queued) { /* it has left the device, and may land when its source is gone */
       uint64_t pos = 0;
       unsigned i;
 
