@@ -48,6 +48,12 @@ enum {
   WEFT__TX_ENDED = 16,   /* out of the list, waits only for rma_refs */
 };
 
+typedef struct weft__xfer_in { /* a clear-to-send we got and have not finished */
+  weft__txm_t *m;              /* NULL: nothing is owed for it any more */
+  weft__cts_t cts;
+  uint32_t pos; /* bytes posted */
+} weft__xfer_in_t;
+
 typedef struct weft__rma_slot {
   weft__rma_t rma;
   weft__txm_t *m;
@@ -75,6 +81,10 @@ struct weft__spath {
   weft__ping_t pong;
   bool ping_due, pong_due, resume_due, resume_ack_due, hello_due, join_please_due;
   bool full;               /* tx_get or write said so */
+  /* Clear-to-sends that came on this path, in order. Per path, because the peer may hold another one for dead, and ask
+   * for its fragments again here, long before we know. */
+  weft__xfer_in_t xfers[WEFT__CTS_MAX];
+  unsigned xfer_head, nxfers;
   weft__rma_slot_t slots[WEFT__RMA_SLOTS];
   weft__rma_slot_t *free_slots;
 };
@@ -109,13 +119,6 @@ typedef struct weft__cts_out { /* a clear-to-send we issued */
   bool copy;
   weft__mr_t mr;
 } weft__cts_out_t;
-
-typedef struct weft__xfer_in { /* a clear-to-send we got and have not finished */
-  weft__txm_t *m;
-  weft__spath_t *sp;
-  weft__cts_t cts;
-  uint32_t pos; /* bytes posted */
-} weft__xfer_in_t;
 
 struct weft__session {
   const weft__session_ops_t *ops;
@@ -153,8 +156,7 @@ struct weft__session {
   uint64_t queued_bytes, queued_messages;
   unsigned unposted;                 /* large ones that left and are not written yet: small ones wait */
   bool fin_queued, fin_acked, tx_stuck, skips_due;
-  weft__xfer_in_t xfers[WEFT__CTS_MAX];
-  unsigned xfer_head, nxfers;
+  unsigned nxfers;                   /* of all paths */
   uint64_t bandwidth;                /* bytes per second of fragments, smoothed */
 
   /* migration of our direction */

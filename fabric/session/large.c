@@ -203,12 +203,13 @@ bool weft__s_on_cts(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
                       (unsigned long long)c.off, c.len, (unsigned long long)c.seq);
     return false;
   }
-  if (s->nxfers == WEFT__CTS_MAX) {
+  if (sp->nxfers == WEFT__CTS_MAX) {
     weft__s_violation(s, sp, "more than %u clear-to-sends at once", WEFT__CTS_MAX);
     return false;
   }
-  weft__xfer_in_t *x = &s->xfers[(s->xfer_head + s->nxfers++) % WEFT__CTS_MAX];
-  *x = (weft__xfer_in_t){.m = m, .sp = sp, .cts = c};
+  weft__xfer_in_t *x = &sp->xfers[(sp->xfer_head + sp->nxfers++) % WEFT__CTS_MAX];
+  *x = (weft__xfer_in_t){.m = m, .cts = c};
+  s->nxfers++;
   weft__s_dirty(s);
   return true;
 }
@@ -286,8 +287,7 @@ static void fragment_frame(weft__session_t *s, weft__spath_t *sp, weft__tbuf_t *
 }
 
 /* As much of this fragment as goes now. true: finished. */
-static bool push_fragment(weft__session_t *s, weft__xfer_in_t *x) {
-  weft__spath_t *sp = x->sp;
+static bool push_fragment(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t *x) {
   uint32_t len = x->cts.len;
   if (x->cts.flags & WEFT__CTS_COPY) {
     uint32_t most = sp->path->lim.frame_max - WEFT__HDR - WEFT__FRAG_SIZE;
@@ -332,20 +332,27 @@ static bool push_fragment(weft__session_t *s, weft__xfer_in_t *x) {
   return true;
 }
 
-static void flush_tx(weft__session_t *s) {
-  while (s->nxfers) {
-    weft__xfer_in_t *x = &s->xfers[s->xfer_head];
-    if (x->sp && x->sp->live && !(x->m->flags & WEFT__TX_REFUSED)) {
-      if (x->sp->broken || !push_fragment(s, x)) return;
+/* What was asked for on this path, in order, as far as it goes. */
+static void push_fragments(weft__session_t *s, weft__spath_t *sp) {
+  while (sp->nxfers) {
+    weft__xfer_in_t *x = &sp->xfers[sp->xfer_head];
+    if (x->m && !(x->m->flags & WEFT__TX_REFUSED)) {
+      if (sp->broken || !push_fragment(s, sp, x)) return;
       if (x->cts.flags & WEFT__CTS_LAST) {
         weft__s_gate(s, x->m);
         x->m->flags |= WEFT__TX_POSTED;
         s->tx_stuck = false;
       }
     }
-    s->xfer_head = (s->xfer_head + 1) % WEFT__CTS_MAX;
+    sp->xfer_head = (sp->xfer_head + 1) % WEFT__CTS_MAX;
+    sp->nxfers--;
     s->nxfers--;
   }
+}
+
+static void flush_tx(weft__session_t *s) {
+  for (unsigned i = 0; i < s->npaths && s->nxfers; i++)
+    if (s->paths[i]->live) push_fragments(s, s->paths[i]);
   if (!s->tx_path) return;
   if (!s->skips_due) return;
   for (weft__txm_t *m = s->head; m && m->seq; m = m->next) {
@@ -360,9 +367,13 @@ static void flush_tx(weft__session_t *s) {
 
 /* The record is acknowledged or given up: nothing is written for it any more. */
 void weft__s_large_forget(weft__session_t *s, const weft__txm_t *m) {
-  for (unsigned i = 0; i < s->nxfers; i++) {
-    weft__xfer_in_t *x = &s->xfers[(s->xfer_head + i) % WEFT__CTS_MAX];
-    if (x->m == m) x->sp = NULL;
+  if (!s->nxfers) return;
+  for (unsigned i = 0; i < s->npaths; i++) {
+    weft__spath_t *sp = s->paths[i];
+    for (unsigned k = 0; k < sp->nxfers; k++) {
+      weft__xfer_in_t *x = &sp->xfers[(sp->xfer_head + k) % WEFT__CTS_MAX];
+      if (x->m == m) x->m = NULL;
+    }
   }
 }
 
@@ -410,10 +421,8 @@ void weft__s_large_path_down(weft__session_t *s, weft__spath_t *sp) {
   }
   for (weft__rxi_t *it = s->rxq; it; it = it->next)
     if (it->refuse == 2 && it->refuse_path == sp) it->refuse = 1;
-  for (unsigned i = 0; i < s->nxfers; i++) {
-    weft__xfer_in_t *x = &s->xfers[(s->xfer_head + i) % WEFT__CTS_MAX];
-    if (x->sp == sp) x->sp = NULL;
-  }
+  s->nxfers -= sp->nxfers;
+  sp->nxfers = 0;
 }
 
 void weft__s_large_path_closed(weft__session_t *s, weft__spath_t *sp) {

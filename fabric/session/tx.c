@@ -69,6 +69,7 @@ void weft__s_tx_fail_all(weft__session_t *s, int status) {
   }
   s->queued_space = 0;
   s->unposted = 0;
+  for (unsigned i = 0; i < s->npaths; i++) s->paths[i]->nxfers = 0;
   s->nxfers = 0;
 }
 
