@@ -242,6 +242,7 @@ void *weft__mem_desc(weft__rail_t *, const void *base, size_t len); /* NULL: not
 int weft__mem_pool_reg(void *rail, void *base, size_t len, void **mr, void **desc);
 void weft__mem_pool_unreg(void *rail, void *mr);
 void weft__mem_close(weft__rail_t *);
+bool weft__mem_cached(weft__rail_t *); /* libfabric's registration cache is on */
 
 /* connect.c */
 void weft__mpath_connected(weft__mpath_t *, const void *blob, size_t len);

@@ -5,6 +5,9 @@
  *  - Where the provider needs no registration of local memory, regions are not even remembered.
  *  - Regions are looked up under a lock, because large ones are added on the worker: once per RMA operation, never per
  *    frame.
+ *  - libfabric's registration cache must be off: it keeps memory open to the peer after it was closed, gives every
+ *    region remote rights whatever was asked for, and patches malloc. It is switched off when this library is loaded,
+ *    because libfabric reads the variable once; a rail that finds it on all the same does not open.
  *  - A key opens memory to every peer of the domain, so keys come from getrandom, and none can be derived from another. */
 #include <errno.h>
 #include <stdlib.h>
@@ -19,6 +22,29 @@ struct weft__region {
   uintptr_t base, end;
   struct fid_mr *mr;
 };
+
+__attribute__((constructor)) static void cache_off(void) {
+  (void) setenv("FI_MR_CACHE_MAX_COUNT", "0", 0);
+}
+
+/* Registering the same bytes twice gives the same registration only where there is a cache. */
+bool weft__mem_cached(weft__rail_t *rail) {
+  struct fid_mr *a, *b;
+  bool same = false;
+  void *page = NULL;
+
+  if (!rail->mr_provkey || posix_memalign(&page, 4096, 4096) != 0)
+    return false;
+  if (weft__mem_reg(rail, page, 4096, FI_SEND, &a) == 0) {
+    if (weft__mem_reg(rail, page, 4096, FI_SEND, &b) == 0) {
+      same = a == b;
+      fi_close(&b->fid);
+    }
+    fi_close(&a->fid);
+  }
+  free(page);
+  return same;
+}
 
 static uint64_t fresh_key(weft__rail_t *rail) {
   uint64_t key;

@@ -13,7 +13,7 @@ static void child_serve(int out) {
 
   memset(&t, 0, sizeof(t));
   kit_init(&t.k);
-  t.b = kit_open(&t.k, "tcp", "127.0.0.1");
+  t.b = kit_end(&t.k, 1, "127.0.0.1");
   door_open(&t.door, t.b, &t.y, 1);
   t.y.echo = true;
   memcpy(&at, weft__lst_addr(t.door.lst), sizeof(struct sockaddr_in));
@@ -26,27 +26,30 @@ static void child_serve(int out) {
 static void peer_is_killed(void **state) {
   struct sockaddr_storage at;
   pair_t t;
-  int fd[2], busy;
-  pid_t pid;
+  int fd[2][2], busy;
+  pid_t pid[2];
 
   (void) state;
+  /* Both before this process has touched a provider: verbs does not survive a fork. */
   for (busy = 0; busy < 2; busy++) {
-    assert_int_equal(pipe(fd), 0);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0)
-      child_serve(fd[1]);
-    assert_int_equal(read(fd[0], &at, sizeof(at)), sizeof(at));
+    assert_int_equal(pipe(fd[busy]), 0);
+    pid[busy] = fork();
+    assert_true(pid[busy] >= 0);
+    if (pid[busy] == 0)
+      child_serve(fd[busy][1]);
+  }
+  for (busy = 0; busy < 2; busy++) {
+    assert_int_equal(read(fd[busy][0], &at, sizeof(at)), sizeof(at));
     memset(&t, 0, sizeof(t));
     kit_init(&t.k);
-    t.a = kit_open(&t.k, "tcp", "127.0.0.1");
+    t.a = kit_end(&t.k, 0, "127.0.0.1");
     assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &at, weft__sa_len(&at), "x", 1, &end_cbs, &t.x,
                                         &t.x.path),
                      0);
     UNTIL(&t.k, t.x.connected);
     send_number(&t.x, 1, 64);
     UNTIL(&t.k, t.x.frames == 1);
-    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(kill(pid[busy], SIGKILL), 0);
     if (busy) {
       uint32_t n = 2;
       while (t.x.downs == 0) {
@@ -58,10 +61,10 @@ static void peer_is_killed(void **state) {
     }
     UNTIL(&t.k, t.x.downs);
     assert_int_equal(t.x.err, -ECONNRESET);
-    assert_non_null(strstr(t.x.why, "tcp lo: "));
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
-    close(fd[0]);
-    close(fd[1]);
+    assert_non_null(strstr(t.x.why, t.a->name));
+    assert_int_equal(waitpid(pid[busy], NULL, 0), pid[busy]);
+    close(fd[busy][0]);
+    close(fd[busy][1]);
     settle_for(&t.k, 5);
     assert_int_equal(t.x.downs, 1); /* once */
     assert_null(t.x.path->ops->tx_get(t.x.path));
@@ -117,6 +120,8 @@ static void strangers_answer(void **state) {
   unsigned i;
 
   (void) state;
+  if (!kit_is_tcp())
+    skip();
   for (i = 0; i < 4; i++) {
     struct stranger s;
     pair_t t;
@@ -144,6 +149,8 @@ static void strangers_call(void **state) {
   unsigned i;
 
   (void) state;
+  if (!kit_is_tcp())
+    skip();
   pair_rails(&t, "127.0.0.1");
   for (i = 0; i < 3; i++) {
     fd[i] = socket(AF_INET, SOCK_STREAM, 0);
@@ -170,6 +177,8 @@ static void stranger_outlives_listener(void **state) {
   pid_t pid = fork();
 
   (void) state;
+  if (!kit_is_tcp())
+    skip();
   assert_true(pid >= 0);
   if (pid == 0) {
     pair_rails(&t, "127.0.0.1");
@@ -221,12 +230,12 @@ static void device_is_lost(void **state) {
   weft__rail_lost(t.a, NULL, (struct sockaddr *) &other, "no");
   settle_for(&t.k, 2);
   assert_int_equal(t.x.downs, 0);
-  weft__rail_lost(t.a, "lo", weft__rail_addr(t.a), "lo: the link went down");
+  weft__rail_lost(t.a, weft__rail_device(t.a), weft__rail_addr(t.a), "the link went down");
   assert_int_equal(t.x.downs, 0); /* never inside the call */
   assert_int_equal(weft__rail_arm(t.a), -EAGAIN);
   UNTIL(&t.k, t.x.downs);
   assert_int_equal(t.x.err, -ENETDOWN);
-  assert_string_equal(t.x.why, "tcp lo: lo: the link went down");
+  assert_non_null(strstr(t.x.why, ": the link went down"));
   UNTIL(&t.k, t.y.downs);
   pair_close(&t);
 }
@@ -236,6 +245,8 @@ static void close_while_connecting(void **state) {
   pair_t t;
 
   (void) state;
+  if (!kit_is_tcp())
+    skip();
   pair_rails(&t, "127.0.0.1");
   stranger_start(&s, "");
   assert_int_equal(
@@ -262,6 +273,8 @@ static void opening_fails(void **state) {
 
   (void) state;
   kit_init(&k);
+  if (!kit_is_tcp())
+    skip();
   assert_int_equal(weft__cand_scan("tcp", "lo", &l), 0);
   for (i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
     snprintf(spec, sizeof(spec), "%s:1:ENOMEM", points[i]);
@@ -286,7 +299,7 @@ static void opening_fails(void **state) {
 
 static void listening_fails(void **state) {
   static const char *const points[] = {"eq_open", "ep_open", "listen", "epoll"};
-  struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  struct sockaddr_in in;
   weft__lst_t *l = NULL;
   char spec[64];
   unsigned i;
@@ -294,6 +307,7 @@ static void listening_fails(void **state) {
 
   (void) state;
   pair_rails(&t, "127.0.0.1");
+  memcpy(&in, weft__rail_addr(t.a), sizeof(in));
   for (i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
     snprintf(spec, sizeof(spec), "%s:1:EMFILE", points[i]);
     weft__fault_set(spec);

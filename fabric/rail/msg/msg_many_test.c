@@ -4,9 +4,11 @@
 
 #include <sys/resource.h>
 
-enum { PATHS = 300 };
+enum { MOST = 300 };
 
-static end_t xs[PATHS], ys[PATHS];
+static unsigned PATHS = MOST; /* fewer where software plays the device */
+
+static end_t xs[MOST], ys[MOST];
 
 static int enough_files(void) {
   struct rlimit r;
@@ -31,6 +33,8 @@ static void three_hundred(void **state) {
   pair_t t;
 
   (void) state;
+  if (!kit_is_tcp())
+    PATHS = 150;
   if (!enough_files())
     skip();
   memset(xs, 0, sizeof(xs));
@@ -38,10 +42,11 @@ static void three_hundred(void **state) {
   pair_rails(&t, "127.0.0.1");
   t.door.ends = ys;
   t.door.nends = PATHS;
+  t.door.by_blob = true; /* requests may come in another order */
   for (i = 0; i < PATHS; i++)
     dial(t.a, &t.door, &xs[i], &i, sizeof(i));
   UNTIL(&t.k, count_up() == PATHS && t.door.taken == PATHS);
-  assert_int_equal(t.a->nshards, 3);
+  assert_int_equal(t.a->nshards, 3); /* 300 paths, 100 each; 150 paths, 64 each */
   assert_int_equal(t.b->nshards, 3);
   for (i = 0; i < PATHS; i++) {
     assert_true(xs[i].path->lim.rx_depth >= WEFT__FIRST_GRANT);
@@ -98,7 +103,7 @@ static void coming_and_going(void **state) {
 
   (void) state;
   pair_rails(&t, "127.0.0.1");
-  for (i = 0; i < 200; i++) {
+  for (i = 0; i < (kit_is_tcp() ? 200u : 20u); i++) {
     memset(&t.x, 0, sizeof(t.x));
     memset(&t.y, 0, sizeof(t.y));
     t.door.taken = 0;
@@ -129,9 +134,9 @@ static void pool_fills_up(void **state) {
   memset(ys, 0, sizeof(ys));
   memset(&t, 0, sizeof(t));
   kit_init(&t.k);
-  t.b = kit_open(&t.k, "tcp", "127.0.0.1");
+  t.b = kit_end(&t.k, 1, "127.0.0.1");
   t.k.env.pool_bytes = 16 << 20;
-  t.a = kit_open(&t.k, "tcp", "127.0.0.1");
+  t.a = kit_end(&t.k, 0, "127.0.0.1");
   door_open(&t.door, t.b, ys, PATHS);
   for (i = 0; i < PATHS; i++) {
     const struct sockaddr *to = weft__lst_addr(t.door.lst);

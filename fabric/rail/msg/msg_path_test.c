@@ -4,6 +4,7 @@
 
 #include <sys/epoll.h>
 
+/* Both families; the same twice when the environment says where. */
 static const char *const loopbacks[] = {"127.0.0.1", "::1"};
 
 static void connect_and_blobs(void **state) {
@@ -64,7 +65,7 @@ static void reject_with_blob(void **state) {
   assert_int_equal(t.x.err, -ECONNREFUSED);
   assert_int_equal(t.x.bloblen, 7);
   assert_memory_equal(t.x.blob, "go away", 7);
-  assert_non_null(strstr(t.x.why, "tcp lo: connect to 127.0.0.1:"));
+  assert_non_null(strstr(t.x.why, ": connect to "));
   pair_close(&t);
 }
 
@@ -114,7 +115,7 @@ static void closed_port(void **state) {
   assert_int_equal(t.x.downs, 0);
   UNTIL(&t.k, t.x.downs);
   assert_int_equal(t.x.err, -ECONNREFUSED);
-  assert_non_null(strstr(t.x.why, "connection refused (ECONNREFUSED)"));
+  assert_non_null(strstr(t.x.why, "(ECONNREFUSED)"));
   pair_close(&t);
 }
 
@@ -142,15 +143,17 @@ static void same_port_twice(void **state) {
   (void) state;
   pair_rails(&t, "127.0.0.1");
   at = weft__lst_addr(t.door.lst);
-  assert_int_equal(weft__rail_listen(t.a, at, weft__sa_len(at), 64, &door_cbs, &t.door, &again), -EADDRINUSE);
+  assert_int_equal(weft__rail_listen(t.b, at, weft__sa_len(at), 64, &door_cbs, &t.door, &again), -EADDRINUSE);
   pair_close(&t);
 }
 
+/* On verbs that means the rail's own address. */
 static void wildcard(void **state) {
   pair_t t;
   door_t any = {0};
   struct sockaddr_in in = {.sin_family = AF_INET};
   struct sockaddr_in to;
+  char text[80];
 
   (void) state;
   pair_rails(&t, "127.0.0.1");
@@ -159,11 +162,11 @@ static void wildcard(void **state) {
   assert_int_equal(
       weft__rail_listen(t.b, (struct sockaddr *) &in, sizeof(in), 64, &door_cbs, &any, &any.lst), 0);
   memcpy(&to, weft__lst_addr(any.lst), sizeof(to));
-  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  to.sin_addr = ((const struct sockaddr_in *) weft__rail_addr(t.b))->sin_addr;
   assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &to, sizeof(to), "x", 1, &end_cbs, &t.x, &t.x.path), 0);
   UNTIL(&t.k, t.x.connected);
   assert_string_equal(t.y.path->local, t.x.path->remote);
-  assert_non_null(strstr(any.peer, "127.0.0.1:"));
+  assert_non_null(strstr(any.peer, weft__sa_str(weft__rail_addr(t.a), text, sizeof(text))));
   weft__lst_close(any.lst);
   pair_close(&t);
 }

@@ -3,7 +3,8 @@
  *
  * Design notes
  *  - Both ends live in one thread; pump() is the loop: jobs that are done, then drains of both rails.
- *  - Every wait has a time limit, so a test that would hang fails instead. */
+ *  - Every wait has a time limit, so a test that would hang fails instead.
+ *  - WEFT_TEST_RAILS="verbs 10.9.0.1 10.9.0.2" runs the tests between these two addresses instead of tcp's loopback. */
 #ifndef WEFT_RAIL_MSG_TEST_H
 #define WEFT_RAIL_MSG_TEST_H
 
@@ -286,7 +287,8 @@ typedef struct door {
   char peer[80];
   const void *answer;
   size_t answerlen;
-  end_t *ends; /* taken in order */
+  end_t *ends; /* taken in order, */
+  bool by_blob; /* or by the number that the request carries */
   unsigned nends, taken;
   int accept_err;
 } door_t;
@@ -309,6 +311,12 @@ static void door_request(weft__lst_t *l, weft__req_t *q) {
     return;
   }
   e = &d->ends[d->taken];
+  if (d->by_blob) {
+    unsigned i;
+    memcpy(&i, d->blob, sizeof(i));
+    assert_true(d->bloblen == sizeof(i) && i < d->nends);
+    e = &d->ends[i];
+  }
   d->accept_err = weft__req_accept(q, d->answer, d->answerlen, &end_cbs, e, &e->path);
   if (d->accept_err == 0)
     d->taken++;
@@ -349,11 +357,37 @@ typedef struct pair {
   end_t x, y; /* connecting end, accepting end */
 } pair_t;
 
+/* Which provider and address the connecting (0) or the accepting (1) end has. */
+static const char *kit_where(int which, const char *ip, char *provider, char *buf) {
+  const char *env = getenv("WEFT_TEST_RAILS");
+  char addr[2][64];
+
+  strcpy(provider, "tcp");
+  if (env == NULL)
+    return ip;
+  if (sscanf(env, "%31s %63s %63s", provider, addr[0], addr[1]) != 3)
+    fail_msg("WEFT_TEST_RAILS=%s: not PROVIDER ADDRESS ADDRESS", env);
+  return strcpy(buf, addr[which]);
+}
+
+static bool kit_is_tcp(void) {
+  const char *env = getenv("WEFT_TEST_RAILS");
+
+  return env == NULL || strncmp(env, "tcp ", 4) == 0;
+}
+
+static weft__rail_t *kit_end(kit_t *k, int which, const char *ip) {
+  char provider[32], buf[64];
+  const char *at = kit_where(which, ip, provider, buf);
+
+  return kit_open(k, provider, at);
+}
+
 static void pair_rails(pair_t *t, const char *ip) {
   memset(t, 0, sizeof(*t));
   kit_init(&t->k);
-  t->a = kit_open(&t->k, "tcp", ip);
-  t->b = kit_open(&t->k, "tcp", ip);
+  t->a = kit_end(&t->k, 0, ip);
+  t->b = kit_end(&t->k, 1, ip);
   if (t->a == NULL || t->b == NULL)
     skip();
   door_open(&t->door, t->b, &t->y, 1);

@@ -205,8 +205,8 @@ static void receives_never_run_out(void **state) {
   memset(&t, 0, sizeof(t));
   kit_init(&t.k);
   t.k.env.pool_bytes = 3 << 20;
-  t.a = kit_open(&t.k, "tcp", "127.0.0.1");
-  t.b = kit_open(&t.k, "tcp", "127.0.0.1");
+  t.a = kit_end(&t.k, 0, "127.0.0.1");
+  t.b = kit_end(&t.k, 1, "127.0.0.1");
   door_open(&t.door, t.b, &t.y, 1);
   pair_connect(&t);
   assert_true(t.y.path->lim.rx_depth >= WEFT__FIRST_GRANT);
@@ -234,8 +234,8 @@ static void tight_pool_still_sends(void **state) {
   memset(&t, 0, sizeof(t));
   kit_init(&t.k);
   t.k.env.pool_bytes = 20 * SLOT;
-  t.a = kit_open(&t.k, "tcp", "127.0.0.1");
-  t.b = kit_open(&t.k, "tcp", "127.0.0.1");
+  t.a = kit_end(&t.k, 0, "127.0.0.1");
+  t.b = kit_end(&t.k, 1, "127.0.0.1");
   door_open(&t.door, t.b, &t.y, 1);
   pair_connect(&t);
   t.y.check = true;

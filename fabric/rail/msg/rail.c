@@ -127,6 +127,14 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
     goto failed;
   STEP("fi_fabric", fabric_open, fi_fabric(rail->info->fabric_attr, &rail->fabric, NULL));
   STEP("fi_domain", domain_open, fi_domain(rail->fabric, rail->info, &rail->domain, NULL));
+  if (weft__mem_cached(rail)) {
+    snprintf(err, errlen,
+             "%s: libfabric's registration cache is on and would keep memory open to peers: start with "
+             "FI_MR_CACHE_MAX_COUNT=0 in the environment",
+             rail->name);
+    r = -EPERM;
+    goto refused;
+  }
   if (rail->mr_local) {
     cfg.reg = weft__mem_pool_reg;
     cfg.unreg = weft__mem_pool_unreg;
@@ -153,6 +161,7 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
 
 failed:
   snprintf(err, errlen, "%s: %s: %s", rail->name, step, weft__err_str(r, text, sizeof(text)));
+refused:
   teardown(rail);
   destroy(rail);
   return r;
