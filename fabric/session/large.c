@@ -196,7 +196,8 @@ bool weft__s_on_cts(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   weft__cts_t c = {.seq = weft__get64(p), .off = weft__get64(p + 8), .addr = weft__get64(p + 16),
                    .key = weft__get64(p + 24), .len = weft__get32(p + 32), .flags = weft__get32(p + 36)};
   weft__txm_t *m = weft__s_tx_find(s, c.seq);
-  if (!m && c.seq < s->tx_seq && s->at_most_once) return true; /* given up meanwhile */
+  /* given up meanwhile, or acknowledged: what was asked for on a path that died was asked for again on another */
+  if (!m && c.seq != 0 && c.seq < s->tx_seq) return true;
   if (!m || !(m->flags & WEFT__TX_LARGE) || c.len == 0 || c.off > m->size || c.len > m->size - c.off ||
       c.flags & ~(WEFT__CTS_LAST | WEFT__CTS_COPY)) {
     weft__s_violation(s, sp, "clear to send %llu+%u of message %llu, which is not on its way",
