@@ -148,6 +148,11 @@ void weft__s_rx_free_all(weft__session_t *s) {
 /* One record with number n == rx_expect. */
 static bool new_record(weft__session_t *s, weft__spath_t *sp, const weft__rec_t *r, weft__rbuf_t *b) {
   uint64_t n = s->rx_expect;
+  if (s->rx_fin && s->at_most_once && r->kind == WEFT__R_FIN) { /* sent again, for all the peer knew it was lost */
+    s->rx_expect = n + 1;
+    if (!s->rxq) s->rx_seq_consumed = n + 1;
+    return true;
+  }
   if (s->rx_fin) {
     weft__s_violation(s, sp, "record %llu after the end of the stream", (unsigned long long)n);
     return false;
