@@ -3,8 +3,9 @@
  *
  * Design notes
  *  - With T the tolerated interruption: a path that says nothing for T/4 while we wait for something is asked (PING); so
- *    are the others. It is dead when its PING is T/4 old, another path spoke after that PING, and T/8 later it still has
- *    not: a peer that was stopped answers on all paths at once and nobody is judged.
+ *    are the others. When its PING is T/4 old the others are asked again; when one of them speaks after that, and T/8
+ *    later it still has not, it is dead. What another path said before counts for nothing: everything may have stopped
+ *    since. A peer that was stopped answers on all paths at once and nobody is judged.
  *  - Judgement is passed in ticks only. A tick that comes late by more than T/8 says that WE were stopped: it forgets all
  *    open questions and asks again.
  *  - All paths silent is a stalled peer: hold, tell, give up after peer_timeout.
@@ -48,7 +49,8 @@ void weft__s_heard(weft__spath_t *sp) {
   }
   if (s->pings_out)
     for (unsigned i = 0; i < s->npaths; i++)
-      if (s->paths[i] != sp && s->paths[i]->ping_at && !s->paths[i]->other_alive_at)
+      if (s->paths[i] != sp && s->paths[i]->ping_at && !s->paths[i]->other_alive_at &&
+          now - s->paths[i]->ping_at >= s->tolerance / 4)
         s->paths[i]->other_alive_at = now ? now : 1;
   if (s->stalled) {
     s->stalled = false;
@@ -76,6 +78,15 @@ static bool waiting(const weft__session_t *s) {
 void weft__s_wake(weft__session_t *s) {
   uint64_t soon = weft__now(s) + s->tolerance / 8;
   if (s->tick_at > soon) weft__s_timer_before(s, soon);
+}
+
+/* At-most-once gives up what has left when it moves. A dead path leaves no choice; a move that could also wait does, while
+ * a large message is on its way. */
+static bool moves_later(const weft__session_t *s) {
+  if (!s->at_most_once) return false;
+  for (const weft__txm_t *m = s->head; m && m != s->unsent; m = m->next)
+    if (m->flags & WEFT__TX_LARGE) return true;
+  return false;
 }
 
 /* ---- moving ------------------------------------------------------------------------------------------------------ */
@@ -130,7 +141,8 @@ void weft__s_on_resume(weft__session_t *s, weft__spath_t *sp, const weft__resume
   sp->resume_ack_due = true;
   weft__s_dirty(s);
   /* the accepting end follows, so that both directions share a path */
-  if (!s->conf.initiator && s->tx_path != sp) weft__s_move(s, sp, 0, "following the peer");
+  if (!s->conf.initiator && s->tx_path != sp && (!s->tx_path || !moves_later(s)))
+    weft__s_move(s, sp, 0, "following the peer");
 }
 
 void weft__s_on_resume_ack(weft__session_t *s, weft__spath_t *sp, const weft__resume_ack_t *r) {
@@ -162,6 +174,7 @@ int weft__session_migrate(weft__session_t *s, weft__path_t *path, const char *wh
   }
   if (!to) return -ENOENT;
   if (to == s->tx_path) return -EALREADY;
+  if (moves_later(s)) return -EBUSY;
   weft__s_move(s, to, 0, why);
   to->pinned = true;
   return 0;
@@ -298,8 +311,7 @@ void weft__s_path_closed(weft__spath_t *sp) {
 
 /* Judge one path. true: it is dead. */
 static bool judge(weft__session_t *s, const weft__spath_t *sp, uint64_t now) {
-  return sp->live && sp->ping_at && now - sp->ping_at >= s->tolerance / 4 && sp->other_alive_at &&
-         now - sp->other_alive_at >= s->tolerance / 8;
+  return sp->live && sp->ping_at && sp->other_alive_at && now - sp->other_alive_at >= s->tolerance / 8;
 }
 
 static void look_at_paths(weft__session_t *s, uint64_t now, bool late) {
@@ -318,6 +330,7 @@ static void look_at_paths(weft__session_t *s, uint64_t now, bool late) {
     uint64_t silent = now - sp->last_rx;
     bool wants = (sp == s->tx_path && (s->unacked_at || s->resuming)) || (sp == s->rx_path && s->ncts);
     if (wants && silent >= s->tolerance / 4) suspect = true;
+    if (sp->ping_at && now - sp->ping_at >= s->tolerance / 4 && !sp->other_alive_at) suspect = true;
     if ((wants && silent >= s->tolerance / 4) || silent >= s->conf.beat_ns - sp->beat_jitter) ask(sp);
   }
   if (suspect) /* is it the path, or the peer? */
@@ -369,7 +382,7 @@ static void look_at_peer(weft__session_t *s, uint64_t now, bool late) {
 
 static void look_at_failback(weft__session_t *s, uint64_t now) {
   weft__spath_t *cur = s->tx_path;
-  if (!s->conf.initiator || !cur || cur->pinned || s->resuming) return;
+  if (!s->conf.initiator || !cur || cur->pinned || s->resuming || moves_later(s)) return;
   for (unsigned i = 0; i < s->npaths; i++) {
     weft__spath_t *sp = s->paths[i];
     if (!sp->live || sp->broken || sp->ping_at || sp->rank >= cur->rank || now - sp->up_at < sp->settle) continue;
