@@ -241,6 +241,7 @@ bool weft__s_on_skip(weft__session_t *, weft__spath_t *, const uint8_t *p);
 void weft__s_large_path_down(weft__session_t *, weft__spath_t *);
 void weft__s_large_path_closed(weft__session_t *, weft__spath_t *);
 void weft__s_rma_done(weft__path_t *, weft__rma_t *, int status);
+void weft__s_large_give_up(weft__session_t *, weft__rxi_t *); /* nothing of it is awaited any more */
 void weft__s_large_forget(weft__session_t *, const weft__txm_t *); /* the record leaves the list */
 
 /* live.c */

@@ -145,10 +145,21 @@ static void fragment_done(weft__session_t *s, weft__cts_out_t *c) {
   weft__s_dirty(s);
 }
 
+/* At-most-once: the peer sends nothing more of it. What a device of its still writes is refused, on a path that the peer
+ * has given up, too. */
+void weft__s_large_give_up(weft__session_t *s, weft__rxi_t *it) {
+  for (unsigned i = 0; i < WEFT__CTS_MAX && it->nout; i++)
+    if (s->cts[i].item == it) drop_cts(s, &s->cts[i]);
+}
+
+/* Late, on a path from which the peer has moved, for a message that was given up when it did. */
+static bool given_up(const weft__session_t *s, const weft__spath_t *sp) { return s->at_most_once && sp != s->rx_path; }
+
 bool weft__s_on_frag(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   uint64_t seq = weft__get64(p), off = weft__get64(p + 8);
   uint32_t len = weft__get32(p + 16);
   weft__cts_out_t *c = find_cts(s, sp, seq, off);
+  if (!c && given_up(s, sp)) return true;
   if (!c || c->len != len || c->copy) {
     weft__s_violation(s, sp, "fragment %llu+%u of message %llu was not asked for", (unsigned long long)off, len,
                       (unsigned long long)seq);
@@ -171,6 +182,7 @@ bool weft__s_on_chunk(weft__session_t *s, weft__spath_t *sp, const uint8_t *p, u
     if (c->got == c->len) fragment_done(s, c);
     return true;
   }
+  if (given_up(s, sp)) return true;
   weft__s_violation(s, sp, "piece %llu+%u of message %llu was not asked for", (unsigned long long)off, len,
                     (unsigned long long)seq);
   return false;

@@ -125,6 +125,7 @@ void weft__s_rx_skip_to(weft__session_t *s, uint64_t first) {
     if (it->complete || it->kind != WEFT__R_LARGE) continue;
     it->asked = it->given_up = true;
     it->refuse = 2;
+    weft__s_large_give_up(s, it);
     if (it->pins) continue; /* until that path is closed */
     if (it->dst) s->ops->unalloc(s->owner, it->dst);
     it->dst = NULL;

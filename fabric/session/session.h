@@ -144,7 +144,8 @@ void weft__session_fail(weft__session_t *, int err, const char *why);
  * is owed, else with -ECONNRESET. */
 void weft__session_tombstone(weft__session_t *, uint64_t next, int code);
 
-/* Move sending to this path (NULL: the best other one): 0, -ENOENT, -EALREADY. */
+/* Move sending to this path (NULL: the best other one): 0, -ENOENT, -EALREADY; at-most-once also -EBUSY while a large
+ * message is on its way, which the move would lose. */
 int weft__session_migrate(weft__session_t *, weft__path_t *, const char *why);
 
 /* JOIN at the accepting end: checks token and that the key is fresh; 0 and the proof, or a weft__jcode_t. */
