@@ -182,11 +182,10 @@ static void on_path_closed(void *owner, weft__path_t *p, int err, const char *wh
     slot_free(sl);
 }
 
-static void release(void *arg, uint64_t unused) {
+static void release(void *arg, uint64_t life) {
   owner_t *o = arg;
 
-  (void) unused;
-  if (o->s == NULL || o->released || o->gone)
+  if (o->life != life || o->s == NULL || o->released || o->gone)
     return;
   o->released = true;
   weft__session_abort(o->s, -ECANCELED, 0, "released");
@@ -199,9 +198,9 @@ static void on_ended(void *owner, int err, const char *why) {
   weft__sim_note(o->w->sim, "%c: ended (%d, %s)", "AB"[o->side], err, why);
   oracle_ended(o, err, why);
   if (after == 0)
-    release(o, 0);
+    release(o, o->life);
   else if (after != WEFT__SIM_FOREVER)
-    weft__sim_at(o->w->sim, o->side, weft__sim_time(o->w->sim) + after, release, o, 0);
+    weft__sim_at(o->w->sim, o->side, weft__sim_time(o->w->sim) + after, release, o, o->life);
 }
 
 static void destroy(void *arg, uint64_t unused) {
@@ -213,6 +212,7 @@ static void destroy(void *arg, uint64_t unused) {
   o->destroyed = true;
   weft__sim_note(o->w->sim, "%c: destroyed", "AB"[o->side]);
   if (o->side == 1 && !o->open && !o->aborted) { /* it never was a session: the next may be */
+    o->life++;
     o->again = o->created = o->gone = o->destroyed = o->ended = o->released = false;
     o->waiting_accept = false;
     o->end_err = 0;

@@ -140,7 +140,7 @@ typedef struct owner {
   bool waiting_accept, working, again, stalled;
   int end_err;
   char end_why[240];
-  uint64_t timer_gen, start_gen;
+  uint64_t timer_gen, start_gen, life;
   uint8_t id[16], secret[32];
   uint64_t rx_last; /* rx_next when the session was gone */
   slot_t slot[MAX_SLOTS];

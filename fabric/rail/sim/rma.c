@@ -142,7 +142,7 @@ void weft__sim_rop_arrive(end_t *to, rop_t *op) {
   if ((op->rma != NULL || op->snapshot != NULL) && !land(to, op, 0, op->len) &&
       to->state == END_UP) {
     /* remote access error: both ends lose the path */
-    if (!from->liar && !to->liar && !to->c->dead)
+    if (!from->liar && !to->liar && !to->c->dead && from->state == END_UP)
       weft__sim_violate(s, "path %u: a write by %c to memory that %c does not expose", to->c->id,
                         "ABCD"[from->host], "ABCD"[to->host]);
     to->c->dead = true;
