@@ -108,7 +108,7 @@ typedef struct weft__rxi {
   uint32_t nredo;    /* ranges that a dying path took with it */
   struct { uint64_t off, len; } redo[2 * WEFT__CTS_MAX];
   uint32_t headlen;
-  uint8_t data[];    /* held bytes, or the head of a large one */
+  _Alignas(8) uint8_t data[]; /* held bytes, or the head of a large one; users see them, 8-byte aligned */
 } weft__rxi_t;
 
 typedef struct weft__cts_out { /* a clear-to-send we issued */
