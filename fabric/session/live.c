@@ -117,7 +117,7 @@ void weft__s_move(weft__session_t *s, weft__spath_t *to, int err, const char *wh
 
 void weft__s_on_resume(weft__session_t *s, weft__spath_t *sp, const weft__resume_t *r) {
   if (r->epoch <= s->rx_epoch) return; /* overtaken by a later one on another path */
-  uint64_t have = weft__session_rx_next(s);
+  uint64_t have = s->first_incomplete ? s->first_incomplete->seq : s->rx_expect;
   if (!s->at_most_once && r->first > have) {
     weft__s_violation(s, sp, "resumes at record %llu, %llu is missing", (unsigned long long)r->first,
                       (unsigned long long)have);

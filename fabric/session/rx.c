@@ -136,6 +136,7 @@ void weft__s_rx_skip_to(weft__session_t *s, uint64_t first) {
 }
 
 void weft__s_rx_free_all(weft__session_t *s) {
+  s->rx_expect = weft__s_rx_ack(s); /* a tombstone must not answer for what was unfinished */
   while (s->rxq) {
     weft__rxi_t *it = s->rxq;
     s->rxq = it->next;
@@ -415,5 +416,5 @@ void weft__session_rx_start(weft__session_t *s) {
 void weft__session_rx_stop(weft__session_t *s) { s->started = false; }
 
 uint64_t weft__session_rx_next(const weft__session_t *s) {
-  return s->first_incomplete ? s->first_incomplete->seq : s->rx_expect;
+  return weft__s_rx_ack(s);
 }
