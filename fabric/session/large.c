@@ -7,6 +7,8 @@
  *    only then may its memory be opened again or given back.
  *  - Sender: a clear-to-send names a fragment; it is written on the path it came on, then FRAG follows on the same path, so
  *    FRAG cannot overtake the bytes. The source is the user's until acknowledged and no RMA operation names it.
+ *  - A sender whose path cannot write answers any clear-to-send with CHUNK frames: what its provider can do is not the
+ *    receiver's to know.
  *  - Everything the peer says is checked against what we issued: a FRAG or CHUNK that answers no clear-to-send ends the
  *    session. */
 #include <errno.h>
@@ -65,7 +67,7 @@ static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxi_t *it) {
   weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
   if (!b) return false;
   weft__mr_t mr = {0, 0, NULL};
-  bool copy = sp->path->lim.xfer == WEFT__XFER_COPY;
+  bool copy = sp->path->lim.xfer != WEFT__XFER_WRITE;
   if (!copy) {
     int rc = sp->path->ops->expose(sp->path, (uint8_t *)it->dst + off, len, &mr);
     if (rc == -EAGAIN || rc == -ENOTCONN) {
@@ -160,7 +162,7 @@ bool weft__s_on_frag(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   uint32_t len = weft__get32(p + 16);
   weft__cts_out_t *c = find_cts(s, sp, seq, off);
   if (!c && given_up(s, sp)) return true;
-  if (!c || c->len != len || c->copy) {
+  if (!c || c->len != len || c->copy || c->got) {
     weft__s_violation(s, sp, "fragment %llu+%u of message %llu was not asked for", (unsigned long long)off, len,
                       (unsigned long long)seq);
     return false;
@@ -174,7 +176,7 @@ bool weft__s_on_chunk(weft__session_t *s, weft__spath_t *sp, const uint8_t *p, u
   uint32_t len = weft__get32(p + 16);
   for (unsigned i = 0; i < WEFT__CTS_MAX; i++) {
     weft__cts_out_t *c = &s->cts[i];
-    if (!c->item || c->sp != sp || !c->copy || c->item->seq != seq || off != c->off + c->got) continue;
+    if (!c->item || c->sp != sp || c->item->seq != seq || off != c->off + c->got) continue;
     if (len == 0 || len > c->len - c->got || length != WEFT__FRAG_SIZE + len) break;
     memcpy((uint8_t *)c->item->dst + off, p + WEFT__FRAG_SIZE, len);
     s->st.payload_copies += len;
@@ -302,7 +304,7 @@ static void fragment_frame(weft__session_t *s, weft__spath_t *sp, weft__tbuf_t *
 /* As much of this fragment as goes now. true: finished. */
 static bool push_fragment(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t *x) {
   uint32_t len = x->cts.len;
-  if (x->cts.flags & WEFT__CTS_COPY) {
+  if (x->cts.flags & WEFT__CTS_COPY || sp->path->lim.xfer != WEFT__XFER_WRITE) {
     uint32_t most = sp->path->lim.frame_max - WEFT__HDR - WEFT__FRAG_SIZE;
     while (x->pos < len) {
       weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
