@@ -343,8 +343,7 @@ void oracle_sent(owner_t *o, weft__txm_t *txm, int status) {
       if (txm->seq >= has)
         world_violate(w, "%c: message %u (#%llu) is sent, but the peer has only those below #%llu",
                       C(o), idx, (unsigned long long) txm->seq, (unsigned long long) has);
-      if (w->plan.ack == WEFT_ACK_CONSUMED && idx < o->n && !m->delivered && peer->end_err == 0 &&
-          !peer->aborted)
+      if (w->plan.ack == WEFT_ACK_CONSUMED && idx < o->n && !m->delivered)
         world_violate(w, "%c: message %u is sent, but the peer has not consumed it", C(o), idx);
     }
   }

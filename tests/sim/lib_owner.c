@@ -213,6 +213,7 @@ static void destroy(void *arg, uint64_t unused) {
   weft__sim_note(o->w->sim, "%c: destroyed", "AB"[o->side]);
   if (o->side == 1 && !o->open && !o->aborted) { /* it never was a session: the next may be */
     o->life++;
+    o->npaths = 0;
     o->again = o->created = o->gone = o->destroyed = o->ended = o->released = false;
     o->waiting_accept = false;
     o->end_err = 0;

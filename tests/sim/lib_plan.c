@@ -36,7 +36,7 @@ static void draw_link(weft__rng_t *r, weft__sim_link_conf_t *c) {
   c->low = (unsigned) PICK(r, 0, 2);
   c->kernel = (unsigned) PICK(r, 0, 1, 4, 16);
   l->xfer = weft__rng_below(r, 5) < 3 ? WEFT__XFER_WRITE : WEFT__XFER_COPY;
-  c->lim[1].xfer = l->xfer;
+  c->lim[1].xfer = weft__rng_one_in(r, 8) ? WEFT__XFER_COPY : l->xfer;
   for (i = 0; i < 2; i++) {
     l = &c->lim[i];
     l->frame_max = WEFT__FRAME_MAX;
