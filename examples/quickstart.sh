@@ -15,7 +15,7 @@ minute the first time, 10 seconds afterwards. Leaves nothing running and no netw
 
   --no-install   neither look at packages nor install any
   --bin DIR      use the programs in DIR: no packages, no build
-  --seconds N    stream for N seconds (5)
+  --seconds N    stream for N seconds (6)
   --loopback     on the loopback device, without namespaces: nothing is cut then
   --keep         at the end keep both namespaces until Enter is pressed, to look around in them
 
@@ -23,7 +23,7 @@ Exit status: 0 when everything arrived exactly once and the connection moved; el
 END
 }
 
-install=1 bin= seconds=5 loopback= keep= inside= self=$0
+install=1 bin= seconds=6 loopback= keep= inside= self=$0
 while [ $# -gt 0 ]; do
   case $1 in
   --no-install) install= ;;
@@ -66,11 +66,12 @@ download_size() { # "61 packages, 71.2 MB to download"
 
 packages() {
   command -v dpkg-query >/dev/null || { echo "not a Debian: the build says what is missing"; return; }
-  local missing=() package size apt=(apt-get -qq -y -o DPkg::Lock::Timeout=300)
-  for package in gcc libc6-dev cmake ninja-build pkg-config libfabric-dev libuv1-dev libssl-dev \
-    librdmacm-dev libibverbs-dev iproute2; do
-    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] ||
-      missing+=("$package")
+  local wanted=(gcc libc6-dev cmake ninja-build pkg-config libfabric-dev libuv1-dev libssl-dev
+    librdmacm-dev libibverbs-dev iproute2)
+  local there missing=() package size apt=(apt-get -qq -y -o DPkg::Lock::Timeout=300)
+  there=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "${wanted[@]}" 2>/dev/null)
+  for package in "${wanted[@]}"; do
+    grep -qx "$package installed" <<<"$there" || missing+=("$package")
   done
   if [ ${#missing[@]} = 0 ]; then
     echo "all there, nothing to install"
@@ -86,7 +87,8 @@ packages() {
   if ! size=$(download_size "${missing[@]}"); then
     echo "apt-get update"
     "${apt[@]}" update >"$work/apt" 2>&1 </dev/null
-    size=$(download_size "${missing[@]}") || { cat "$work/apt"; die "apt-get finds not all of ${missing[*]}"; }
+    size=$(download_size "${missing[@]}") ||
+      { cat "$work/apt"; die "apt-get does not find ${missing[*]}"; }
   fi
   echo "apt-get install ${missing[*]}"
   echo "with what they need: $size"
@@ -160,9 +162,20 @@ two_cables() {
   ip link set lo up && server_side ip link set lo up || return 1
   for lane in 1 2; do
     ip link add lane$lane type veth peer name lane$lane netns "$holder" &&
+      ip link set lane$lane addrgenmode none && # IPv4 alone keeps the output short
+      server_side ip link set lane$lane addrgenmode none &&
       ip address add 10.77.$lane.1/24 dev lane$lane && ip link set lane$lane up &&
       server_side ip address add 10.77.$lane.2/24 dev lane$lane &&
       server_side ip link set lane$lane up || return 1
+  done
+  # The kernel takes a moment to call a plugged cable a carrier.
+  for lane in 1 2; do
+    n=0
+    until ip link show lane$lane | grep -q 'state UP' &&
+      server_side ip link show lane$lane | grep -q 'state UP'; do
+      [ $((n += 1)) -lt 100 ] || return 1
+      sleep 0.05
+    done
   done
 }
 
@@ -183,24 +196,26 @@ serve() { # FILE COMMAND...: start a server, wait until it listens
 
 raw_round_trip() { "$bin/quickstart_tcp" connect "$address" "$port" >"$1" || die "raw TCP"; }
 
-pull_and_plug() { # DEVICE: the cable is out from 2/5 of the time to 4/5
-  local cut=$((seconds * 4)) mend=$((seconds * 8)) # tenths of a second
-  sleep $((cut / 10)).$((cut % 10))
-  printf '  %s       >>>  ip link set %s down%s\n' "$bold" "$1" "$plain"
+pause() { read -r -t "$1" _ <>"$work/never"; } # a sleep that leaves no process when we are ended
+pull_and_plug() { # DEVICE: out after a quarter of the time, in again after half of it
+  local quarter=$((seconds * 1000 / 4))
+  quarter=$((quarter / 1000)).$(printf %03d $((quarter % 1000)))
+  pause "$quarter"
+  printf '  %s>>>     ip link set %s down%s\n' "$bold" "$1" "$plain"
   ip link set "$1" down
-  sleep $(((mend - cut) / 10)).$(((mend - cut) % 10))
-  printf '  %s       >>>  ip link set %s up%s\n' "$bold" "$1" "$plain"
+  pause "$quarter"
+  printf '  %s>>>     ip link set %s up%s\n' "$bold" "$1" "$plain"
   ip link set "$1" up
 }
 
 run_client() { # URL
   local client line device= cutter=
-  mkfifo "$work/pipe" || return 1
-  (tied timeout $((seconds + 30)) "$bin/quickstart_peer" connect "$1" "$seconds") \
+  mkfifo "$work/pipe" "$work/never" || return 1
+  (tied timeout $((seconds + 30)) setpriv --pdeathsig KILL "$bin/quickstart_peer" connect "$1" "$seconds") \
     >"$work/pipe" 2>&1 </dev/null &
   client=$!
   pids+=("$client")
-  while read -r line; do
+  while IFS= read -r line; do
     printf '%s\n' "$line" >>"$work/client"
     case $line in
     "round trip"*) # the last line before the stream
@@ -251,6 +266,7 @@ port=$(figure port raw)
 serve "$work/server" "$bin/quickstart_peer" listen "$listen"
 [ -z "$loopback" ] || url=$(sed -n 's/^listening at //p' "$work/server")
 
+export WEFT_SETTLE_MS=${WEFT_SETTLE_MS:-400} # go back to a mended path soon: nobody waits 10 s for it here
 title "Connect to $url, stream both ways${holder:+, pull the cable in use}"
 : >"$work/client"
 raw_round_trip "$work/raw_before"

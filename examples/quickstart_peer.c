@@ -3,7 +3,7 @@
  * end and check those that come from it, while somebody cuts the network under the connection.
  *
  *   quickstart_peer listen URL               serve one peer, then end
- *   quickstart_peer connect URL [SECONDS]    measure round trips, then stream (5 seconds)
+ *   quickstart_peer connect URL [SECONDS]    measure round trips, then stream (6 seconds)
  *
  * A program on Weft is callbacks on a libuv loop. Read main() first, then on_connected() or
  * on_peer(), then on_recv() and on_sent(); on_event() is where a migration shows. Nothing in here
@@ -38,13 +38,13 @@ static weft_shutdown_t bye;
 static uv_timer_t ticker, stopper;
 static struct slot slots[WINDOW];
 
-static int connects, seconds = 5, streaming, finishing, all_sent, all_heard, failed;
+static int connects, seconds = 6, streaming, finishing, all_sent, all_heard, failed;
 static uint64_t started, pinged_at, round_trips[PINGS];
 static int pings = -WARM_UP;
 static uint64_t sent, acknowledged, received, bytes, lost, duplicated, damaged;
 
 static double now(void) {
-  return streaming || finishing ? (double) (uv_hrtime() - started) / 1e9 : 0;
+  return (double) (uv_hrtime() - started) / 1e9;
 }
 
 /* ---- The end ---- */
@@ -152,7 +152,7 @@ static void on_tick(uv_timer_t *timer) {
 
   (void) timer;
   if (weft_conn_info(&conn, &info, sizeof(info)) == 0)
-    printf("%5.1f s  over %-4s %-6s %8llu sent %8llu received %8.0f MB\n", now(), info.provider,
+    printf("%4.1f s  over %s %s: %llu sent, %llu received, %.0f MB\n", now(), info.provider,
            info.device, (unsigned long long) sent, (unsigned long long) received,
            (double) bytes / 1e6);
 }
@@ -169,7 +169,7 @@ static void stream(void) {
   started = uv_hrtime();
   for (int i = 0; i < WINDOW && streaming; i++)
     send_next(&slots[i]);
-  uv_timer_start(&ticker, on_tick, 500, 500);
+  uv_timer_start(&ticker, on_tick, 1000, 1000);
   if (connects)
     uv_timer_start(&stopper, on_time_over, (uint64_t) seconds * 1000, 0);
 }
@@ -189,6 +189,35 @@ static void check(const struct header *h, size_t size) {
   size -= sizeof(*h);
   if (size != body_size(h->number) || checksum(body, size) != h->sum)
     damaged++;
+}
+
+/* ---- What was chosen, and why ---- */
+
+static const char *state(const weft_verdict_t *v) {
+  switch (v->why) {
+  case WEFT_WHY_IN_USE: return "chosen";
+  case WEFT_WHY_STANDBY: return "standby";
+  default: return v->rank >= 0 ? "usable" : "rejected";
+  }
+}
+
+/* Every way to the peer, best first: what was chosen, what stands by, what was rejected and why. */
+static void print_candidates(void) {
+  weft_verdict_t v, last = {0};
+  char others[200] = "";
+
+  for (unsigned i = 0; weft_conn_verdict(&conn, i, &v, sizeof(v)) == 0; i++) {
+    if (v.why == WEFT_WHY_QUIRK) { /* providers that Weft never uses: one line for all */
+      size_t n = strlen(others);
+      snprintf(others + n, sizeof(others) - n, "%s%s", n > 0 ? " " : "", v.provider);
+    } else if (strcmp(v.device, last.device) != 0 || strcmp(v.detail, last.detail) != 0) {
+      printf("%-8s  %-5s  %-5s  %s%s%s\n", state(&v), v.provider, v.device,
+             v.rank < 0 ? weft_why_name(v.why) : "", v.rank < 0 ? ": " : "", v.detail);
+    }
+    last = v;
+  }
+  if (*others != '\0')
+    printf("rejected  %s: weft_info -v says why\n", others);
 }
 
 /* ---- Round trips ---- */
@@ -219,6 +248,7 @@ static void on_pong(void) {
     return;
   }
   qsort(round_trips, PINGS, sizeof(round_trips[0]), by_value);
+  print_candidates(); /* now, when the standby has joined too */
   printf("round trip of 64 bytes: p50 %.1f us, p99 %.1f us\n",
          (double) round_trips[PINGS / 2] / 1e3, (double) round_trips[PINGS * 99 / 100] / 1e3);
   stream();
@@ -252,31 +282,18 @@ static void on_recv(weft_conn_t *c, int status, weft_msg_t *msg) {
 
 static void on_event(weft_conn_t *c, const weft_event_t *ev) {
   (void) c;
+  if (started == 0) /* print_candidates() says how it began */
+    return;
   switch (ev->type) {
   case WEFT_EV_MIGRATED:
-    printf("%5.1f s  MIGRATED %s\n", now(), ev->from);
-    printf("         to       %s\n", ev->to);
-    printf("         gap      %.1f ms\n", (double) ev->gap_ns / 1e6);
-    printf("         cause    %s\n", ev->detail);
+    printf("%4.1f s  MIGRATED after a gap of %.1f ms\n", now(), (double) ev->gap_ns / 1e6);
+    printf("          from  %s\n          to    %s\n          cause %s\n", ev->from, ev->to,
+           ev->detail);
     break;
-  case WEFT_EV_PATH_UP: printf("%5.1f s  path up   %s\n", now(), ev->to); break;
-  case WEFT_EV_PATH_DOWN: printf("%5.1f s  path down %s\n", now(), ev->from); break;
-  default: printf("%5.1f s  %s\n", now(), ev->detail); break;
+  case WEFT_EV_PATH_UP: printf("%4.1f s  path up    %s\n", now(), ev->to); break;
+  case WEFT_EV_PATH_DOWN: printf("%4.1f s  path down  %s\n", now(), ev->from); break;
+  default: printf("%4.1f s  %s\n", now(), ev->detail); break;
   }
-}
-
-/* Every way to the peer, best first: what was chosen, what stands by, what was rejected and why. */
-static void print_candidates(void) {
-  weft_verdict_t v;
-
-  for (unsigned i = 0; weft_conn_verdict(&conn, i, &v, sizeof(v)) == 0; i++)
-    printf("%-8s %-7s %-6s %s%s%s\n",
-           v.why == WEFT_WHY_IN_USE    ? "chosen"
-           : v.why == WEFT_WHY_STANDBY ? "standby"
-           : v.why == WEFT_WHY_OK      ? "usable"
-                                       : "rejected",
-           v.provider, v.device, v.rank < 0 ? weft_why_name(v.why) + strlen("WEFT_WHY_") : "",
-           v.rank < 0 ? ": " : "", v.detail);
 }
 
 static void on_connected(weft_connect_t *req, int status) {
@@ -285,7 +302,6 @@ static void on_connected(weft_connect_t *req, int status) {
     fail("connect", status);
     return;
   }
-  print_candidates();
   weft_recv_start(&conn, NULL, on_recv);
   ping();
 }
