@@ -11,6 +11,7 @@
 #ifndef WEFT_RAIL_MSG_INTERNAL_H
 #define WEFT_RAIL_MSG_INTERNAL_H
 
+#include <poll.h>
 #include <pthread.h>
 
 #include <rdma/fabric.h>
@@ -54,6 +55,13 @@ typedef struct weft__ctx {
 
 typedef enum { SRC_SHARD = 1, SRC_EQ } weft__src_kind;
 
+/* waitset.c: the descriptors that a queue with FI_WAIT_POLLFD sleeps on, as the rail's epoll set has them. */
+typedef struct weft__waitset {
+  struct pollfd *now, *next; /* what is set; room for the next look */
+  size_t n, cap;
+  uint64_t change;           /* the provider's change_index of `now` */
+} weft__waitset_t;
+
 /* A completion queue and the endpoints bound to it. */
 typedef struct weft__shard {
   weft__src_kind src; /* first: what an epoll event points to */
@@ -64,6 +72,7 @@ typedef struct weft__shard {
   bool must;  /* has something that its fd does not show: read it until it is empty */
   bool fired;
   uint64_t active_ns; /* loop time of the last completion or post */
+  weft__waitset_t wait;
 } weft__shard_t;
 
 /* An event queue: the rail's, a listener's or a path's. */
@@ -213,6 +222,12 @@ static inline void weft__shard_touch(weft__shard_t *s) {
   s->dirty = true;
   s->active_ns = *s->rail->env->now_ns;
 }
+
+/* waitset.c */
+int weft__wait_add(weft__rail_t *, struct fid *, void *src); /* an object with one wait fd, into the rail's epoll set */
+void weft__wait_del(weft__rail_t *, struct fid *);
+int weft__waitset_sync(weft__shard_t *); /* after fi_trywait: 0 when the epoll set is right; else read the queue again */
+void weft__waitset_fini(weft__shard_t *);
 
 /* path.c */
 int weft__mpath_new(weft__rail_t *, const weft__path_cbs_t *, void *user, weft__mpath_t **out);

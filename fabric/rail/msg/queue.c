@@ -2,7 +2,8 @@
 /* queue.c - completion queues (shards), event queues, the rail's fd, arming and draining.
  *
  * Design notes
- *  - One epoll set per rail holds the wait fds of all its queues: it never changes, is level-triggered and nests.
+ *  - One epoll set per rail holds what all its queues sleep on (waitset.c): its fd never changes, is level-triggered
+ *    and nests.
  *  - A queue is dirty from its first read or post until fi_trywait said that sleeping is safe. Only dirty queues are
  *    asked, so arming an idle rail costs nothing. What fi_trywait found stays marked `must`, because software queues of
  *    a provider do not show on their fd.
@@ -22,24 +23,6 @@
 
 #define LATELY_NS 1000000u
 
-static int watch(weft__rail_t *rail, struct fid *fid, void *src) {
-  struct epoll_event ev = {.events = EPOLLIN, .data.ptr = src};
-  int fd, err = weft__fi_err(fi_control(fid, FI_GETWAIT, &fd));
-
-  if (err == 0)
-    err = WEFT__FAULT(epoll);
-  if (err == 0 && epoll_ctl(rail->epfd, EPOLL_CTL_ADD, fd, &ev) != 0)
-    err = -errno;
-  return err;
-}
-
-static void unwatch(weft__rail_t *rail, struct fid *fid) {
-  int fd;
-
-  if (fi_control(fid, FI_GETWAIT, &fd) == 0)
-    (void) epoll_ctl(rail->epfd, EPOLL_CTL_DEL, fd, NULL);
-}
-
 /* ---- Event queues ------------------------------------------------------------------------------------------------ */
 
 int weft__eq_open(weft__rail_t *rail, weft__eq_t **out) {
@@ -56,7 +39,7 @@ int weft__eq_open(weft__rail_t *rail, weft__eq_t **out) {
   if (err == 0)
     err = weft__fi_err(fi_eq_open(rail->fabric, &attr, &eq->eq, eq));
   if (err == 0) {
-    err = watch(rail, &eq->eq->fid, eq);
+    err = weft__wait_add(rail, &eq->eq->fid, eq);
     if (err != 0)
       fi_close(&eq->eq->fid);
   }
@@ -78,7 +61,7 @@ void weft__eq_detach(weft__eq_t *eq) {
   if (eq->detached)
     return;
   eq->detached = true;
-  unwatch(rail, &eq->eq->fid);
+  weft__wait_del(rail, &eq->eq->fid);
   if (eq->prev != NULL)
     eq->prev->next = eq->next;
   else
@@ -215,7 +198,8 @@ int weft__eq_drain(weft__eq_t *eq) {
 /* ---- Shards ------------------------------------------------------------------------------------------------------ */
 
 static int shard_open(weft__rail_t *rail, weft__shard_t **out) {
-  struct fi_cq_attr attr = {.format = FI_CQ_FORMAT_MSG, .wait_obj = FI_WAIT_FD};
+  struct fi_cq_attr attr = {.format = FI_CQ_FORMAT_MSG,
+                            .wait_obj = rail->q->pollfd ? FI_WAIT_POLLFD : FI_WAIT_FD};
   weft__shard_t *s, **v;
   int err;
 
@@ -237,11 +221,12 @@ static int shard_open(weft__rail_t *rail, weft__shard_t **out) {
   if (err == 0)
     err = weft__fi_err(fi_cq_open(rail->domain, &attr, &s->cq, s));
   if (err == 0) {
-    err = watch(rail, &s->cq->fid, s);
+    err = rail->q->pollfd ? weft__waitset_sync(s) : weft__wait_add(rail, &s->cq->fid, s);
     if (err != 0)
       fi_close(&s->cq->fid);
   }
   if (err != 0) {
+    weft__waitset_fini(s);
     free(s);
     return err;
   }
@@ -343,7 +328,10 @@ void weft__queues_close(weft__rail_t *rail) {
     weft__eq_close(rail->eqs);
   rail->eq = NULL;
   for (i = 0; i < rail->nshards; i++) {
-    unwatch(rail, &rail->shards[i]->cq->fid);
+    if (rail->q->pollfd)
+      weft__waitset_fini(rail->shards[i]);
+    else
+      weft__wait_del(rail, &rail->shards[i]->cq->fid);
     err = weft__fi_err(fi_close(&rail->shards[i]->cq->fid));
     if (err != 0)
       weft__warn("%s: closing a completion queue: %s", rail->name, weft__err_str(err, text, sizeof(text)));
@@ -372,7 +360,7 @@ int weft__rail_arm(weft__rail_t *rail) {
     if (!s->dirty && !s->must)
       continue;
     fid = &s->cq->fid;
-    if (s->must || fi_trywait(rail->fabric, &fid, 1) != 0) {
+    if (s->must || fi_trywait(rail->fabric, &fid, 1) != 0 || (rail->q->pollfd && weft__waitset_sync(s) != 0)) {
       s->must = true;
       return -EAGAIN;
     }
