@@ -47,7 +47,8 @@ static void print_choice(void) {
   unsigned i;
 
   for (i = 0; weft_conn_verdict(&conn, i, &v, sizeof(v)) == 0; i++)
-    printf("  %-8s %-12s %-22s %s\n", v.provider, v.device, weft_why_name(v.why), v.detail);
+    if (v.why != WEFT_WHY_QUIRK) /* what Weft never uses: weft_info lists it */
+      printf("  %-8s %-12s %-22s %s\n", v.provider, v.device, weft_why_name(v.why), v.detail);
 }
 
 static void on_sent(weft_send_t *req, int status);

@@ -31,4 +31,4 @@ read -r -t 10 answer <&3 || fail "no answer over TCP while Weft is busy"
 kill -TERM "$server"
 ends "$server" 0
 ends "$busy" 1
-grep -q 'receive: .*ECONNRESET' "$TMP/busy.log" || fail "the client does not say why it ended"
+grep -Eq '^(send|receive): .*ECONNRESET' "$TMP/busy.log" || fail "the client does not say why it ended"
