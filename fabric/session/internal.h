@@ -76,7 +76,7 @@ struct weft__spath {
   uint64_t rx_fc, rx_done, granted; /* frames received, processed, granted to the peer */
   uint64_t up_at, settle, last_rx, last_tx;
   uint64_t ping_at;        /* when the unanswered PING was sent, 0 = none is out */
-  uint64_t other_alive_at; /* when another path spoke after that, 0 = none did */
+  uint64_t other_alive_at; /* when another path answered a PING as young, 0 = none did */
   uint64_t ping_id, beat_jitter;
   weft__ping_t pong;
   bool ping_due, pong_due, resume_due, resume_ack_due, hello_due, join_please_due;
@@ -222,6 +222,7 @@ void weft__s_tx_finish(weft__session_t *, weft__txm_t *, int status); /* out of 
 void weft__s_tx_fail_all(weft__session_t *, int status);
 void weft__s_gate(weft__session_t *, const weft__txm_t *);
 weft__txm_t *weft__s_tx_find(weft__session_t *, uint64_t seq);
+void weft__s_tx_fin_done(weft__session_t *);
 void weft__s_tx_amo_lost(weft__session_t *); /* at-most-once: what a dead path took */
 
 /* rx.c */
@@ -249,6 +250,7 @@ void weft__s_path_down(weft__spath_t *, int err, const char *why);
 void weft__s_path_closed(weft__spath_t *);
 void weft__s_close_paths(weft__session_t *);
 void weft__s_heard(weft__spath_t *); /* proof of life */
+void weft__s_answered(weft__spath_t *, uint64_t time);
 void weft__s_move(weft__session_t *, weft__spath_t *to, int err, const char *why);
 void weft__s_on_resume(weft__session_t *, weft__spath_t *, const weft__resume_t *);
 void weft__s_on_resume_ack(weft__session_t *, weft__spath_t *, const weft__resume_ack_t *);

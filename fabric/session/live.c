@@ -3,9 +3,9 @@
  *
  * Design notes
  *  - With T the tolerated interruption: a path that says nothing for T/4 while we wait for something is asked (PING); so
- *    are the others. When its PING is T/4 old the others are asked again; when one of them speaks after that, and T/8
- *    later it still has not, it is dead. What another path said before counts for nothing: everything may have stopped
- *    since. A peer that was stopped answers on all paths at once and nobody is judged.
+ *    are the others. When its PING is T/4 old the others are asked again; when one of them then answers a PING that is not
+ *    older than its own, and T/8 later it still has not said a word, it is dead. Only answers count: any other frame may
+ *    have left before everything stopped. A peer that was stopped answers on all paths at once and nobody is judged.
  *  - Judgement is passed in ticks only. A tick that comes late by more than T/8 says that WE were stopped: it forgets all
  *    open questions and asks again.
  *  - All paths silent is a stalled peer: hold, tell, give up after peer_timeout.
@@ -47,14 +47,20 @@ void weft__s_heard(weft__spath_t *sp) {
     sp->ping_at = sp->other_alive_at = 0;
     s->pings_out--;
   }
-  if (s->pings_out)
-    for (unsigned i = 0; i < s->npaths; i++)
-      if (s->paths[i] != sp && s->paths[i]->ping_at && !s->paths[i]->other_alive_at &&
-          now - s->paths[i]->ping_at >= s->tolerance / 4)
-        s->paths[i]->other_alive_at = now ? now : 1;
   if (s->stalled) {
     s->stalled = false;
     emit_event(s, WEFT__SEV_BACK, sp->path, NULL, 0, "", 0);
+  }
+}
+
+/* The peer answered a PING of this time on this path: so it runs, and where it owes an older answer the path is at fault. */
+void weft__s_answered(weft__spath_t *sp, uint64_t time) {
+  weft__session_t *s = sp->s;
+  uint64_t now = weft__now(s);
+  for (unsigned i = 0; i < s->npaths && s->pings_out; i++) {
+    weft__spath_t *o = s->paths[i];
+    if (o != sp && o->ping_at && !o->other_alive_at && time >= o->ping_at && now - o->ping_at >= s->tolerance / 4)
+      o->other_alive_at = now ? now : 1;
   }
 }
 

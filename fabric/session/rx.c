@@ -314,7 +314,7 @@ static void dispatch(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h
       sp->pong_due = true;
       weft__s_dirty(s);
       break;
-    case WEFT__F_PONG: break; /* its arrival is all it says */
+    case WEFT__F_PONG: weft__s_answered(sp, weft__get64(p + 8)); break;
     case WEFT__F_CTS: weft__s_on_cts(s, sp, p); break;
     case WEFT__F_FRAG: weft__s_on_frag(s, sp, p); break;
     case WEFT__F_CHUNK: weft__s_on_chunk(s, sp, p, h->length); break;
