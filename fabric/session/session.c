@@ -155,6 +155,8 @@ static void say_bye(weft__session_t *s) {
 void weft__session_tombstone(weft__session_t *s, uint64_t next, int code) {
   if (weft__ended(s)) return;
   if (next > s->tx_ack && next <= s->tx_seq) weft__s_acked(s, next);
+  /* At most once, the end may wait to be sent again; a peer that ended in order has had it. */
+  if (code == 0 && s->at_most_once && s->head && s->head == s->tail && s->head->kind == WEFT__R_FIN) weft__s_tx_fin_done(s);
   if (s->done_at || (s->fin_acked && s->eof_done)) {
     s->bye_sent = s->bye_heard = true;
     weft__s_check_done(s);

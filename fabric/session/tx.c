@@ -274,6 +274,13 @@ void weft__s_rewind(weft__session_t *s, uint64_t next) {
   for (; m; m = m->next) s->queued_space += space_of(m);
 }
 
+void weft__s_tx_fin_done(weft__session_t *s) {
+  weft__txm_t *m = s->head;
+  s->fin_acked = true;
+  unlink_txm(s, m);
+  weft__s_tx_finish(s, m, 0);
+}
+
 /* A path died under an at-most-once session: what was sent and is still listed (large ones, the end) cannot be replayed;
  * large ones are given up, the end is sent again under a new number. */
 void weft__s_tx_amo_lost(weft__session_t *s) {
