@@ -126,7 +126,7 @@ static void on_event(void *owner, const weft__sev_t *ev) {
   switch (ev->type) {
   case WEFT__SEV_MIGRATED: o->moved++; break;
   case WEFT__SEV_PATH_DOWN:
-    if (strstr(ev->why, "silent for") != NULL)
+    if (!o->ended && !other(o)->ended && strstr(ev->why, "silent for") != NULL)
       o->lost_paths++;
     o->npaths--;
     if (o->npaths == 0)

@@ -416,6 +416,9 @@ static int post(end_t *e, simbuf_t *b) {
     weft__sim_violate(s, "path %u: %c has %llu frames in flight, the receiver posted %u", e->c->id,
                       "ABCD"[e->host], (unsigned long long) (e->sent - peer->handled),
                       peer -> path.lim.rx_depth);
+  /* Nobody is there any more, and the link works: the other system says so. */
+  if ((peer->state == END_CLOSED || peer->state == END_CLOSING) && weft__sim_link_up(e->c->link))
+    weft__sim_doom(e, weft__sim_travel(e, 0) + weft__sim_travel(peer, 0), -ECONNRESET, "reset");
   weft__sim_append(peer, &b->item, s->now + weft__sim_travel(peer, b->rbuf.len));
   return 0;
 }
