@@ -204,7 +204,7 @@ struct weft__listener {
   weft__later_t later;
   weft_listen_cb listen_cb;
   weft_listener_close_cb close_cb;
-  weft__lst_t *lsts[4];
+  weft__lst_t *lsts[32];
   unsigned nlsts;
   int backlog_max;
   unsigned nwaiting;

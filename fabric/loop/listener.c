@@ -143,6 +143,7 @@ static unsigned pick(weft__listener_t *lis, const weft__cands_t *cands, const st
 
 static int listen_on(weft__listener_t *lis, weft__crail_t *cr, const struct sockaddr_storage *addr, int backlog) {
   weft__lst_t *l;
+  if (lis->nlsts == sizeof lis->lsts / sizeof lis->lsts[0]) return UV_ENOMEM;
   int err = weft__rail_listen(cr->rail, (const struct sockaddr *) addr, weft__addr_len(addr), backlog,
                               &weft__accept_cbs, lis, &l);
   if (err) return weft__err_public(err);
@@ -162,32 +163,28 @@ static weft__crail_t *rail_for(weft__core_t *core, int family, const void *addr)
   return found;
 }
 
+/* One wildcard socket serves IPv4. IPv6's would take IPv4's port too, so there each address gets its own. */
 static int listen_all(weft__listener_t *lis, uint16_t port, int backlog) {
-  static const int families[] = {AF_INET, AF_INET6};
+  weft__core_t *core = lis->core;
+  weft__crail_t *cr = rail_for(core, AF_INET, NULL);
   int err = WEFT_ENOPROVIDER;
-  for (unsigned i = 0; i < 2; i++) {
+  if (cr) {
     struct sockaddr_storage any;
-    weft__crail_t *cr = rail_for(lis->core, families[i], NULL);
-    if (!cr) continue;
     memset(&any, 0, sizeof any);
-    any.ss_family = (sa_family_t) families[i];
-    if (lis->nlsts) port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
+    any.ss_family = AF_INET;
     weft__addr_set_port(&any, port);
-    int r = listen_on(lis, cr, &any, backlog);
-    if (r == 0) {
-      err = 0;
-    } else if (lis->nlsts == 0) {
-      return r;
-    } else if (r == UV_EADDRINUSE) {
-      /* the system's IPv4 socket or somebody else's IPv6 one holds the port: address by address, then */
-      for (weft__link_t *l = lis->core->rails.next; l != &lis->core->rails && lis->nlsts < 4; l = l->next) {
-        weft__crail_t *one = weft__container(l, weft__crail_t, link);
-        struct sockaddr_storage addr = one->cand.addr;
-        if (one->state != WEFT__R_OPEN || !one->cand.bootstrap || addr.ss_family != AF_INET6) continue;
-        weft__addr_set_port(&addr, port);
-        listen_on(lis, one, &addr, backlog);
-      }
-    }
+    if ((err = listen_on(lis, cr, &any, backlog)) != 0) return err;
+    port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
+  }
+  for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
+    struct sockaddr_storage addr;
+    cr = weft__container(l, weft__crail_t, link);
+    addr = cr->cand.addr;
+    if (cr->state != WEFT__R_OPEN || !cr->cand.bootstrap || addr.ss_family != AF_INET6) continue;
+    weft__addr_set_port(&addr, port);
+    int r = listen_on(lis, cr, &addr, backlog);
+    if (r == 0 && lis->nlsts == 1) port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
+    if (err) err = r; /* one that works is enough */
   }
   return err;
 }

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* api_trysend.c - weft_try_send copies, says when the queue is full, and an event says when to go on. */
+#include "lib_api.h"
+
+static void test_copies_and_arrives(void **state) {
+  api_pair_t p;
+  char text[3000];
+  uint64_t hash = 0;
+  unsigned n = 0;
+  (void) state;
+  api_pair_open(&p, NULL, NULL, NULL);
+  api_recv(&p.server, &p.srx);
+  for (size_t size = 0; size <= sizeof text; size += 37, n++) {
+    api_fill(text, size, n);
+    hash = api_hash(api_hash(hash, &size, sizeof size), text, size);
+    uv_buf_t bufs[2] = {uv_buf_init(text, (unsigned) (size / 3)),
+                        uv_buf_init(text + size / 3, (unsigned) (size - size / 3))};
+    assert_int_equal(weft_try_send(&p.client, bufs, 2), 0);
+    memset(text, 0xee, sizeof text); /* it was copied */
+  }
+  RUN_UNTIL(&p.loop, 3000, p.srx.messages == n);
+  assert_int_equal(p.srx.hash, hash);
+  api_pair_close(&p);
+}
+
+static void test_limit_of_size(void **state) {
+  api_pair_t p;
+  static char big[64 * 1024 + 1];
+  uv_buf_t fits = uv_buf_init(big, sizeof big - 1), over = uv_buf_init(big, sizeof big);
+  uv_buf_t two[2] = {fits, uv_buf_init(big, 1)};
+  (void) state;
+  api_pair_open(&p, NULL, NULL, NULL);
+  api_recv(&p.server, &p.srx);
+  assert_int_equal(weft_try_send(&p.client, &over, 1), UV_EMSGSIZE);
+  assert_int_equal(weft_try_send(&p.client, two, 2), UV_EMSGSIZE);
+  assert_int_equal(weft_try_send(&p.client, &fits, 1), 0);
+  RUN_UNTIL(&p.loop, 3000, p.srx.messages == 1);
+  assert_int_equal(p.srx.last_size, sizeof big - 1);
+  api_pair_close(&p);
+}
+
+/* A full queue: EAGAIN, then one WRITABLE, after which it goes on. Nothing is lost. */
+static void test_backpressure(void **state) {
+  enum { N = 20000, SIZE = 1000 };
+  api_pair_t p;
+  weft_opts_t opts;
+  char text[SIZE];
+  unsigned sent = 0, refusals = 0;
+  (void) state;
+  memset(text, 'x', sizeof text);
+  uv_buf_t buf = uv_buf_init(text, sizeof text);
+  api_opts(&opts, "send_queue", "256KiB", NULL);
+  api_pair_open(&p, NULL, &opts, NULL);
+  api_watch(&p, &p.client);
+  api_recv(&p.server, &p.srx);
+  while (sent < N) {
+    int err = weft_try_send(&p.client, &buf, 1);
+    if (err == 0) {
+      sent++;
+      continue;
+    }
+    assert_int_equal(err, UV_EAGAIN);
+    assert_true(weft_conn_queued_bytes(&p.client) <= (256 << 10) + SIZE);
+    refusals++;
+    RUN_UNTIL(&p.loop, 5000, p.events[WEFT_EV_WRITABLE] == refusals);
+    assert_int_equal(weft_try_send(&p.client, &buf, 1), 0);
+    sent++;
+  }
+  assert_true(refusals > 10);
+  RUN_UNTIL(&p.loop, 5000, p.srx.messages == N);
+  assert_int_equal(p.srx.bytes, (uint64_t) N * SIZE);
+  RUN_FOR(&p.loop, 50);
+  assert_int_equal(p.events[WEFT_EV_WRITABLE], refusals);
+  api_pair_close(&p);
+}
+
+static void test_receiver_that_does_not_read(void **state) {
+  api_pair_t p;
+  char text[1000] = "x";
+  uv_buf_t buf = uv_buf_init(text, sizeof text);
+  int err = 0;
+  (void) state;
+  api_pair_open(&p, NULL, NULL, NULL);
+  api_watch(&p, &p.client);
+  for (int i = 0; i < 100000 && err == 0; i++) {
+    err = weft_try_send(&p.client, &buf, 1);
+    if (i % 100 == 0) uv_run(&p.loop, UV_RUN_NOWAIT);
+  }
+  assert_int_equal(err, UV_EAGAIN); /* never silent, never without bound */
+  RUN_FOR(&p.loop, 100);
+  assert_int_equal(p.events[WEFT_EV_WRITABLE], 0);
+  api_recv(&p.server, &p.srx);
+  RUN_UNTIL(&p.loop, 3000, p.events[WEFT_EV_WRITABLE] == 1);
+  api_pair_close(&p);
+}
+
+static void test_after_shutdown(void **state) {
+  api_pair_t p;
+  uv_buf_t buf = uv_buf_init((char *) "x", 1);
+  (void) state;
+  api_pair_open(&p, NULL, NULL, NULL);
+  api_recv(&p.server, &p.srx);
+  assert_int_equal(weft_shutdown(&p.creq, &p.client, NULL), 0);
+  assert_int_equal(weft_try_send(&p.client, &buf, 1), UV_EPIPE);
+  RUN_UNTIL(&p.loop, 3000, p.srx.eofs == 1);
+  api_pair_close(&p);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      cmocka_unit_test(test_copies_and_arrives), cmocka_unit_test(test_limit_of_size),
+      cmocka_unit_test(test_backpressure),       cmocka_unit_test(test_receiver_that_does_not_read),
+      cmocka_unit_test(test_after_shutdown),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
