@@ -295,8 +295,9 @@ printf '  %s(round trips; both ends sleep while they wait)%s\n' "$dim" "$plain"
 [ -z "$holder" ] || grep -q ' MIGRATED ' "$work/client" || failures+=("the connection did not move")
 
 if [ -n "$keep" ] && [ -n "$holder" ]; then
-  printf '\nclient: nsenter -t %d -n -U --preserve-credentials bash\n' $$
-  printf 'server: nsenter -t %d -n -U --preserve-credentials bash\n' "$holder"
+  user=-U\ --preserve-credentials
+  [ "$(readlink "/proc/$PPID/ns/user")" != "$(readlink /proc/self/ns/user)" ] || user=
+  printf '\nclient: nsenter -t %d -n %s bash\nserver: nsenter -t %d -n %s bash\n' $$ "$user" "$holder" "$user"
   read -r -p 'Enter ends both namespaces. ' _ || true
 fi
 for failure in ${failures[@]+"${failures[@]}"}; do
