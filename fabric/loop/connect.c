@@ -27,13 +27,15 @@ struct weft__contact {
   weft__conn_t *c; /* NULL: nobody wants it any more */
   weft__core_t *core;
   weft__job_t job;
-  bool job_out, rescanned, probed, hello_wait;
+  bool job_out, rescanned, hello_wait;
+  bool probed; /* what sits at the last address is known, or not to be found out */
   weft_addr_t url;
   char providers[WEFT_LIST_MAX], devices[WEFT_LIST_MAX]; /* of the context, for the scan */
   uint64_t max_age;
   /* what the job found */
   int err;
   char why[360];
+  char heard[80]; /* by a probe on the side */
   unsigned naddrs;
   struct sockaddr_storage addrs[ADDRS_MAX];
   weft__cands_t *cands;
@@ -163,7 +165,11 @@ static void on_probed(void *owner, int err, const char *text) {
     fail(k);
     return;
   }
-  if (k->dial || k->hello_wait) return; /* a look on the side; the attempt goes on */
+  k->probed = true;
+  if (k->dial || k->hello_wait) { /* a look on the side; the attempt goes on */
+    snprintf(k->heard, sizeof k->heard, "%s", text);
+    return;
+  }
   if (err == UV_ETIMEDOUT && k->err == UV_ECONNREFUSED) {
     remember(k, WEFT_ENOTWEFT, "%s: it takes TCP connections and refuses Weft's handshake", to);
   } else if (err == UV_ECONNRESET && k->err != UV_ETIMEDOUT) {
@@ -240,6 +246,8 @@ static void on_dialled(weft__dial_t *d, const weft__dial_result_t *r) {
     if (err == UV_ECONNREFUSED || !r->why || !*r->why)
       remember(k, err, "%s %s: connect to %s: %s", k->cand.provider, k->cand.device, to,
                weft__err_text(err, text, sizeof text));
+    else if (err == UV_ETIMEDOUT && k->heard[0])
+      remember(k, err, "%s; %s: another program, or a Weft that is stopped", r->why, k->heard);
     else
       remember(k, err, "%s", r->why);
   }
@@ -353,7 +361,7 @@ static void on_timer(weft__timer_t *t) {
   if (k->probe_at && core->now_ns >= k->probe_at) {
     k->probe_at = 0;
     if (k->dial && !k->probe && k->next)
-      k->probe = weft__probe_start(core, &k->addrs[k->next - 1], k->deadline - core->now_ns, k, on_probed);
+      k->probe = weft__probe_start(core, &k->addrs[k->next - 1], (k->deadline - core->now_ns) / 2, k, on_probed);
   }
   if (k->again_at && core->now_ns >= k->again_at) {
     k->again_at = 0;
