@@ -110,7 +110,7 @@ void weft__s_move(weft__session_t *s, weft__spath_t *to, int err, const char *wh
     s->mig_gap_from = s->nolive_at ? s->nolive_at : weft__now(s);
   }
   s->mig_err = err;
-  snprintf(s->mig_why, sizeof s->mig_why, "%s", why);
+  if (why != s->mig_why) snprintf(s->mig_why, sizeof s->mig_why, "%s", why);
   if (s->at_most_once && s->state == WEFT__S_OPEN) weft__s_tx_amo_lost(s); /* the RESUME says that nothing of it comes */
   if (from) from->resume_due = from->pinned = false;
   s->epoch++;
