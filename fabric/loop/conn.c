@@ -40,7 +40,15 @@ static void *up_alloc(void *owner, uint64_t size, const void *head, uint32_t hea
   return weft__recv_alloc(owner, size, head, headlen);
 }
 static void up_unalloc(void *owner, void *dst) { weft__recv_unalloc(owner, dst); }
-static void up_sent(void *owner, weft__txm_t *m, int status) { weft__send_done(owner, m, status); }
+static void up_sent(void *owner, weft__txm_t *m, int status) {
+  weft__conn_t *c = owner;
+  const char *why;
+  if (status < 0 && !c->error) { /* the end is told after the requests: its sentence must be there for them */
+    int err = weft__session_error(c->s, &why);
+    if (err) weft__conn_error(c, weft__err_public(err), why);
+  }
+  weft__send_done(c, m, status);
+}
 static void up_event(void *owner, const weft__sev_t *ev) {
   weft__conn_t *c = owner;
   if (c->initiator && ev->type == WEFT__SEV_PATH_DOWN)

@@ -294,6 +294,10 @@ void weft__session_flush(weft__session_t *s) {
 const uint8_t *weft__session_id(const weft__session_t *s) { return s->conf.id; }
 const uint8_t *weft__session_secret(const weft__session_t *s) { return s->secret; }
 const weft__hello_t *weft__session_peer(const weft__session_t *s) { return s->have_peer ? &s->peer : NULL; }
+int weft__session_error(const weft__session_t *s, const char **why) {
+  *why = s->end_why;
+  return s->state == WEFT__S_ENDED ? s->end_err : 0;
+}
 bool weft__session_is_open(const weft__session_t *s) { return s->state == WEFT__S_OPEN && !s->aborting; }
 bool weft__session_is_done(const weft__session_t *s) { return s->done_at != 0; }
 uint32_t weft__session_eager_max(void) { return WEFT__EAGER_MAX; }

@@ -154,6 +154,8 @@ int weft__session_join_check(weft__session_t *, uint64_t joiner_key, const uint8
 const uint8_t *weft__session_id(const weft__session_t *);
 const uint8_t *weft__session_secret(const weft__session_t *);
 const weft__hello_t *weft__session_peer(const weft__session_t *); /* NULL before its HELLO */
+/* 0 while it lives or when it ended in order; else the error, known before the first `sent` that carries it. */
+int weft__session_error(const weft__session_t *, const char **why);
 bool weft__session_is_open(const weft__session_t *);
 /* Everything of both directions is done (it may still linger for the peer). */
 bool weft__session_is_done(const weft__session_t *);
