@@ -142,6 +142,7 @@ static void on_event(void *owner, const weft__sev_t *ev) {
   case WEFT__SEV_STALLED:
     /* The peer, or the only path? Only a new path can tell: one beside those that there are. */
     o->stalled = true;
+    o->stalls++;
     if (o->side == 0)
       for (unsigned i = 0; i < MAX_SLOTS; i++)
         if (o->slot[i].state == SLOT_NONE)
@@ -229,6 +230,7 @@ static void on_gone(void *owner) {
     world_violate(o->w, "%c: gone twice", "AB"[o->side]);
   o->gone = true;
   o->rx_last = weft__session_rx_next(o->s);
+  weft__session_stats(o->s, &o->stats);
   o->timer_gen++;
   for (i = 0; i < MAX_SLOTS; i++)
     if (o->slot[i].state == SLOT_UP)
@@ -637,7 +639,7 @@ static void queue_next(owner_t *o) {
     o->nqueued = idx + 1;
     if (!right && !o->ended && !weft__session_is_open(o->s))
       right = true; /* it has ended, and says so in a moment */
-    if (!right)
+    if (!right && !o->w->plan.hostile)
       world_violate(o->w, "%c: send answers %d", "AB"[o->side], err);
     return;
   }
@@ -765,7 +767,7 @@ static void try_create(void *arg, uint64_t unused) {
     weft__sim_at(o->w->sim, 0, weft__sim_time(o->w->sim) + MS, try_create, o, 0);
     return;
   }
-  slot_retry(&o->slot[weft__rng_below(rng(o), o->w->plan.nslots)], 0);
+  slot_retry(&o->slot[o->w->plan.first_slot], 0);
   weft__sim_at(o->w->sim, 0, weft__sim_time(o->w->sim) + 2 * o->w->plan.handshake, connect_gives_up,
                o, 0);
 }

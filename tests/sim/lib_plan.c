@@ -109,6 +109,7 @@ static void draw_common(plan_t *p, weft__rng_t *r, uint64_t span) {
   }
   if (weft__rng_one_in(r, 4) && p->nslots < MAX_SLOTS)
     p->nslots++;
+  p->first_slot = (unsigned) weft__rng_below(r, p->nslots);
   p->interruption_ms = (uint32_t) PICK(r, 20, 100, 1000, 1000, 1000, 2000);
   p->peer_timeout = 30 * S;
   p->handshake = 5 * S;
@@ -235,6 +236,7 @@ static void stall(plan_t *p, weft__rng_t *r, uint64_t span) {
 
 static void lonely(plan_t *p, weft__rng_t *r, uint64_t span) {
   p->nlinks = p->nslots = 1;
+  p->first_slot = 0;
   memset(p->slot_link, 0, sizeof(p->slot_link));
   draw_cut(p, r, span);
   if (weft__rng_below(r, 2))

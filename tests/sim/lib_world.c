@@ -69,7 +69,9 @@ static bool on_frame(void *ctx, weft__path_t *p, uint8_t *data, uint32_t *len) {
     if ((f->frame == 0xff ? any : nth) == f->nth)
       weft__sim_at(w->sim, WEFT__SIM_HOSTS, weft__sim_time(w->sim) + f->after, strike, w, i);
   }
-  if (w->plan.hostile && side == w->plan.liar)
+  memcpy(w->last[side], data, WEFT__HDR);
+  w->last_path[side] = p;
+  if (w->plan.hostile && side == w->plan.liar && w->plan.tamper != 0)
     return liar_frame(w, p, data, len);
   return true;
 }

@@ -72,7 +72,7 @@ typedef struct plan_side {
 typedef struct plan {
   uint64_t seed;
   const char *name;
-  unsigned nlinks, nslots;
+  unsigned nlinks, nslots, first_slot; /* where the hello goes first */
   weft__sim_link_conf_t link[MAX_SLOTS];
   unsigned slot_link[MAX_SLOTS];
   int rank[MAX_SLOTS];
@@ -146,7 +146,8 @@ typedef struct owner {
   slot_t slot[MAX_SLOTS];
   unsigned npaths;
   uint64_t nolive_since, silent_ok_since;
-  unsigned upcalls, moved, lost_paths;
+  unsigned upcalls, moved, lost_paths, stalls;
+  weft__session_stats_t stats; /* when it was gone */
   /* sending */
   msg_t *msg; /* MAX_MSGS, and the end */
   unsigned n, next, nqueued, nsent;
@@ -178,6 +179,8 @@ struct world {
   uint64_t last_heal; /* when the last fault ended; FOREVER while one lasts */
   unsigned faults_open, nfired;
   uint32_t frames[2][256];
+  uint8_t last[2][WEFT__HDR]; /* header of the last frame each end sent */
+  weft__path_t *last_path[2];
   unsigned migrations_allowed;
   bool tracing, failed_malloc, checked;
   char first[400]; /* the first violation */

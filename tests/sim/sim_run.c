@@ -164,7 +164,7 @@ int main(int argc, char **argv) {
   }
   if (opt.machine) {
     const world_stats_t *s = &w->st;
-    printf("%llu %llu %llu %llu %llu %llu %llu %llu %.3f\n", (unsigned long long) ran,
+    printf("counts %llu %llu %llu %llu %llu %llu %llu %llu %.3f\n", (unsigned long long) ran,
            (unsigned long long) bad, (unsigned long long) s->faults,
            (unsigned long long) s->messages, (unsigned long long) s->large,
            (unsigned long long) s->tombstones, (unsigned long long) s->failed,

@@ -1,0 +1,667 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* scenarios.c - every kind of trouble by name, at every moment it can strike.
+ *
+ * Design notes
+ *  - A scenario is a loop over the moments: the nth frame of a type, each end, each choice of who
+ * is told. The oracle of lib_oracle.c judges all of them; a scenario adds that the trouble really
+ *    happened, so that it cannot pass by missing its moment. */
+#include "lib_world.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "base/log.h"
+
+static world_t *w;
+static plan_t plan;
+
+static int setup(void **state) {
+  (void) state;
+  weft__log_level = WEFT__LOG_ERROR;
+  w = world_create();
+  return w == NULL ? -1 : 0;
+}
+
+static int teardown(void **state) {
+  (void) state;
+  world_destroy(w);
+  return 0;
+}
+
+/* Messages both ways, a few of them large. */
+static void start(uint64_t seed, weft__xfer_t xfer) {
+  unsigned i;
+
+  plan_basic(&plan, seed);
+  for (i = 0; i < 2; i++) {
+    plan_messages(&plan, i, 20, 100, 0, 50 * US);
+    plan_messages(&plan, i, 2, 40000, 300 * US, 200 * US);
+    plan_messages(&plan, i, 20, 9, 500 * US, 50 * US);
+    plan.side[i].fin_at = 3 * MS;
+    plan.link[i].lim[0].rma_max = plan.link[i].lim[1].rma_max = 16384;
+    plan.link[i].lim[0].xfer = plan.link[i].lim[1].xfer = xfer;
+    plan.link[i].ns_per_kib = 1000;
+  }
+}
+
+static void run(const char *what, unsigned a, unsigned b, unsigned c) {
+  if (world_run(w, &plan) == 0)
+    return;
+  print_error("%s, moment %u/%u/%u: %s\n", what, a, b, c, w->first);
+  fail();
+}
+
+static bool in_order(void) {
+  return w->o[0].ended && w->o[0].end_err == 0 && w->o[1].ended && w->o[1].end_err == 0;
+}
+
+static void nothing_happens(void **state) {
+  (void) state;
+  start(1, WEFT__XFER_WRITE);
+  run("quiet", 0, 0, 0);
+  assert_true(in_order());
+  assert_int_equal(w->o[0].ndelivered, 42);
+  assert_int_equal(w->o[1].ndelivered, 42);
+  assert_int_equal(w->o[0].stats.migrations + w->o[1].stats.migrations, 0);
+  assert_int_equal(w->o[0].stats.payload_copies, 0);
+  start(2, WEFT__XFER_COPY);
+  run("quiet", 1, 0, 0);
+  assert_int_equal(w->o[0].stats.payload_copies, 160000);
+}
+
+/* The path in use is cut when the nth frame leaves an end; told: nobody, A, B, both. */
+static void cut_at_every_frame(void **state) {
+  unsigned side, told, nth, moved = 0, replayed = 0;
+
+  (void) state;
+  for (side = 0; side < 2; side++)
+    for (told = 0; told < 4; told++)
+      for (nth = 1; nth <= 60; nth++) {
+        fault_t *f;
+
+        start(100 + nth, nth % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+        f = plan_fault(&plan, FAULT_CUT, 0, told);
+        f->frame = 0xff;
+        f->from = (uint8_t) side;
+        f->nth = (uint16_t) nth;
+        f->length = S;
+        f->notice = 30 * US;
+        plan.may_fail = nth < 4; /* the handshake has only this path */
+        run("cut", side, told, nth);
+        assert_true(in_order() || nth < 4);
+        moved += w->o[0].moved + w->o[1].moved;
+        replayed += w->o[0].stats.replayed + w->o[1].stats.replayed != 0;
+      }
+  assert_true(moved > 400);
+  assert_true(replayed > 50);
+}
+
+/* Each end hears of a failure at the same moment, and moves. */
+static void both_ends_fail_over_at_once(void **state) {
+  unsigned at, apart, moved = 0;
+
+  (void) state;
+  for (at = 1; at < 40; at++)
+    for (apart = 0; apart < 3; apart++) {
+      unsigned i;
+
+      start(200 + at, at % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+      for (i = 0; i < 2; i++) {
+        fault_t *f = plan_fault(&plan, FAULT_FAIL, 0, i);
+        f->after = 200 * US + at * 37 * US + i * apart * 15 * US;
+      }
+      run("both fail over", at, apart, 0);
+      assert_true(in_order());
+      moved += w->o[0].moved > 0 && w->o[1].moved > 0;
+    }
+  assert_true(moved > 80);
+}
+
+/* Operators at both ends move to different paths. */
+static void both_ends_migrate_apart(void **state) {
+  unsigned at;
+
+  (void) state;
+  for (at = 1; at < 60; at++) {
+    unsigned i;
+
+    start(250 + at, WEFT__XFER_WRITE);
+    for (i = 0; i < 2; i++) {
+      fault_t *f = plan_fault(&plan, FAULT_MIGRATE, 1 - i, i);
+      f->after = 300 * US + at * 29 * US;
+      f->nth = 1;
+    }
+    run("both migrate", at, 0, 0);
+    assert_true(in_order());
+  }
+}
+
+/* The path that it moves to dies while the RESUME or its answer is on the way. */
+static void second_failure_during_the_first(void **state) {
+  static const unsigned types[] = {WEFT__F_RESUME, WEFT__F_RESUME_ACK};
+  unsigned t, side, told, late, hits = 0;
+
+  (void) state;
+  for (t = 0; t < 2; t++)
+    for (side = 0; side < 2; side++)
+      for (told = 0; told < 4; told++)
+        for (late = 0; late < 5; late++) {
+          fault_t *f;
+
+          start(300 + late, late % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+          f = plan_fault(&plan, FAULT_CUT, 0, 3);
+          f->after = 600 * US;
+          f->length = 5 * MS;
+          f = plan_fault(&plan, FAULT_CUT, 1, told);
+          f->frame = (uint8_t) types[t];
+          f->from = (uint8_t) side;
+          f->nth = 1;
+          f->after = late * 10 * US;
+          f->length = 10 * MS;
+          run("second failure", t * 2 + side, told, late);
+          assert_true(in_order());
+          hits += w->nfired == 2;
+        }
+  assert_true(hits > 60);
+}
+
+/* A believes the path dead and has moved; what it sent there arrives at B up to 20 ms later. */
+static void late_frames_of_a_dead_path(void **state) {
+  uint64_t late = 0;
+  unsigned side, at;
+
+  (void) state;
+  for (side = 0; side < 2; side++)
+    for (at = 1; at < 60; at++) {
+      fault_t *f;
+
+      start(400 + at, at % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+      plan_messages(&plan, side, 40, 50, 1500 * US, 40 * US);
+      plan.side[side].fin_at = 4 * MS;
+      plan.link[0].delay = 300 * US; /* much is on its way */
+      f = plan_fault(&plan, FAULT_CUT, 0, 1u << side);
+      f->after = 1500 * US + at * 20 * US;
+      f->length = 100 * MS;
+      f->late = 20 * MS;
+      run("late frames", side, at, 0);
+      assert_true(in_order());
+      late += w->o[0].stats.late_frames + w->o[1].stats.late_frames;
+    }
+  assert_true(late > 20);
+}
+
+/* The nth acknowledgement that travels alone is lost with its path. */
+static void lost_acknowledgements(void **state) {
+  unsigned side, nth, hits = 0;
+
+  (void) state;
+  for (side = 0; side < 2; side++)
+    for (nth = 1; nth < 25; nth++) {
+      fault_t *f;
+
+      start(500 + nth, WEFT__XFER_WRITE);
+      plan.side[side].n = 0; /* nothing that it could ride on */
+      f = plan_fault(&plan, FAULT_CUT, 0, nth % 4);
+      f->frame = WEFT__F_ACK;
+      f->from = (uint8_t) side;
+      f->nth = (uint16_t) nth;
+      f->length = 50 * MS;
+      run("lost ack", side, nth, 0);
+      assert_true(in_order());
+      hits += w->nfired;
+    }
+  assert_true(hits > 30);
+}
+
+/* Everything dies around the last frames; one end is gone when the other comes back and is answered
+ * by its tombstone. */
+static void tombstones(void **state) {
+  unsigned side, when, told, length;
+
+  (void) state;
+  w->st.tombstones = 0;
+  for (side = 0; side < 2; side++)
+    for (when = 0; when < 30; when++)
+      for (told = 0; told < 4; told += 3)
+        for (length = 1; length < 200; length *= 10) {
+          fault_t *f;
+
+          start(600 + when, WEFT__XFER_WRITE);
+          f = plan_fault(&plan, FAULT_DARK, 0, told);
+          if (when < 10) {
+            f->frame = WEFT__F_BYE;
+            f->from = (uint8_t) side;
+            f->nth = 1;
+            f->after = when * 5 * US;
+          } else {
+            f->after = 3 * MS + (when - 10) * 10 * US;
+          }
+          f->length = length * MS;
+          run("tombstone", side * 100 + when, told, length);
+          assert_true(in_order());
+        }
+  assert_true(w->st.tombstones > 5);
+}
+
+/* All paths silent, or a host stopped: nobody moves, both are told, everything goes on. */
+static void stalled_peers_hold(void **state) {
+  static const uint64_t lengths[] = {MS, 100 * MS, S, 5 * S, 20 * S};
+  unsigned kind, i, at, stalls = 0;
+
+  (void) state;
+  for (kind = 0; kind < 3; kind++)
+    for (i = 0; i < 5; i++)
+      for (at = 0; at < 8; at++) {
+        fault_t *f;
+
+        start(700 + at, at % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+        plan.no_migration = true;
+        f = plan_fault(&plan, kind == 0 ? FAULT_BLACK : FAULT_STOP, 0, kind == 2);
+        f->after = 500 * US + at * 150 * US;
+        f->length = lengths[i];
+        run("stall", kind, i, at);
+        assert_true(in_order());
+        assert_int_equal(w->o[0].stats.migrations + w->o[1].stats.migrations, 0);
+        if (lengths[i] >= 5 * S)
+          stalls += w->o[0].stalls + w->o[1].stalls != 0;
+      }
+  assert_true(stalls >= 40);
+}
+
+/* A peer that stays away longer than its time is lost, and both users hear it. */
+static void a_peer_that_stays_away(void **state) {
+  fault_t *f;
+
+  (void) state;
+  start(750, WEFT__XFER_WRITE);
+  f = plan_fault(&plan, FAULT_BLACK, 0, 0);
+  f->after = 600 * US;
+  f->length = 100 * S;
+  run("away", 0, 0, 0);
+  assert_int_equal(w->o[0].end_err, WEFT__E_PEERLOST);
+  assert_int_equal(w->o[1].end_err, WEFT__E_PEERLOST);
+}
+
+/* A says at once that it will send nothing more; B goes on, and the path is cut under it. */
+static void half_close_with_failure(void **state) {
+  unsigned side, nth;
+
+  (void) state;
+  for (side = 0; side < 2; side++)
+    for (nth = 3; nth < 50; nth++) {
+      fault_t *f;
+
+      start(800 + nth, nth % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+      plan.side[side].n = 0;
+      plan.side[side].fin_at = 0;
+      f = plan_fault(&plan, FAULT_CUT, 0, nth % 4);
+      f->frame = 0xff;
+      f->from = (uint8_t) (nth / 4 % 2);
+      f->nth = (uint16_t) nth;
+      f->length = 20 * MS;
+      plan.may_fail = nth < 4;
+      run("half-close", side, nth, 0);
+      assert_true(in_order() || nth < 4);
+      if (in_order())
+        assert_int_equal(w->o[side].ndelivered, 42);
+    }
+}
+
+/* Each frame that moves a large message is the last on its path; with slow closes, so that the
+ * dying path may still write. */
+static void fragments_cut_anywhere(void **state) {
+  static const unsigned types[] = {WEFT__F_CTS, WEFT__F_FRAG, WEFT__F_CHUNK};
+  unsigned t, nth, told, after, hits = 0;
+
+  (void) state;
+  for (t = 0; t < 3; t++)
+    for (nth = 1; nth <= 12; nth++)
+      for (told = 0; told < 4; told++)
+        for (after = 0; after < 3; after++) {
+          unsigned i;
+          fault_t *f;
+
+          start(900 + nth, types[t] == WEFT__F_CHUNK ? WEFT__XFER_COPY : WEFT__XFER_WRITE);
+          for (i = 0; i < 2; i++) {
+            plan_messages(&plan, i, 1, 150000, 400 * US, 0);
+            plan.link[i].close_slow = 1;
+            plan.link[i].close_max = 50 * MS;
+          }
+          f = plan_fault(&plan, FAULT_CUT, 0, told);
+          f->frame = (uint8_t) types[t];
+          f->from = (uint8_t) (nth % 2);
+          f->nth = (uint16_t) nth;
+          f->after = after * 7 * US;
+          f->length = 100 * MS;
+          f->late = 5 * MS;
+          run("fragments", t, nth, told * 10 + after);
+          assert_true(in_order());
+          hits += w->nfired;
+        }
+  assert_true(hits > 300);
+}
+
+/* Refused large messages while paths die: REFUSE and SKIP are lost and said again. */
+static void refusals_cut_anywhere(void **state) {
+  unsigned t, nth, told;
+
+  (void) state;
+  w->st.refused = 0;
+  for (t = 0; t < 2; t++)
+    for (nth = 1; nth <= 3; nth++)
+      for (told = 0; told < 4; told++) {
+        fault_t *f;
+
+        start(1000 + nth, WEFT__XFER_WRITE);
+        plan.side[0].refuse = plan.side[1].refuse = 2;
+        f = plan_fault(&plan, FAULT_CUT, 0, told);
+        f->frame = t ? WEFT__F_SKIP : WEFT__F_REFUSE;
+        f->from = (uint8_t) (nth % 2);
+        f->nth = (uint16_t) nth;
+        f->length = 100 * MS;
+        run("refusals", t, nth, told);
+        assert_true(in_order());
+      }
+  assert_true(w->st.refused > 10);
+}
+
+/* One path, lost again and again: joined anew each time. */
+static void one_path_lost_and_joined_again(void **state) {
+  unsigned i, k;
+
+  (void) state;
+  for (k = 0; k < 30; k++) {
+    start(1100 + k, k % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+    plan.nlinks = plan.nslots = 1;
+    memset(plan.slot_link, 0, sizeof(plan.slot_link));
+    for (i = 0; i < 4; i++) {
+      fault_t *f = plan_fault(&plan, FAULT_CUT, 0, 3);
+      f->after = 400 * US + i * (3 * MS + k * 77 * US);
+      f->length = 300 * US;
+    }
+    run("one path", k, 0, 0);
+    assert_true(in_order());
+  }
+}
+
+/* ack=consumed: nothing is acknowledged that the receiver's callback has not had. */
+static void consumed_and_slow_readers(void **state) {
+  unsigned k;
+
+  (void) state;
+  for (k = 0; k < 60; k++) {
+    fault_t *f;
+
+    start(1200 + k, k % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+    plan.ack = WEFT_ACK_CONSUMED;
+    plan.side[k % 2].nstops = 1;
+    plan.side[k % 2].stop[0].at = 300 * US;
+    plan.side[k % 2].stop[0].length = 4 * MS;
+    f = plan_fault(&plan, FAULT_CUT, 0, k % 4);
+    f->after = 400 * US + k * 30 * US;
+    f->length = 50 * MS;
+    run("consumed", k, 0, 0);
+    assert_true(in_order());
+  }
+}
+
+static void at_most_once_loses_but_never_repeats(void **state) {
+  unsigned k, lost = 0;
+
+  (void) state;
+  for (k = 0; k < 120; k++) {
+    fault_t *f;
+
+    start(1300 + k, k % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+    plan.reliability = WEFT_AT_MOST_ONCE;
+    f = plan_fault(&plan, FAULT_CUT, 0, 3);
+    f->after = 300 * US + k * 20 * US;
+    f->length = 50 * MS;
+    run("at most once", k, 0, 0);
+    assert_true(in_order());
+    lost += w->o[0].ndelivered < 42 || w->o[1].ndelivered < 42;
+  }
+  assert_true(lost > 20);
+}
+
+/* ---- A lying peer: one lie each, told by B in the name of its own path -------------------------
+ */
+
+typedef struct lie {
+  const char *name, *reason; /* part of the victim's reason; NULL: it is passed over */
+  unsigned type;
+  uint32_t length;
+  void (*tell)(uint8_t *f); /* change the frame: its header is right, its payload zero */
+} lie_t;
+
+static bool flowing(world_t *x) {
+  return x->o[0].npaths == 2 && x->o[0].ndelivered >= 5 && x->o[0].stats.rx_frames == 0 &&
+         x->last_path[1] != NULL && x->frames[1][WEFT__F_DATA] > 3 && x->frames[1][WEFT__F_CTS] > 0;
+}
+
+#define P(f, at) ((f) + WEFT__HDR + (at))
+static void lie_version(uint8_t *f) {
+  f[0] = 7;
+}
+static void lie_type(uint8_t *f) {
+  f[1] = 99;
+}
+static void lie_flags(uint8_t *f) {
+  f[2] = 0x80;
+}
+static void lie_suite(uint8_t *f) {
+  f[3] = 1;
+}
+static void lie_count(uint8_t *f) {
+  weft__put16(f + 6, 3);
+}
+static void lie_key(uint8_t *f) {
+  f[8] ^= 1;
+}
+static void lie_replay(uint8_t *f) {
+  weft__put64(f + 16, weft__get64(f + 16) - 1);
+}
+static void lie_gap(uint8_t *f) {
+  weft__put64(f + 16, weft__get64(f + 16) + 1);
+}
+static void lie_ack(uint8_t *f) {
+  weft__put64(f + 32, weft__get64(f + 32) + 100000);
+}
+static void lie_grant(uint8_t *f) {
+  weft__put32(f + 60, weft__get32(f + 60) + 100000);
+}
+static void lie_window_back(uint8_t *f) {
+  weft__put64(f + 40, 0);
+  weft__put64(f + 48, 0);
+}
+static void lie_data_ahead(uint8_t *f) {
+  weft__put16(f + 6, 1);
+  weft__put64(f + 24, 5000);
+}
+static void lie_record(uint8_t *f) {
+  weft__put16(f + 6, 1);
+  weft__put64(f + 24, 1);
+  weft__put32(P(f, 0), 9999);
+}
+static void lie_trailing(uint8_t *f) {
+  weft__put16(f + 6, 1);
+  weft__put64(f + 24, 1);
+}
+static void lie_resume(uint8_t *f) {
+  weft__put64(P(f, 0), 9);
+  weft__put64(P(f, 8), 1u << 30);
+}
+static void lie_cts_unknown(uint8_t *f) {
+  weft__put64(P(f, 0), 1u << 30);
+  weft__put32(P(f, 32), 10);
+}
+static void lie_cts_last(uint8_t *f) {
+  weft__put64(P(f, 0), UINT64_MAX);
+  weft__put32(P(f, 32), 10);
+}
+static void lie_frag(uint8_t *f) {
+  weft__put64(P(f, 0), 3);
+  weft__put32(P(f, 16), 100);
+}
+static void lie_chunk(uint8_t *f) {
+  weft__put64(P(f, 0), 3);
+  weft__put32(P(f, 16), 8);
+}
+static void lie_refuse(uint8_t *f) {
+  weft__put64(P(f, 0), 1u << 30);
+}
+static void lie_skip(uint8_t *f) {
+  weft__put64(P(f, 0), 1u << 30);
+}
+static void lie_hello(uint8_t *f) {
+  (void) f;
+}
+
+static const lie_t lies[] = {
+    {"another version", "version", WEFT__F_ACK, 0, lie_version},
+    {"an unknown type", "type", WEFT__F_ACK, 0, lie_type},
+    {"an unknown flag", "flag", WEFT__F_ACK, 0, lie_flags},
+    {"a cipher suite", "suite", WEFT__F_ACK, 0, lie_suite},
+    {"a count in a control frame", "count", WEFT__F_ACK, 0, lie_count},
+    {"a wrong path key", "key", WEFT__F_ACK, 0, lie_key},
+    {"a replayed counter", "frame", WEFT__F_ACK, 0, lie_replay},
+    {"a missing frame", "frame", WEFT__F_ACK, 0, lie_gap},
+    {"an acknowledgement of what was not sent", "acknowledges", WEFT__F_ACK, 0, lie_ack},
+    {"too large a grant", "grants", WEFT__F_ACK, 0, lie_grant},
+    {"a window that shrinks", NULL, WEFT__F_ACK, 0, lie_window_back},
+    {"a record ahead of its turn", "was due", WEFT__F_DATA, 8, lie_data_ahead},
+    {"a record larger than its frame", "record", WEFT__F_DATA, 8, lie_record},
+    {"bytes after the last record", "after the last", WEFT__F_DATA, 16, lie_trailing},
+    {"a resume beyond what was sent", "resumes", WEFT__F_RESUME, WEFT__RESUME_SIZE, lie_resume},
+    {"a clear-to-send for nothing", "clear to send", WEFT__F_CTS, WEFT__CTS_SIZE, lie_cts_unknown},
+    {"a clear-to-send for the last number", "clear to send", WEFT__F_CTS, WEFT__CTS_SIZE,
+     lie_cts_last},
+    {"a fragment nobody asked for", "not asked for", WEFT__F_FRAG, WEFT__FRAG_SIZE, lie_frag},
+    {"a piece nobody asked for", "not asked for", WEFT__F_CHUNK, WEFT__FRAG_SIZE + 8, lie_chunk},
+    {"a refusal of nothing", "refuses", WEFT__F_REFUSE, WEFT__REFUSE_SIZE, lie_refuse},
+    {"a skip of nothing", "skips", WEFT__F_SKIP, WEFT__REFUSE_SIZE, lie_skip},
+    {"a second hello", "HELLO", WEFT__F_HELLO, 8, lie_hello},
+};
+
+static void begin_lying(unsigned seed) {
+  start(seed, WEFT__XFER_WRITE);
+  plan.hostile = true;
+  plan.liar = 1;
+  plan.side[0].destroy_after = 0;
+  plan.peer_timeout = 3 * S;
+  world_begin(w, &plan);
+  assert_true(world_until(w, flowing));
+}
+
+/* The frame a lie starts from: what B would send next on its path, with nothing wrong. */
+static void next_frame(uint8_t *f, unsigned type, uint32_t length) {
+  memcpy(f, w->last[1], WEFT__HDR);
+  memset(f + WEFT__HDR, 0, length);
+  f[1] = (uint8_t) type;
+  f[2] = 0;
+  weft__put16(f + 6, 0);
+  weft__put64(f + 16, weft__get64(f + 16) + 1);
+  weft__put64(f + 24, 0);
+  weft__put32(f + 56, length);
+}
+
+static void lying_peers(void **state) {
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
+    uint8_t f[WEFT__HDR + 256];
+
+    begin_lying(2000);
+    next_frame(f, lies[i].type, lies[i].length);
+    lies[i].tell(f);
+    weft__sim_inject(w->last_path[1], f, WEFT__HDR + lies[i].length);
+    if (world_end(w) != 0) {
+      print_error("%s: %s\n", lies[i].name, w->first);
+      fail();
+    }
+    /* B's own next frame then has a counter that A does not expect: so a lie that is passed over
+     * ends the session too, for that reason. */
+    if (w->o[0].end_err != WEFT__E_PROTOCOL ||
+        strstr(w->o[0].end_why, lies[i].reason != NULL ? lies[i].reason : "where") == NULL) {
+      print_error("%s: the victim ended with %d, %s\n", lies[i].name, w->o[0].end_err,
+                  w->o[0].end_why);
+      fail();
+    }
+  }
+}
+
+/* Frames beyond the credits that were granted. */
+static void credits_overrun(void **state) {
+  uint8_t f[WEFT__HDR];
+  uint64_t fc;
+  unsigned i;
+
+  (void) state;
+  begin_lying(2001);
+  next_frame(f, WEFT__F_ACK, 0);
+  fc = weft__get64(f + 16);
+  weft__sim_host_stop(w->sim, 0, weft__sim_time(w->sim) + MS);
+  for (i = 0; i < 100; i++) {
+    weft__put64(f + 16, fc + i);
+    weft__sim_inject(w->last_path[1], f, WEFT__HDR);
+  }
+  assert_int_equal(world_end(w), 0);
+  assert_int_equal(w->o[0].end_err, WEFT__E_PROTOCOL);
+  assert_non_null(strstr(w->o[0].end_why, "grant"));
+}
+
+/* More clear-to-sends than may be outstanding: the sender stops listening, not working. */
+static void too_many_clear_to_sends(void **state) {
+  uint8_t f[WEFT__HDR + WEFT__CTS_SIZE];
+  uint64_t fc, seq = 0;
+  unsigned i;
+
+  (void) state;
+  begin_lying(2002);
+  for (i = 0; i < w->o[0].n; i++) /* a large one of A's on its way */
+    if (w->o[0].msg[i].state == MSG_QUEUED && w->o[0].msg[i].size > weft__session_eager_max())
+      seq = w->o[0].msg[i].txm.seq;
+  assert_int_not_equal(seq, 0);
+  next_frame(f, WEFT__F_CTS, WEFT__CTS_SIZE);
+  fc = weft__get64(f + 16);
+  for (i = 0; i < 24; i++) {
+    weft__put64(f + 16, fc + i);
+    weft__put64(P(f, 0), seq);
+    weft__put64(P(f, 8), 0);
+    weft__put64(P(f, 16), 4711);
+    weft__put32(P(f, 32), 40000);
+    weft__sim_inject(w->last_path[1], f, sizeof(f));
+  }
+  assert_int_equal(world_end(w), 0);
+  assert_int_not_equal(w->o[0].end_err, 0);
+}
+
+int main(void) {
+  static const struct CMUnitTest tests[] = {
+      cmocka_unit_test(nothing_happens),
+      cmocka_unit_test(cut_at_every_frame),
+      cmocka_unit_test(both_ends_fail_over_at_once),
+      cmocka_unit_test(both_ends_migrate_apart),
+      cmocka_unit_test(second_failure_during_the_first),
+      cmocka_unit_test(late_frames_of_a_dead_path),
+      cmocka_unit_test(lost_acknowledgements),
+      cmocka_unit_test(tombstones),
+      cmocka_unit_test(stalled_peers_hold),
+      cmocka_unit_test(a_peer_that_stays_away),
+      cmocka_unit_test(half_close_with_failure),
+      cmocka_unit_test(fragments_cut_anywhere),
+      cmocka_unit_test(refusals_cut_anywhere),
+      cmocka_unit_test(one_path_lost_and_joined_again),
+      cmocka_unit_test(consumed_and_slow_readers),
+      cmocka_unit_test(at_most_once_loses_but_never_repeats),
+      cmocka_unit_test(lying_peers),
+      cmocka_unit_test(credits_overrun),
+      cmocka_unit_test(too_many_clear_to_sends),
+  };
+  return cmocka_run_group_tests(tests, setup, teardown);
+}
