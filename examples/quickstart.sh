@@ -245,7 +245,7 @@ server_ended() {
   wait "$server"
 }
 
-figure() { sed -n "s/^.*\b$1 \([0-9.]\+\)\b.*/\1/p" "$work/$2" | tail -n 1; } # NAME FILE
+figure() { sed -n "s/^.*\b$1 \([0-9.]*\).*/\1/p" "$work/$2" | tail -n 1; } # NAME FILE
 
 # The server's namespace is left out on the loopback device.
 if [ -n "$loopback" ]; then
@@ -280,18 +280,18 @@ row() { # FROM TO FILE-OF-SENDER FILE-OF-RECEIVER
   local sent received lost duplicated damaged
   sent=$(figure sent "$3") received=$(figure received "$4") lost=$(figure lost "$4")
   duplicated=$(figure duplicated "$4") damaged=$(figure damaged "$4")
-  printf '  %-17s %9s %9s %9s %11s %9s\n' "$1 to $2" "$sent" "$received" \
-    "$((${sent:-0} - ${received:-0}))" "$duplicated" "$damaged"
+  printf '  %-17s %9s %9s %6s %11s %8s %12s ms\n' "$1 to $2" "$sent" "$received" \
+    "$((${sent:-0} - ${received:-0}))" "$duplicated" "$damaged" "$(figure pause "$4")"
   [ "${sent:-0}" -gt 0 ] && [ "$sent" = "$received" ] && [ "$lost$duplicated$damaged" = 000 ] ||
     failures+=("$1 to $2: not every message arrived exactly once")
 }
-printf '  %-17s %9s %9s %9s %11s %9s\n' messages sent received lost duplicated damaged
+printf '  %-17s %9s %9s %6s %11s %8s   longest pause\n' messages sent received lost duplicated damaged
 row client server client server
 row server client server client
 printf '  %-17s p50 %s us, p99 %s us\n' "64 bytes, Weft" "$(figure p50 client)" "$(figure p99 client)"
 printf '  %-17s p50 %s us, p99 %s us; afterwards p50 %s us, p99 %s us\n' "raw TCP sockets" \
   "$(figure p50 raw_before)" "$(figure p99 raw_before)" "$(figure p50 raw_after)" "$(figure p99 raw_after)"
-printf '  %s(round trips; both ends sleep while they wait)%s\n' "$dim" "$plain"
+printf '  %s(round trips; both ends sleep while they wait. More: weft_perf, docs/performance.md)%s\n' "$dim" "$plain"
 [ -z "$holder" ] || grep -q ' MIGRATED ' "$work/client" || failures+=("the connection did not move")
 
 if [ -n "$keep" ] && [ -n "$holder" ]; then

@@ -39,7 +39,7 @@ static uv_timer_t ticker, stopper;
 static struct slot slots[WINDOW];
 
 static int connects, seconds = 6, streaming, finishing, all_sent, all_heard, failed;
-static uint64_t started, pinged_at, round_trips[PINGS];
+static uint64_t started, pinged_at, arrived_at, longest_pause, round_trips[PINGS];
 static int pings = -WARM_UP;
 static uint64_t sent, acknowledged, received, bytes, lost, duplicated, damaged;
 
@@ -177,6 +177,11 @@ static void stream(void) {
 /* Numbers must come as 0, 1, 2, ... and every body must be what its sum says. */
 static void check(const struct header *h, size_t size) {
   const uint64_t *body = (const uint64_t *) (h + 1);
+  uint64_t at = uv_hrtime();
+
+  if (arrived_at != 0 && at - arrived_at > longest_pause)
+    longest_pause = at - arrived_at;
+  arrived_at = at;
 
   if (h->number > received + lost)
     lost += h->number - received - lost;
@@ -384,9 +389,11 @@ int main(int argc, char **argv) {
   for (int i = 0; i < WINDOW; i++)
     free(slots[i].body);
 
-  printf("sent %llu acknowledged %llu received %llu lost %llu duplicated %llu damaged %llu\n",
+  printf("sent %llu acknowledged %llu received %llu lost %llu duplicated %llu damaged %llu "
+         "pause %.1f\n",
          (unsigned long long) sent, (unsigned long long) acknowledged,
          (unsigned long long) received, (unsigned long long) lost,
-         (unsigned long long) duplicated, (unsigned long long) damaged);
+         (unsigned long long) duplicated, (unsigned long long) damaged,
+         (double) longest_pause / 1e6);
   return failed || lost || duplicated || damaged || acknowledged != sent;
 }

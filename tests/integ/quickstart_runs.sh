@@ -23,6 +23,7 @@ run() { # OUTPUT ARGUMENT...
 delivered() { # both directions: sent = received, and nothing lost, twice or damaged
   awk '/^  (client to server|server to client) / { n++; if ($4 < 100 || $4 != $5 || $6 $7 $8 != "000") bad = 1 }
        END { exit bad || n != 2 }' "$1" || fail "not everything arrived exactly once:" "$1"
+  expect "$1" '^  (client to server|server to client) .* [0-9]+\.[0-9] ms$'
   expect "$1" '^  64 bytes, Weft +p50 [0-9.]+ us, p99 [0-9.]+ us$'
   expect "$1" '^  raw TCP sockets +p50 [0-9.]+ us, p99 [0-9.]+ us; afterwards p50 '
 }
