@@ -199,6 +199,8 @@ static void adopt_needs(weft__session_t *s, const weft_qos_t *q) {
   if (ms < 20) ms = 20;
   if (ms > 3600000) ms = 3600000;
   s->tolerance = ms * 1000000;
+  /* Ticks come every T/8: a peer that tolerates an hour must not make us late for our own time limit. */
+  if (s->conf.peer_timeout_ns && s->tolerance > s->conf.peer_timeout_ns) s->tolerance = s->conf.peer_timeout_ns;
   s->at_most_once = q->reliability == WEFT_AT_MOST_ONCE;
   s->ack_consumed = q->ack == WEFT_ACK_CONSUMED;
 }
