@@ -266,16 +266,15 @@ static bool over(const world_t *w) {
          (b->created || a->destroyed || b->aborted);
 }
 
-/* One end is gone in a way that leaves the other nothing to wait for: its user gives up too. */
+/* A lie may leave an end waiting for what never comes: its user gives up. */
 static void follow(world_t *w) {
   unsigned i;
 
   for (i = 0; i < 2; i++) {
-    owner_t *o = &w->o[i], *peer = &w->o[1 - i];
+    owner_t *o = &w->o[i];
 
-    if (o->s != NULL && !o->aborted && w->plan.hostile && peer->destroyed &&
-        weft__sim_time(w->sim) > w->limit / 2)
-      owner_abort(o, "the liar is gone");
+    if (o->s != NULL && !o->aborted && weft__sim_time(w->sim) > w->limit / 2)
+      owner_abort(o, "enough of these lies");
   }
 }
 

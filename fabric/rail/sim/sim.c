@@ -5,7 +5,7 @@
  *  - A host that is stopped keeps its events: each is put off until it runs again, in the old
  * order.
  *  - A connect is a request that travels one way and an answer that travels back. A link that is
- *    not up when either arrives loses it; then the connecting end times out, and the accepting end,
+ *    cut when either arrives loses it; then the connecting end times out, and the accepting end,
  *    which may have accepted, holds a path to nobody. */
 #include <errno.h>
 #include <stdarg.h>
@@ -356,9 +356,9 @@ void weft__sim_link_heal(weft__sim_link_t *l) {
   for (c = l->chans; c != NULL; c = c->next)
     for (i = 0; i < 2; i++) {
       weft__sim_arm(&c->e[i]);
-      /* What was dead stays dead; now that packets pass, an end that was never told may hear a
-       * reset. Or not: its owner has to find out. */
-      if (was_cut && c->dead && !weft__rng_one_in(&s->rng, 4))
+      /* What was dead stays dead; now that packets pass, an end that was never told hears a reset
+       * if the other has closed, and else perhaps: its owner has to find out. */
+      if (was_cut && c->dead && (c->e[1 - i].state == END_CLOSED || !weft__rng_one_in(&s->rng, 4)))
         weft__sim_doom(&c->e[i], weft__rng_log(&s->rng, 1000, 1000000000), -ECONNRESET,
                        "reset after the link came back");
     }
@@ -382,6 +382,16 @@ static void connect_fails(end_t *e, uint64_t after, int err, const char *why) {
   weft__sim_doom(e, after, err, why);
 }
 
+/* A stalled link keeps what is on its way, also the words of a connect: look again later. */
+static bool stalled(chan_t *c, unsigned to, void (*fn)(void *, uint64_t), uint64_t arg) {
+  weft__sim_link_t *l = c->link;
+
+  if (l->cut || l->stalled == 0)
+    return false;
+  weft__sim_plan(l->sim, c->e[to].host, l->sim->now + 20000000, fn, c, arg);
+  return true;
+}
+
 static void request_arrives(void *obj, uint64_t side) {
   chan_t *c = obj;
   weft__sim_link_t *l = c->link;
@@ -389,7 +399,9 @@ static void request_arrives(void *obj, uint64_t side) {
   end_t *from = &c->e[side];
   weft__sim_req_t *r;
 
-  if (!weft__sim_link_up(l) || from->state != END_CONNECTING) {
+  if (from->state == END_CONNECTING && stalled(c, 1 - (unsigned) side, request_arrives, side))
+    return;
+  if (l->cut || from->state != END_CONNECTING) {
     connect_fails(from, weft__rng_log(&s->rng, 1000000, 3000000000u), -ETIMEDOUT, "no answer");
     weft__sim_unref(c);
     return;
@@ -455,7 +467,9 @@ static void answer_arrives(void *obj, uint64_t side) {
   end_t *e = &c->e[side];
 
   if (e->state == END_CONNECTING && !e->doomed) {
-    if (c->dead || !weft__sim_link_up(c->link)) {
+    if (!c->dead && stalled(c, (unsigned) side, answer_arrives, side))
+      return;
+    if (c->dead || c->link->cut) {
       c->dead = true;
       weft__sim_cut_queue(e, 0, 0);
       weft__sim_cut_queue(peer_of(e), 0, 0);
