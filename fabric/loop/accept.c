@@ -217,6 +217,9 @@ static const weft__path_cbs_t mute = {.frame = mute_frame,
 
 static void reject(weft__req_t *req, unsigned code) {
   uint8_t blob[WEFT__ANSWER_SIZE];
+  char from[80];
+  weft__info("request from %s rejected: %s", weft__addr_str(weft__req_peer(req), from, sizeof from),
+             weft__jcode_text(code));
   weft__answer_t a = {.kind = WEFT__A_REJECT, .version = WEFT__WIRE_VERSION, .code = (uint8_t) code};
   weft__answer_put(blob, &a);
   weft__req_reject(req, blob, sizeof blob);
@@ -294,7 +297,6 @@ static void hello(weft__core_t *core, weft__listener_t *lis, weft__req_t *req, c
   }
   source_t *source = source_take(core, &from);
   if (!source) {
-    weft__info("%s: too many unfinished handshakes", weft__addr_str(&from, text, sizeof text));
     reject(req, WEFT__J_BUSY);
     return;
   }
@@ -320,10 +322,8 @@ static void hello(weft__core_t *core, weft__listener_t *lis, weft__req_t *req, c
 static void on_request(weft__core_t *core, weft__listener_t *lis, weft__req_t *req, const weft__cand_t *cand) {
   size_t len;
   weft__request_t rq;
-  char from[80];
   const void *blob = weft__req_blob(req, &len);
   if (!weft__request_get(blob, len, &rq)) {
-    weft__info("%s: its request is not Weft's", weft__addr_str(weft__req_peer(req), from, sizeof from));
     reject(req, WEFT__J_MALFORMED);
   } else if (rq.vlow > WEFT__WIRE_VERSION || rq.vhigh < WEFT__WIRE_VERSION) {
     reject(req, WEFT__J_VERSION);
@@ -371,6 +371,8 @@ const weft__lst_cbs_t weft__join_cbs = {.request = on_join_request, .failed = on
 void weft__join_listen(weft__core_t *core, weft__crail_t *cr) {
   struct sockaddr_storage addr = cr->cand.addr;
   if (cr->join || cr->state != WEFT__R_OPEN) return;
+  const weft__if_t *own = weft__ifs_find(weft__netmon_ifs(core), &addr);
+  if (own && own->tentative) return; /* netmon comes back when it can be bound */
   unsigned low = core->port_low, high = core->port_high;
   int err = UV_EADDRINUSE;
   if (!low) low = high = 0;
@@ -383,6 +385,11 @@ void weft__join_listen(weft__core_t *core, weft__crail_t *cr) {
     cr->join = NULL;
     weft__warn("%s %s: no port for further paths: %s", cr->cand.provider, cr->cand.device, uv_strerror(err));
   }
+}
+
+void weft__joins_listen(weft__core_t *core) {
+  for (weft__link_t *l = core->rails.next; core->offers_on && l != &core->rails; l = l->next)
+    weft__join_listen(core, weft__container(l, weft__crail_t, link));
 }
 
 void weft__joins_check(weft__core_t *core) {

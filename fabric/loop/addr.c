@@ -10,6 +10,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
+#include <linux/if_addr.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
@@ -157,6 +158,27 @@ static uint8_t prefix_of(const struct sockaddr *mask) {
   return (uint8_t) bits;
 }
 
+/* getifaddrs does not tell which IPv6 addresses are still being checked for duplicates. */
+static void mark_tentative(weft__ifs_t *ifs) {
+  char hex[33], line[200];
+  unsigned index, prefix, scope, flags;
+  FILE *f = fopen("/proc/net/if_inet6", "re");
+  while (f && fgets(line, sizeof line, f)) {
+    if (sscanf(line, "%32s %x %x %x %x", hex, &index, &prefix, &scope, &flags) != 5) continue;
+    if ((flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) == 0 || flags & IFA_F_OPTIMISTIC) continue;
+    struct in6_addr ip;
+    for (unsigned i = 0; i < 16; i++) {
+      char two[3] = {hex[2 * i], hex[2 * i + 1], '\0'};
+      ip.s6_addr[i] = (uint8_t) strtoul(two, NULL, 16);
+    }
+    for (unsigned i = 0; i < ifs->n; i++)
+      if (ifs->v[i].index == index && family(&ifs->v[i].addr) == AF_INET6 &&
+          memcmp(&in6(&ifs->v[i].addr)->sin6_addr, &ip, 16) == 0)
+        ifs->v[i].tentative = true;
+  }
+  if (f) fclose(f);
+}
+
 weft__ifs_t *weft__ifs_get(void) {
   struct ifaddrs *all, *a;
   unsigned n = 0;
@@ -173,6 +195,7 @@ weft__ifs_t *weft__ifs_get(void) {
     i->up = (a->ifa_flags & IFF_UP) && (a->ifa_flags & IFF_RUNNING);
   }
   freeifaddrs(all);
+  if (ifs) mark_tentative(ifs);
   return ifs;
 }
 

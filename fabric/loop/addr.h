@@ -34,7 +34,8 @@ typedef struct weft__if {
   char name[IFNAMSIZ];
   unsigned index;
   uint8_t prefix;
-  bool up; /* up and with a carrier */
+  bool up;        /* up and with a carrier */
+  bool tentative; /* IPv6: not yet known to be the only one, cannot be bound */
 } weft__if_t;
 typedef struct weft__ifs {
   unsigned n;

@@ -64,6 +64,7 @@ typedef struct weft__croute {
   bool use_alt;
   uint8_t refused;             /* bits: dst, alt refused since no path is left */
   int rank;                    /* lower is better; also the session's */
+  unsigned order;              /* among equals */
   unsigned fails;              /* attempts in a row that failed */
   unsigned deaths;             /* how often it died: settling doubles */
   uint64_t next_try;
@@ -226,6 +227,7 @@ void weft__tomb_add(weft__conn_t *);
 void weft__tombs_free(weft__core_t *);
 void weft__half_open_free(weft__core_t *);
 void weft__join_listen(weft__core_t *, weft__crail_t *); /* a port for JOINs on this rail */
+void weft__joins_listen(weft__core_t *); /* on every rail that has none yet, while somebody listens */
 void weft__joins_check(weft__core_t *); /* close those ports when nobody can come any more */
 void weft__listener_close_now(weft__listener_t *, weft_listener_close_cb);
 

@@ -181,6 +181,8 @@ static int listen_all(weft__listener_t *lis, uint16_t port, int backlog) {
     cr = weft__container(l, weft__crail_t, link);
     addr = cr->cand.addr;
     if (cr->state != WEFT__R_OPEN || !cr->cand.bootstrap || addr.ss_family != AF_INET6) continue;
+    const weft__if_t *own = weft__ifs_find(weft__netmon_ifs(core), &addr);
+    if (own && own->tentative) continue;
     weft__addr_set_port(&addr, port);
     int r = listen_on(lis, cr, &addr, backlog);
     if (r == 0 && lis->nlsts == 1) port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
@@ -259,8 +261,7 @@ int weft_listen(weft_listener_t *l, const char *url, int backlog, weft_listen_cb
     core->port_high = lis->addr.port_high;
   }
   core->offers_on = true;
-  for (weft__link_t *k = core->rails.next; k != &core->rails; k = k->next)
-    weft__join_listen(core, weft__container(k, weft__crail_t, link));
+  weft__joins_listen(core);
   unsigned n = pick(lis, cands, &addr, want, true);
   if (!lis->wildcard && !with_addr(cands, &addr)) {
     err = UV_EADDRNOTAVAIL;

@@ -50,16 +50,19 @@ int weft__rank_number(const weft_qos_t *qos, const weft__cand_t *cand, bool usab
 }
 
 static void rank_route(weft__croute_t *r) {
-  weft__conn_t *c = r->c;
-  weft__cands_t *cands = c->core->cands;
-  unsigned order = 63;
+  r->rank = weft__rank_number(&r->c->qos, &r->cand, r->usable, r->order);
+}
+
+/* Where the candidate stands in the machine's list: settles the order of equals. Found once, because a candidate that is
+ * down stands elsewhere, and a route must return with the rank it had. */
+static unsigned order_of(const weft__cands_t *cands, const weft__cand_t *cand) {
   for (unsigned i = 0; cands && i < cands->list.n; i++) {
     const weft__cand_t *v = &cands->list.v[i];
-    if (strcmp(v->provider, r->cand.provider) == 0 && strcmp(v->device, r->cand.device) == 0 &&
-        weft__addr_same_ip(&v->addr, &r->cand.addr))
-      order = i;
+    if (strcmp(v->provider, cand->provider) == 0 && strcmp(v->device, cand->device) == 0 &&
+        weft__addr_same_ip(&v->addr, &cand->addr))
+      return i;
   }
-  r->rank = weft__rank_number(&c->qos, &r->cand, r->usable, order);
+  return 63;
 }
 
 /* ---- Making routes ----------------------------------------------------------------------------------------------- */
@@ -76,6 +79,7 @@ static weft__croute_t *add_route(weft__conn_t *c, const weft__cand_t *cand, cons
   r->cand = *cand;
   r->cand.info = NULL;
   r->dst = *dst;
+  r->order = order_of(c->core->cands, cand);
   r->usable = true;
   r->why = WEFT_WHY_OUTRANKED;
   r->waiter.cb = on_rail;
@@ -99,6 +103,7 @@ int weft__routes_boot(weft__conn_t *c, const weft__cand_t *cand, const struct so
   c->boot = r;
   r->cand = *cand;
   r->dst = r->alt = *dst;
+  r->order = order_of(c->core->cands, cand);
   rank_route(r);
   return 0;
 }
