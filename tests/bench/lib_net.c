@@ -48,6 +48,23 @@ static void fresh_namespace(void) {
   sh("ip link set lo up");
 }
 
+/* The kernel reports a fresh link's carrier up to a second late. */
+static void wait_running(bench_side side) {
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  for (unsigned i = 0, waited = 0; i < BENCH_NET_PAIRS; waited++) {
+    struct ifreq r = {0};
+    strcpy(r.ifr_name, device[side][i]);
+    if (ioctl(fd, SIOCGIFFLAGS, &r) == 0 && (r.ifr_flags & IFF_RUNNING)) {
+      i++;
+      continue;
+    }
+    if (waited > 500)
+      bench_die("%s does not come up", device[side][i]);
+    usleep(10000);
+  }
+  close(fd);
+}
+
 const char *bench_net_addr(bench_side side, unsigned pair) {
   return address[side][pair];
 }
@@ -80,6 +97,7 @@ void bench_net_server(int fd) {
   for (unsigned i = 0; i < BENCH_NET_PAIRS; i++)
     sh("ip addr add %s/24 dev %s && ip link set %s up", address[BENCH_SERVER][i],
        device[BENCH_SERVER][i], device[BENCH_SERVER][i]);
+  wait_running(BENCH_SERVER);
   if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1)
     _exit(1);
 }
@@ -110,6 +128,7 @@ void bench_net_join(bench_net_t *net, const bench_child_t *server) {
   if (send(server->fd, &byte, 1, MSG_NOSIGNAL) != 1 || recv(server->fd, &byte, 1, 0) != 1)
     bench_die("the server's process failed");
 
+  wait_running(BENCH_CLIENT);
   open_side(net, BENCH_CLIENT);
   int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
   snprintf(path, sizeof(path), "/proc/%d/ns/net", (int) server->pid);

@@ -482,7 +482,7 @@ void peer_start(peer_rig_t *rig, const peer_config_t *config) {
     bench_net_join(&rig->net, &rig->child[BENCH_SERVER]);
   if (recv(rig->child[BENCH_SERVER].fd, &byte, 1, 0) != 1 ||
       send(rig->child[BENCH_CLIENT].fd, &byte, 1, MSG_NOSIGNAL) != 1)
-    bench_die("the peers did not start");
+    bench_die("the peers did not start (server %d)", bench_reap(&rig->child[BENCH_SERVER]));
   volatile peer_side_t *side = rig->shared->side;
   for (int i = 0; side[0].connected < config->conns || side[1].connected < config->conns; i++) {
     peer_check(rig);
