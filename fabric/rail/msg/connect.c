@@ -42,7 +42,7 @@ static void go_on(weft__mpath_t *p) {
   err = WEFT__FAULT(connect);
   if (err == 0)
     err = weft__fi_err(fi_connect(p->ep, &p->dst, p->blob, p->bloblen));
-  (p->eq != NULL ? p->eq : p->p.rail->eq)->dirty = true;
+  weft__eq_touch(p->eq != NULL ? p->eq : p->p.rail->eq);
   p->bloblen = 0;
   if (err != 0)
     weft__mpath_connect_failed(p, err, NULL, 0);

@@ -86,6 +86,10 @@ typedef struct weft__eq {
   bool dirty, fired;
   bool detached, dead;
   unsigned reading; /* weft__eq_drain is at it */
+  /* Fired and had nothing: how often in a row, since when; not watched for a moment. */
+  unsigned barren;
+  uint64_t barren_ns;
+  bool muted;
 } weft__eq_t;
 
 /* ---- Paths: path.c ---- */
@@ -145,7 +149,7 @@ struct weft__mpath {
   uint8_t blob[CM_DATA_MAX]; /* of the connect request, then of the reject */
   uint32_t bloblen;
 
-  struct sockaddr_storage dst;
+  struct sockaddr_storage src, dst; /* src: ss_family 0 while unknown */
   struct fi_info *info;
   weft__job_t job;
   int job_err;
@@ -190,7 +194,10 @@ struct weft__rail {
   uint32_t inject, rma_max, tx_depth, rx_depth, iov_max;
   weft__pool_t *pool;
 
-  int epfd;
+  int epfd, timer;
+  bool eqs_dirty, eqs_fired, eqs_muted; /* some of them */
+  void **watched; /* by descriptor: the source that has it in the epoll set (waitset.c) */
+  size_t nwatched;
   weft__shard_t **shards;
   unsigned nshards;
   weft__eq_t *eq;  /* paths' shared one, NULL where each has its own */
@@ -215,6 +222,9 @@ int weft__eq_open(weft__rail_t *, weft__eq_t **out);
 void weft__eq_detach(weft__eq_t *); /* the loop reads it no more */
 void weft__eq_close(weft__eq_t *);  /* frees; detached or not */
 int weft__eq_drain(weft__eq_t *);
+static inline void weft__eq_touch(weft__eq_t *eq) {
+  eq->dirty = eq->rail->eqs_dirty = true;
+}
 int weft__shard_take(weft__rail_t *, weft__shard_t **out); /* one with room, made when there is none */
 int weft__shard_empty(weft__shard_t *); /* read until nothing is left (bounded); completions handled */
 void weft__queues_close(weft__rail_t *);
@@ -225,7 +235,7 @@ static inline void weft__shard_touch(weft__shard_t *s) {
 
 /* waitset.c */
 int weft__wait_add(weft__rail_t *, struct fid *, void *src); /* an object with one wait fd, into the rail's epoll set */
-void weft__wait_del(weft__rail_t *, struct fid *);
+void weft__wait_del(weft__rail_t *, struct fid *, void *src);
 int weft__waitset_sync(weft__shard_t *); /* after fi_trywait: 0 when the epoll set is right; else read the queue again */
 void weft__waitset_fini(weft__shard_t *);
 

@@ -259,7 +259,7 @@ int weft__req_accept(weft__req_t *q, const void *blob, size_t len, const weft__p
     err = weft__fi_err(fi_accept(p->ep, blob, len));
   if (err != 0)
     goto failed;
-  (p->eq != NULL ? p->eq : rail->eq)->dirty = true;
+  weft__eq_touch(p->eq != NULL ? p->eq : rail->eq);
   req_free(q);
   *out = &p->p;
   return 0;

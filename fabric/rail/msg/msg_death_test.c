@@ -284,12 +284,9 @@ static void opening_fails(void **state) {
     assert_non_null(strstr(err, "tcp lo: "));
     assert_non_null(strstr(err, "ENOMEM"));
   }
-  /* the second and third use of epoll: the event queue and the shard */
-  for (i = 2; i <= 3; i++) {
-    snprintf(spec, sizeof(spec), "epoll:%u:EIO", i);
-    weft__fault_set(spec);
-    assert_int_equal(weft__rail_open(&k.env, &l.v[0], &rail, err, sizeof(err)), -EIO);
-  }
+  /* the second use of epoll: the event queue */
+  weft__fault_set("epoll:2:EIO");
+  assert_int_equal(weft__rail_open(&k.env, &l.v[0], &rail, err, sizeof(err)), -EIO);
   weft__fault_set("getinfo:1:EAGAIN");
   weft__cand_free(&l);
   assert_int_equal(weft__cand_scan("", "", &l), -EAGAIN);
@@ -436,6 +433,34 @@ static void provider_is_full(void **state) {
   pair_close(&t);
 }
 
+/* What a queue sleeps on cannot be set: no sleep, and another try. */
+static void arming_fails(void **state) {
+  pair_t t;
+  int r;
+
+  (void) state;
+  pair_rails(&t, "127.0.0.1");
+  pair_connect(&t);
+  settle_for(&t.k, 5);
+  if (t.a->q->pollfd) {
+    while (weft__rail_arm(t.a) != 0)
+      weft__rail_drain(t.a, WEFT__DRAIN_FIRED);
+    t.a->shards[0]->dirty = true;
+    t.a->shards[0]->wait.change = 0; /* as if something had changed */
+    weft__fault_set("epoll:1:ENOMEM");
+    assert_int_equal(weft__rail_arm(t.a), -EAGAIN);
+    do {
+      weft__rail_drain(t.a, WEFT__DRAIN_FIRED);
+      r = weft__rail_arm(t.a);
+    } while (r != 0);
+    weft__fault_set(NULL);
+    send_number(&t.y, 1, 64);
+    assert_int_equal(poll(&(struct pollfd){.fd = weft__rail_fd(t.a), .events = POLLIN}, 1, 2000), 1);
+    UNTIL(&t.k, t.x.frames == 1);
+  }
+  pair_close(&t);
+}
+
 static void registering_fails(void **state) {
   weft__mr_t mr;
   char memory[64];
@@ -471,6 +496,7 @@ int main(void) {
       cmocka_unit_test(accepting_fails),
       cmocka_unit_test(operations_fail),
       cmocka_unit_test(provider_is_full),
+      cmocka_unit_test(arming_fails),
       cmocka_unit_test(registering_fails),
 #endif
   };

@@ -96,6 +96,125 @@ static void three_hundred(void **state) {
   pair_close(&t);
 }
 
+static bool asleep_until(weft__rail_t *rail, unsigned *count, unsigned want) {
+  struct pollfd fd = {.fd = weft__rail_fd(rail), .events = POLLIN};
+  unsigned turns = 0;
+
+  while (*count < want && turns++ < 200) {
+    while (weft__rail_arm(rail) != 0)
+      weft__rail_drain(rail, WEFT__DRAIN_FIRED);
+    if (*count >= want)
+      return true;
+    if (poll(&fd, 1, 1000) == 0)
+      return false; /* deaf */
+    weft__rail_drain(rail, WEFT__DRAIN_FIRED);
+  }
+  return *count >= want;
+}
+
+/* A path on the second queue is closed, and its descriptor's number goes to a new path on the first: that one still
+ * wakes the sleeper, although the second queue takes the number out of what it sleeps on. */
+static void descriptors_are_reused(void **state) {
+  unsigned i, n;
+  int held[2];
+  pair_t t;
+
+  (void) state;
+  if (!enough_files())
+    skip();
+  memset(xs, 0, sizeof(xs));
+  memset(ys, 0, sizeof(ys));
+  pair_rails(&t, "127.0.0.1");
+  t.door.ends = ys;
+  t.door.nends = MOST;
+  n = t.b->q->shard_paths + 1;
+  for (i = 0; i < n; i++) {
+    dial(t.a, &t.door, &xs[i], "x", 1);
+    UNTIL(&t.k, xs[i].connected && t.door.taken == i + 1);
+  }
+  assert_int_equal(t.b->nshards, 2);
+  settle_for(&t.k, 5);
+  while (weft__rail_arm(t.b) != 0)
+    weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
+  /* Room on the first queue, without leaving its numbers free. */
+  end_close(&t.k, &xs[3]);
+  end_close(&t.k, &ys[3]);
+  held[0] = dup(0);
+  held[1] = dup(0);
+  end_close(&t.k, &xs[n - 1]);
+  end_close(&t.k, &ys[n - 1]);
+  dial(t.a, &t.door, &xs[n], "x", 1);
+  UNTIL(&t.k, xs[n].connected && t.door.taken == n + 1);
+  assert_ptr_equal(weft__mpath(ys[n].path)->shard, t.b->shards[0]);
+  settle_for(&t.k, 5);
+  for (i = 0; i <= n; i++) {
+    if (xs[i].path == NULL)
+      continue;
+    send_number(&xs[i], 1, 64);
+    weft__rail_drain(t.a, WEFT__DRAIN_ALL);
+    if (!asleep_until(t.b, &ys[i].frames, 1))
+      fail_msg("path %u does not wake the sleeper", i);
+  }
+  for (i = 0; i <= n; i++) {
+    end_close(&t.k, &xs[i]);
+    end_close(&t.k, &ys[i]);
+  }
+  close(held[0]);
+  close(held[1]);
+  pair_close(&t);
+}
+
+/* No descriptors left: the listener's fd stays ready although nobody can be accepted. The loop must not spin on it. */
+static void out_of_descriptors(void **state) {
+  struct pollfd fd;
+  unsigned i, woken = 0, nspare = 0;
+  int client, spare[1024];
+  uint64_t t0;
+  pair_t t;
+
+  (void) state;
+  if (!kit_is_tcp())
+    skip();
+  pair_rails(&t, "127.0.0.1");
+  pair_connect(&t);
+  client = socket(AF_INET, SOCK_STREAM, 0);
+  {
+    struct rlimit was, r;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+    r = was;
+    r.rlim_cur = 512;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &r), 0);
+    while (nspare < 1024 && (spare[nspare] = dup(client)) >= 0)
+      nspare++;
+    assert_int_equal(connect(client, weft__lst_addr(t.door.lst), sizeof(struct sockaddr_in)), 0);
+    fd = (struct pollfd){.fd = weft__rail_fd(t.b), .events = POLLIN};
+    for (t0 = clock_ns(); clock_ns() - t0 < 300000000u;) {
+      t.k.now = clock_ns();
+      while (weft__rail_arm(t.b) != 0)
+        weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
+      if (poll(&fd, 1, 50) > 0) {
+        woken++;
+        weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
+      }
+    }
+    for (i = 0; i < nspare; i++)
+      close(spare[i]);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+  }
+  assert_true(woken < 5000); /* a spin makes hundreds of thousands of them */
+  close(client);
+  /* With descriptors again, it listens again. */
+  memset(&xs[0], 0, sizeof(xs[0]));
+  memset(&ys[0], 0, sizeof(ys[0]));
+  t.door.ends = ys;
+  t.door.taken = 0;
+  dial(t.a, &t.door, &xs[0], "x", 1);
+  UNTIL(&t.k, xs[0].connected);
+  end_close(&t.k, &xs[0]);
+  end_close(&t.k, &ys[0]);
+  pair_close(&t);
+}
+
 /* One path, made and closed over and over: nothing is left behind. */
 static void coming_and_going(void **state) {
   unsigned i, total = 0;
@@ -171,6 +290,8 @@ static void pool_fills_up(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(three_hundred),
+      cmocka_unit_test(descriptors_are_reused),
+      cmocka_unit_test(out_of_descriptors),
       cmocka_unit_test(coming_and_going),
       cmocka_unit_test(pool_fills_up),
   };

@@ -483,14 +483,14 @@ failed:
 }
 
 void weft__mpath_names(weft__mpath_t *p) {
-  struct sockaddr_storage ss;
-  size_t len = sizeof(ss);
+  size_t len = sizeof(p->src);
 
-  memset(&ss, 0, sizeof(ss));
-  if (fi_getname(&p->ep->fid, &ss, &len) == 0 && weft__sa_len(&ss) != 0) {
-    weft__sa_unmap(&ss);
-    weft__sa_str(&ss, p->p.local, sizeof(p->p.local));
+  if (fi_getname(&p->ep->fid, &p->src, &len) != 0 || weft__sa_len(&p->src) == 0) {
+    p->src.ss_family = 0;
+    return;
   }
+  weft__sa_unmap(&p->src);
+  weft__sa_str(&p->src, p->p.local, sizeof(p->p.local));
 }
 
 void weft__mpath_up(weft__mpath_t *p) {

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -22,6 +23,8 @@
 #include "internal.h"
 
 #define LATELY_NS 1000000u
+#define MUTE_NS 20000000
+enum { BARREN_MAX = 64 };
 
 /* ---- Event queues ------------------------------------------------------------------------------------------------ */
 
@@ -34,7 +37,7 @@ int weft__eq_open(weft__rail_t *rail, weft__eq_t **out) {
     return -ENOMEM;
   eq->src = SRC_EQ;
   eq->rail = rail;
-  eq->dirty = true;
+  weft__eq_touch(eq);
   err = WEFT__FAULT(eq_open);
   if (err == 0)
     err = weft__fi_err(fi_eq_open(rail->fabric, &attr, &eq->eq, eq));
@@ -61,7 +64,8 @@ void weft__eq_detach(weft__eq_t *eq) {
   if (eq->detached)
     return;
   eq->detached = true;
-  weft__wait_del(rail, &eq->eq->fid);
+  if (!eq->muted)
+    weft__wait_del(rail, &eq->eq->fid, eq);
   if (eq->prev != NULL)
     eq->prev->next = eq->next;
   else
@@ -69,7 +73,7 @@ void weft__eq_detach(weft__eq_t *eq) {
   if (eq->next != NULL)
     eq->next->prev = eq->prev;
   eq->prev = eq->next = NULL;
-  eq->dirty = eq->fired = false;
+  eq->dirty = eq->fired = eq->muted = false;
 }
 
 void weft__eq_close(weft__eq_t *eq) {
@@ -153,7 +157,7 @@ static int eq_read(weft__eq_t *eq) {
     uint32_t ev = 0;
     ssize_t r;
 
-    eq->dirty = true;
+    weft__eq_touch(eq);
     errno = 0;
     r = fi_eq_read(eq->eq, &ev, &u, sizeof(u), 0);
     if (r >= (ssize_t) sizeof(u.cm)) {
@@ -279,6 +283,13 @@ static void shard_broken(weft__shard_t *s, int err) {
   s->must = false;
 }
 
+/* A peer may write with data that completes here, which Weft never does: tcp then names no operation, verbs takes a
+ * receive for it and puts nothing into it. */
+static void stray(weft__ctx_t *ctx) {
+  if (ctx != NULL)
+    weft__cq_failed(ctx, -EPROTO, "a write that asks for a completion");
+}
+
 static int shard_read(weft__shard_t *s, int batches) {
   struct fi_cq_msg_entry e[BATCH];
   int n = 0;
@@ -288,8 +299,12 @@ static int shard_read(weft__shard_t *s, int batches) {
     ssize_t i, r = fi_cq_read(s->cq, e, BATCH);
 
     if (r > 0) {
-      for (i = 0; i < r; i++)
-        weft__cq_done(e[i].op_context, e[i].len);
+      for (i = 0; i < r; i++) {
+        if (__builtin_expect(e[i].op_context == NULL || (e[i].flags & FI_REMOTE_WRITE) != 0, 0))
+          stray(e[i].op_context);
+        else
+          weft__cq_done(e[i].op_context, e[i].len);
+      }
       n += (int) r;
       if (r < BATCH)
         break;
@@ -331,7 +346,7 @@ void weft__queues_close(weft__rail_t *rail) {
     if (rail->q->pollfd)
       weft__waitset_fini(rail->shards[i]);
     else
-      weft__wait_del(rail, &rail->shards[i]->cq->fid);
+      weft__wait_del(rail, &rail->shards[i]->cq->fid, rail->shards[i]);
     err = weft__fi_err(fi_close(&rail->shards[i]->cq->fid));
     if (err != 0)
       weft__warn("%s: closing a completion queue: %s", rail->name, weft__err_str(err, text, sizeof(text)));
@@ -366,17 +381,52 @@ int weft__rail_arm(weft__rail_t *rail) {
     }
     s->dirty = false;
   }
+  if (!rail->eqs_dirty)
+    return 0;
   for (eq = rail->eqs; eq != NULL; eq = eq->next) {
     if (!eq->dirty)
       continue;
     fid = &eq->eq->fid;
     if (fi_trywait(rail->fabric, &fid, 1) != 0) {
-      eq->fired = true;
+      eq->fired = rail->eqs_fired = true;
       return -EAGAIN;
     }
     eq->dirty = false;
   }
+  rail->eqs_dirty = false;
   return 0;
+}
+
+/* A listening socket that cannot be accepted from, for want of descriptors, stays ready and says nothing: tcp would
+ * have the loop spin. Such a queue is left alone for a moment. */
+static void mute(weft__eq_t *eq) {
+  weft__rail_t *rail = eq->rail;
+  struct itimerspec when = {.it_value.tv_nsec = MUTE_NS};
+
+  if (eq->barren++ == 0 || *rail->env->now_ns - eq->barren_ns > MUTE_NS)
+    eq->barren = 1;
+  if (eq->barren == 1)
+    eq->barren_ns = *rail->env->now_ns;
+  if (eq->barren < BARREN_MAX || eq->lst == NULL || timerfd_settime(rail->timer, 0, &when, NULL) != 0)
+    return;
+  weft__debug("%s: %s is ready but nothing comes of it: out of descriptors?", rail->name, eq->lst->name);
+  eq->barren = 0;
+  eq->muted = rail->eqs_muted = true;
+  weft__wait_del(rail, &eq->eq->fid, eq);
+}
+
+static void unmute(weft__rail_t *rail) {
+  weft__eq_t *eq;
+  uint64_t n;
+
+  if (read(rail->timer, &n, sizeof(n)) < 0 || !rail->eqs_muted)
+    return;
+  rail->eqs_muted = false;
+  for (eq = rail->eqs; eq != NULL; eq = eq->next)
+    if (eq->muted) {
+      eq->muted = false;
+      (void) weft__wait_add(rail, &eq->eq->fid, eq);
+    }
 }
 
 static void look(weft__rail_t *rail) {
@@ -384,30 +434,37 @@ static void look(weft__rail_t *rail) {
   int i, n = epoll_wait(rail->epfd, ev, 64, 0);
 
   for (i = 0; i < n; i++) {
-    if (*(weft__src_kind *) ev[i].data.ptr == SRC_SHARD)
+    if (ev[i].data.ptr == rail)
+      unmute(rail);
+    else if (*(weft__src_kind *) ev[i].data.ptr == SRC_SHARD)
       ((weft__shard_t *) ev[i].data.ptr)->fired = true;
     else
-      ((weft__eq_t *) ev[i].data.ptr)->fired = true;
+      ((weft__eq_t *) ev[i].data.ptr)->fired = rail->eqs_fired = true;
   }
 }
 
 static int drain_events(weft__rail_t *rail, bool all) {
   weft__eq_t *eq;
-  int n = 0;
+  int n = 0, got;
 
-again:
-  /* An upcall may open and close queues: begin anew after each that was read. */
-  for (eq = rail->eqs; eq != NULL; eq = eq->next)
-    if (eq->fired) {
-      eq->fired = false;
-      n += weft__eq_drain(eq);
-      goto again;
-    }
-  if (all) {
-    all = false;
+  if (all)
     for (eq = rail->eqs; eq != NULL; eq = eq->next)
-      eq->fired = true;
-    goto again;
+      eq->fired = rail->eqs_fired = true;
+  /* An upcall may open and close queues: begin anew after each that was read. */
+  while (rail->eqs_fired) {
+    rail->eqs_fired = false;
+    for (eq = rail->eqs; eq != NULL && !eq->fired; eq = eq->next)
+      ;
+    if (eq == NULL)
+      break;
+    rail->eqs_fired = true;
+    eq->fired = false;
+    got = weft__eq_drain(eq);
+    n += got;
+    if (got != 0)
+      continue; /* the queue may be gone */
+    if (!all)
+      mute(eq);
   }
   return n;
 }

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "base/fault.h"
@@ -33,9 +34,14 @@ static void teardown(weft__rail_t *rail) {
     weft__warn("%s: closing the domain: %s", rail->name, weft__err_str(err, text, sizeof(text)));
   if (rail->fabric != NULL && (err = weft__fi_err(fi_close(&rail->fabric->fid))) != 0)
     weft__warn("%s: closing the fabric: %s", rail->name, weft__err_str(err, text, sizeof(text)));
+  if (rail->timer >= 0)
+    close(rail->timer);
   if (rail->epfd >= 0)
     close(rail->epfd);
-  rail->epfd = -1;
+  rail->epfd = rail->timer = -1;
+  free(rail->watched);
+  rail->watched = NULL;
+  rail->nwatched = 0;
 }
 
 static void destroy(weft__rail_t *rail) {
@@ -72,6 +78,7 @@ static void limits(weft__rail_t *rail) {
 
 int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **out, char *err, size_t errlen) {
   weft__pool_cfg_t cfg = {.max_bytes = env->pool_bytes};
+  struct epoll_event ev = {.events = EPOLLIN};
   weft__shard_t *shard;
   weft__rail_t *rail;
   const char *step;
@@ -89,7 +96,7 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
     return -ENOMEM;
   }
   pthread_mutex_init(&rail->mem_lock, NULL);
-  rail->epfd = -1;
+  rail->epfd = rail->timer = -1;
   rail->env = env;
   rail->todo_tail = &rail->todo;
   memcpy(rail->provider, cand->provider, sizeof(rail->provider));
@@ -125,6 +132,13 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
     r = -errno;
   if (r != 0)
     goto failed;
+  step = "timerfd_create";
+  ev.data.ptr = rail;
+  if ((rail->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) < 0 ||
+      epoll_ctl(rail->epfd, EPOLL_CTL_ADD, rail->timer, &ev) != 0) {
+    r = -errno;
+    goto failed;
+  }
   STEP("fi_fabric", fabric_open, fi_fabric(rail->info->fabric_attr, &rail->fabric, NULL));
   STEP("fi_domain", domain_open, fi_domain(rail->fabric, rail->info, &rail->domain, NULL));
   if (weft__mem_cached(rail)) {
@@ -186,6 +200,12 @@ void weft__rail_leave(weft__rail_t *rail) {
 }
 
 void weft__rail_close(weft__rail_t *rail) {
+  if (rail->paths != NULL || rail->lsts != NULL) {
+    /* Closing under them would free what the provider still writes to. */
+    weft__error("%s: closed with %s open: its memory is lost", rail->name,
+                rail->paths != NULL ? "paths" : "listeners");
+    return;
+  }
   rail->closing = true;
   rail->busy++;
   weft__rail_leave(rail);
@@ -206,10 +226,13 @@ const struct sockaddr *weft__rail_addr(const weft__rail_t *rail) {
 void weft__rail_lost(weft__rail_t *rail, const char *device, const struct sockaddr *addr, const char *why) {
   weft__mpath_t *p;
 
-  if (device != NULL && strcmp(device, rail->device) != 0)
-    return;
-  if (addr != NULL && !weft__sa_same_ip(addr, &rail->addr))
-    return;
-  for (p = rail->paths; p != NULL; p = p->next)
+  for (p = rail->paths; p != NULL; p = p->next) {
+    /* Accepted on a wildcard address, a path may run over another device's address. */
+    const void *own = p->src.ss_family != 0 ? &p->src : &rail->addr;
+    if (device != NULL && (strcmp(device, rail->device) != 0 || !weft__sa_same_ip(own, &rail->addr)))
+      continue;
+    if (addr != NULL && !weft__sa_same_ip(own, addr))
+      continue;
     weft__mpath_die(p, -ENETDOWN, false, "%s", why);
+  }
 }

@@ -7,8 +7,9 @@
  *    (docs/performance.md). It then tells which descriptors to sleep on, and we keep those in the rail's epoll set.
  *  - The list may only be trusted after fi_trywait, which applies what is pending. weft__waitset_sync is called there, so
  *    before every sleep, and costs one comparison while nothing has changed.
- *  - A descriptor may be closed and its number used again between two looks: when the provider says that the list changed
- *    every entry is set anew. The kernel forgets closed ones by itself.
+ *  - A descriptor may be closed and its number used again between two looks, also by another queue of this rail. So when
+ *    the provider says that the list changed every entry is set anew, and an entry that is gone is only taken out of the
+ *    epoll set while the number is still this queue's (rail->watched). The kernel forgets closed ones by itself.
  *  - The first entry is the provider's private signal; it stays raised and wakes nobody. */
 #include <errno.h>
 #include <poll.h>
@@ -23,8 +24,18 @@ static int watch(weft__rail_t *rail, int fd, short events, void *src) {
   struct epoll_event ev = {.data.ptr = src};
   int err = WEFT__FAULT(epoll);
 
+  if (err == 0 && (size_t) fd >= rail->nwatched) {
+    size_t n = (size_t) fd + 64;
+    void **v = realloc(rail->watched, n * sizeof(*v));
+    if (v == NULL)
+      return -ENOMEM;
+    memset(v + rail->nwatched, 0, (n - rail->nwatched) * sizeof(*v));
+    rail->watched = v;
+    rail->nwatched = n;
+  }
   if (err != 0)
     return err;
+  rail->watched[fd] = src;
   ev.events = (events & POLLIN ? EPOLLIN : 0u) | (events & POLLOUT ? EPOLLOUT : 0u);
   if (epoll_ctl(rail->epfd, EPOLL_CTL_ADD, fd, &ev) == 0)
     return 0;
@@ -33,17 +44,24 @@ static int watch(weft__rail_t *rail, int fd, short events, void *src) {
   return -errno;
 }
 
+static void unwatch(weft__rail_t *rail, int fd, void *src) {
+  if ((size_t) fd >= rail->nwatched || rail->watched[fd] != src)
+    return;
+  rail->watched[fd] = NULL;
+  (void) epoll_ctl(rail->epfd, EPOLL_CTL_DEL, fd, NULL);
+}
+
 int weft__wait_add(weft__rail_t *rail, struct fid *fid, void *src) {
   int fd, err = weft__fi_err(fi_control(fid, FI_GETWAIT, &fd));
 
   return err != 0 ? err : watch(rail, fd, POLLIN, src);
 }
 
-void weft__wait_del(weft__rail_t *rail, struct fid *fid) {
+void weft__wait_del(weft__rail_t *rail, struct fid *fid, void *src) {
   int fd;
 
   if (fi_control(fid, FI_GETWAIT, &fd) == 0)
-    (void) epoll_ctl(rail->epfd, EPOLL_CTL_DEL, fd, NULL);
+    unwatch(rail, fd, src);
 }
 
 static bool listed(const struct pollfd *v, size_t n, int fd) {
@@ -82,7 +100,7 @@ int weft__waitset_sync(weft__shard_t *s) {
   anew = list.change_index != w->change || list.nfds != w->n;
   for (i = 1; i < w->n && anew; i++) /* gone; or closed, then the kernel knows */
     if (!listed(w->next, list.nfds, w->now[i].fd))
-      (void) epoll_ctl(s->rail->epfd, EPOLL_CTL_DEL, w->now[i].fd, NULL);
+      unwatch(s->rail, w->now[i].fd, s);
   for (i = 1; i < list.nfds && err == 0; i++)
     if (anew || w->now[i].fd != w->next[i].fd || w->now[i].events != w->next[i].events)
       err = watch(s->rail, w->next[i].fd, w->next[i].events, s);
@@ -105,7 +123,7 @@ void weft__waitset_fini(weft__shard_t *s) {
   size_t i;
 
   for (i = 1; i < s->wait.n; i++)
-    (void) epoll_ctl(s->rail->epfd, EPOLL_CTL_DEL, s->wait.now[i].fd, NULL);
+    unwatch(s->rail, s->wait.now[i].fd, s);
   free(s->wait.now);
   free(s->wait.next);
 }
