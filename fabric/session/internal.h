@@ -45,7 +45,7 @@ enum {
   WEFT__TX_POSTED = 2,   /* large: its last fragment was written, what follows may go */
   WEFT__TX_REFUSED = 4,  /* the peer refuses it: its number stays empty */
   WEFT__TX_SKIP = 8,     /* a SKIP frame is owed */
-  WEFT__TX_ENDED = 16,   /* out of the list, waits only for rma_refs */
+  WEFT__TX_ENDED = 16,   /* out of the list: waits for rma_refs, or for its `sent` */
 };
 
 typedef struct weft__xfer_in { /* a clear-to-send we got and have not finished */

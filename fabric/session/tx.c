@@ -45,6 +45,7 @@ static void unlink_txm(weft__session_t *s, weft__txm_t *m) {
 }
 
 static void push_done(weft__session_t *s, weft__txm_t *m) {
+  m->flags |= WEFT__TX_ENDED; /* no longer to be cancelled */
   m->next = NULL;
   if (s->done_tail) s->done_tail->next = m; else s->done_head = m;
   s->done_tail = m;
