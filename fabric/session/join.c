@@ -150,9 +150,9 @@ void weft__join_proof(const uint8_t secret[32], const uint8_t id[16], uint64_t j
 }
 
 bool weft__proof_equal(const uint8_t a[16], const uint8_t b[16]) {
-  bool nothing = all_zero(a, 16) | all_zero(b, 16);
+  int nothing = (int) all_zero(a, 16) | (int) all_zero(b, 16);
 
-  return (CRYPTO_memcmp(a, b, 16) == 0) & !nothing;
+  return (CRYPTO_memcmp(a, b, 16) | nothing) == 0;
 }
 
 void weft__join_secret(const uint8_t nonce_c[32], const uint8_t nonce_a[32], const uint8_t id[16],
