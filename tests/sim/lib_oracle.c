@@ -353,6 +353,7 @@ void oracle_sent(owner_t *o, weft__txm_t *txm, int status) {
   if (m->size != 0)
     memset(m->buf, 0x5c, m->size); /* the user's again */
   memset(m->iov, 0x5c, sizeof(m->iov));
+  owner_poke(o);
 }
 
 /* ---- The end -----------------------------------------------------------------------------------
