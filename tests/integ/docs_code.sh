@@ -7,7 +7,7 @@ src=${WEFT_SRC:-$(cd "$(dirname "$0")/../.." && pwd)}
 lib=${WEFT_LIB:-$src/build/release/lib}
 work=$(mktemp -d "${TMPDIR:-/tmp}/weft-docs.XXXXXX")
 pids=()
-trap '[ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null; wait; rm -rf "$work"' EXIT
+trap 'set +e; [ ${#pids[@]} = 0 ] || kill "${pids[@]}" 2>/dev/null; wait; rm -rf "$work"' EXIT
 fail() {
   echo "FAIL: $1"
   [ -z "${2:-}" ] || cat "$2"
