@@ -56,24 +56,47 @@ void bench_skip(const char *format, ...) {
   exit(BENCH_SKIP);
 }
 
-/* Share of all cores that is in use over a fifth of a second, before the bench does anything. */
-static double busy_now(void) {
-  uint64_t sum[2] = {0}, idle[2] = {0};
-  for (int i = 0; i < 2; i++) {
-    FILE *f = fopen("/proc/stat", "r");
-    unsigned long long v[8] = {0};
-    if (!f || fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3],
-                     &v[4], &v[5], &v[6], &v[7]) != 8)
-      v[3] = 1;
-    if (f)
-      fclose(f);
-    for (int j = 0; j < 8; j++)
-      sum[i] += v[j];
-    idle[i] = v[3] + v[4];
-    if (i == 0)
-      usleep(200000);
+/* Time that all cores together have been in use since the boot, seconds. */
+static double busy_seconds(void) {
+  unsigned long long v[8] = {0};
+  FILE *f = fopen("/proc/stat", "r");
+  if (f) {
+    if (fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &v[0], &v[1], &v[2], &v[3], &v[4],
+               &v[5], &v[6], &v[7]) != 8)
+      memset(v, 0, sizeof(v));
+    fclose(f);
   }
-  return sum[1] > sum[0] ? 1.0 - (double) (idle[1] - idle[0]) / (double) (sum[1] - sum[0]) : 0;
+  return (double) (v[0] + v[1] + v[2] + v[5] + v[6] + v[7]) / (double) sysconf(_SC_CLK_TCK);
+}
+
+/* The same of this process and of the children it has waited for. */
+static double own_seconds(void) {
+  struct rusage u[2];
+  double sum = 0;
+  getrusage(RUSAGE_SELF, &u[0]);
+  getrusage(RUSAGE_CHILDREN, &u[1]);
+  for (int i = 0; i < 2; i++)
+    sum += (double) (u[i].ru_utime.tv_sec + u[i].ru_stime.tv_sec) +
+           (double) (u[i].ru_utime.tv_usec + u[i].ru_stime.tv_usec) / 1e6;
+  return sum;
+}
+
+static struct {
+  double busy, own;
+  uint64_t at;
+} began;
+
+static void noise_begin(void) {
+  began.busy = busy_seconds();
+  began.own = own_seconds();
+  began.at = perf_now();
+}
+
+/* Share of the machine that others have used since noise_begin. */
+static double noise(void) {
+  double others = busy_seconds() - began.busy - (own_seconds() - began.own);
+  double all = (double) (perf_now() - began.at) / 1e9 * (double) sysconf(_SC_NPROCESSORS_ONLN);
+  return others > 0 ? others / all : 0;
 }
 
 static void machine(void) {
@@ -86,11 +109,20 @@ static void machine(void) {
       break;
   if (f)
     fclose(f);
-  double load[1] = {0}, busy = busy_now();
+  double load[1] = {0};
+  char tcp[32] = "?";
   getloadavg(load, 1);
-  printf("%s, %ld cores, %s %s; load %.2f over the last minute, %.0f %% busy now\n", model,
-         sysconf(_SC_NPROCESSORS_ONLN), u.sysname, u.release, load[0], busy * 100);
-  if (busy > 0.10 || load[0] > 0.7)
+  noise_begin();
+  usleep(200000);
+  double busy = noise();
+  f = fopen("/proc/sys/net/ipv4/tcp_congestion_control", "r");
+  if (f && fscanf(f, "%31s", tcp) != 1)
+    tcp[0] = '\0';
+  if (f)
+    fclose(f);
+  printf("%s, %ld cores, %s %s, TCP %s; load %.2f over the last minute, %.0f %% busy now\n", model,
+         sysconf(_SC_NPROCESSORS_ONLN), u.sysname, u.release, tcp, load[0], busy * 100);
+  if (busy > 0.10)
     printf("WARNING: the machine is not idle; figures are worth less, repeat in a quiet moment\n");
   if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
     printf(
@@ -129,6 +161,7 @@ void bench_begin(bench_args_t *args, int argc, char **argv, const char *about) {
     exit(2);
   }
   machine();
+  noise_begin();
 }
 
 void bench_pin(int core) {
@@ -290,8 +323,10 @@ int bench_end(void) {
     missed += !results[i].holds;
   double load[1] = {0};
   getloadavg(load, 1);
-  printf("load %.2f at the end; %s\n", load[0],
-         missed ? "a bound is MISSED (the last line)" : "every bound holds");
+  double others = noise();
+  printf("load %.2f at the end; other programs used %.1f %% of the machine meanwhile%s\n", load[0],
+         others * 100, others > 0.05 ? ": WARNING, do not quote these figures" : "");
+  printf("%s\n", missed ? "a bound is MISSED (the last line)" : "every bound holds");
   for (int holds = 1; holds >= 0; holds--)
     for (unsigned i = 0; i < result_count; i++)
       if (results[i].holds == holds)
