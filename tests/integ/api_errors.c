@@ -103,13 +103,13 @@ typedef struct server {
   int fd;
   const char *answer; /* sent when a line has come (or at once: banner) */
   int banner, hang_up;
-  volatile int stop;
+  int stop; /* atomic */
   pthread_t thread;
 } server_t;
 
 static void *serve(void *arg) {
   server_t *s = arg;
-  while (!s->stop) {
+  while (!__atomic_load_n(&s->stop, __ATOMIC_ACQUIRE)) {
     int c = accept4(s->fd, NULL, NULL, SOCK_CLOEXEC);
     char buf[256];
     if (c < 0) break;
@@ -142,7 +142,7 @@ static void with_server(server_t *s, const weft_opts_t *opts, uint64_t *took) {
   assert_int_equal(pthread_create(&s->thread, NULL, serve, s), 0);
   snprintf(url, sizeof url, "weft://127.0.0.1:%d", port);
   *took = try_url(url, opts);
-  s->stop = 1;
+  __atomic_store_n(&s->stop, 1, __ATOMIC_RELEASE);
   shutdown(s->fd, SHUT_RDWR);
   pthread_join(s->thread, NULL);
   close(s->fd);
