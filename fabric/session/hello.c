@@ -58,7 +58,7 @@ static const struct item items[] = {
 };
 enum { ITEMS = sizeof(items) / sizeof(items[0]), OFFER_TYPE = 32, OFFER_FIXED = 16 };
 
-/* ---- Writing --------------------------------------------------------------------------------- */
+/* ---- Writing -------------------------------------------------------------------------------- */
 
 struct out {
   uint8_t *p;
@@ -169,7 +169,7 @@ size_t weft__hello_put(uint8_t *out, size_t cap, const weft__hello_t *h) {
   return o.bad ? 0 : o.len;
 }
 
-/* ---- Reading --------------------------------------------------------------------------------- */
+/* ---- Reading -------------------------------------------------------------------------------- */
 
 static const char *get_plain(const struct item *it, const uint8_t *p, size_t len, void *field) {
   uint64_t v64;

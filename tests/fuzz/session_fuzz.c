@@ -71,8 +71,7 @@ static uint64_t get(unsigned bytes) {
   return v;
 }
 
-/* ---- The session's owner -----------------------------------------------------------------------
- */
+/* ---- The session's owner -------------------------------------------------------------------- */
 
 static void on_hello(void *o, const weft__hello_t *h) {
   (void) o, (void) h;
@@ -198,8 +197,7 @@ static const weft__session_ops_t ops = {on_hello, on_deliver, on_eof,         on
                                         on_sent,  on_event,   on_path_closed, on_dirty, on_timer,
                                         on_ended, on_gone,    on_random};
 
-/* ---- The peer ----------------------------------------------------------------------------------
- */
+/* ---- The peer ------------------------------------------------------------------------------- */
 
 static uint64_t my_key(unsigned i) { /* of the session's end */
   return 0x1000 + i;
@@ -321,8 +319,7 @@ static void say_hello(unsigned lies) {
   send_frame(0, f, (uint32_t) n, WEFT__F_HELLO, 0);
 }
 
-/* ---- Script ------------------------------------------------------------------------------------
- */
+/* ---- Script --------------------------------------------------------------------------------- */
 
 static void run(uint64_t until) {
   while (weft__sim_step(g.sim, until) >= 0) {

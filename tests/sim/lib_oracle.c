@@ -23,8 +23,7 @@ static bool at_most_once(const owner_t *o) {
 
 #define C(o) ("AB"[(o)->side])
 
-/* ---- Bytes -------------------------------------------------------------------------------------
- */
+/* ---- Bytes ---------------------------------------------------------------------------------- */
 
 static uint64_t base_of(const owner_t *sender, unsigned idx) {
   weft__rng_t r = weft__rng_fork(sender->w->plan.seed + sender->side, 0x1000 + idx);
@@ -102,8 +101,7 @@ static void touch(const void *data, size_t n) {
     (void) p[i];
 }
 
-/* ---- Receiving ---------------------------------------------------------------------------------
- */
+/* ---- Receiving ------------------------------------------------------------------------------ */
 
 static bool left_out(const msg_t *m) {
   return m->canceled || m->refused || m->refusal;
@@ -299,8 +297,7 @@ void oracle_unalloc(owner_t *o, void *p) {
   dst_done(o, d);
 }
 
-/* ---- Sending -----------------------------------------------------------------------------------
- */
+/* ---- Sending -------------------------------------------------------------------------------- */
 
 void oracle_sent(owner_t *o, weft__txm_t *txm, int status) {
   owner_t *peer = other(o);
@@ -356,8 +353,7 @@ void oracle_sent(owner_t *o, weft__txm_t *txm, int status) {
   owner_poke(o);
 }
 
-/* ---- The end -----------------------------------------------------------------------------------
- */
+/* ---- The end -------------------------------------------------------------------------------- */
 
 /* Had this end a reason to give up? The rules are those of docs/wire.md: without a path, or without
  * a word on any, for a time; and a fault must have been at work in it. */

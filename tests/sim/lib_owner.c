@@ -22,12 +22,7 @@ static weft__rng_t *rng(owner_t *o) {
   return &o->rng;
 }
 
-static bool hit(owner_t *o, unsigned one_in) {
-  return one_in != 0 && weft__rng_one_in(&o->rng, one_in);
-}
-
-/* ---- The session's upcalls ---------------------------------------------------------------------
- */
+/* ---- The session's upcalls ------------------------------------------------------------------ */
 
 static void on_random(void *owner, void *out, size_t len) {
   owner_t *o = owner;
@@ -257,8 +252,7 @@ static const weft__session_ops_t session_ops = {
     .random = on_random,
 };
 
-/* ---- Creating ----------------------------------------------------------------------------------
- */
+/* ---- Creating ------------------------------------------------------------------------------- */
 
 static void session_start(void *arg, uint64_t gen) {
   owner_t *o = arg;
@@ -302,7 +296,7 @@ static bool create(owner_t *o, const uint8_t id[16]) {
   return true;
 }
 
-static bool alive(const owner_t *o) {
+bool owner_alive(const owner_t *o) {
   return o->s != NULL && !o->gone && !o->aborted && !o->w->checked;
 }
 
@@ -330,8 +324,7 @@ static void add_path(owner_t *o, slot_t *sl, weft__path_t *p, uint64_t my_key, u
   p->ops->close(p);
 }
 
-/* ---- A path that is ours and not the session's -------------------------------------------------
- */
+/* ---- A path that is ours and not the session's ---------------------------------------------- */
 
 static void ours_closed(weft__path_t *p) {
   slot_free(p->user);
@@ -362,8 +355,7 @@ static void proof_fails(owner_t *o, const char *what) {
     world_violate(o->w, "A: %s", what);
 }
 
-/* ---- The connecting end ------------------------------------------------------------------------
- */
+/* ---- The connecting end --------------------------------------------------------------------- */
 
 static void give_up(slot_t *sl) {
   weft__path_t *p = sl->path;
@@ -411,7 +403,7 @@ static void on_connected(weft__path_t *p, const void *blob, size_t len) {
     give_up(sl);
     return;
   }
-  if (!alive(o) || (sl->hello && o->npaths != 0)) {
+  if (!owner_alive(o) || (sl->hello && o->npaths != 0)) {
     give_up(sl);
     return;
   }
@@ -434,7 +426,7 @@ static void on_connect_down(weft__path_t *p, int err, const char *why, const voi
 
   weft__sim_note(o->w->sim, "A: connect over path %u failed (%d, %s)", weft__sim_path_id(p), err,
                  why);
-  if (len != 0 && alive(o) && weft__answer_get(blob, len, &a)) {
+  if (len != 0 && owner_alive(o) && weft__answer_get(blob, len, &a)) {
     if (a.kind == WEFT__A_TOMBSTONE && o->open)
       tombstone(sl, &a);
     else if (a.kind == WEFT__A_REJECT && a.code == WEFT__J_NO_SESSION)
@@ -476,7 +468,7 @@ static void retry(void *arg, uint64_t gen) {
   slot_t *sl = arg;
   owner_t *o = sl->o;
 
-  if (sl->gen != gen || sl->state != SLOT_NONE || !alive(o) || o->end_err != 0)
+  if (sl->gen != gen || sl->state != SLOT_NONE || !owner_alive(o) || o->end_err != 0)
     return;
   if (!o->open && o->npaths != 0)
     return; /* joins wait for the hello */
@@ -489,7 +481,7 @@ static void slot_retry(slot_t *sl, uint64_t after) {
   owner_t *o = sl->o;
   const plan_t *p = &o->w->plan;
 
-  if (!alive(o))
+  if (!owner_alive(o))
     return;
   weft__sim_at(o->w->sim, 0,
                weft__sim_time(o->w->sim) + after + weft__rng_below(rng(o), after / 4 + 1), retry,
@@ -497,8 +489,7 @@ static void slot_retry(slot_t *sl, uint64_t after) {
   sl->backoff = sl->backoff * 2 < p->backoff_max ? sl->backoff * 2 : p->backoff_max;
 }
 
-/* ---- The accepting end -------------------------------------------------------------------------
- */
+/* ---- The accepting end ---------------------------------------------------------------------- */
 
 static slot_t *free_slot(owner_t *o, unsigned link) {
   unsigned i;
@@ -602,131 +593,7 @@ void owner_request(owner_t *o, weft__sim_req_t *req) {
   }
 }
 
-/* ---- What the user does ------------------------------------------------------------------------
- */
-
-static void queue_next(owner_t *o) {
-  const plan_side_t *ps = &o->w->plan.side[o->side];
-  unsigned idx = o->next++;
-  msg_t *m = &o->msg[idx];
-  int err;
-
-  memset(m, 0, sizeof(*m));
-  m->txm.owner[0] = idx;
-  if (idx == o->n) {
-    m->txm.kind = WEFT__R_FIN;
-  } else {
-    uint8_t *p = oracle_message(o, idx);
-    uint32_t at = 0, piece;
-
-    m->txm.kind = WEFT__R_MSG;
-    m->txm.iov = m->iov;
-    m->txm.niov = 1 + (uint32_t) weft__rng_below(rng(o), 3);
-    for (piece = 0; piece < m->txm.niov; piece++) {
-      uint32_t n = piece + 1 == m->txm.niov ? m->size - at
-                                            : (uint32_t) weft__rng_below(rng(o), m->size - at + 1);
-      m->iov[piece].iov_base = p + at;
-      m->iov[piece].iov_len = n;
-      at += n;
-    }
-  }
-  err = weft__session_send(o->s, &m->txm);
-  if (err != 0) {
-    bool right = err == -EMSGSIZE ? m->size > o->w->plan.side[1 - o->side].max_message
-                                  : err == -ENOTCONN && (o->end_err != 0 || o->aborted ||
-                                                         o->w->failed_malloc || o->w->plan.hostile);
-    m->refusal = true;
-    o->nqueued = idx + 1;
-    if (!right && !o->ended && !weft__session_is_open(o->s))
-      right = true; /* it has ended, and says so in a moment */
-    if (!right && !o->w->plan.hostile)
-      world_violate(o->w, "%c: send answers %d", "AB"[o->side], err);
-    return;
-  }
-  m->state = MSG_QUEUED;
-  o->nqueued = idx + 1;
-  if (idx == o->n)
-    o->fin_queued = true;
-  if (idx != o->n && hit(o, ps->cancel) && weft__session_cancel(o->s, &m->txm) == 0)
-    m->canceled = true;
-}
-
-static void work(void *arg, uint64_t unused) {
-  owner_t *o = arg;
-  const plan_side_t *ps = &o->w->plan.side[o->side];
-  uint64_t now = weft__sim_time(o->w->sim);
-
-  (void) unused;
-  o->working = true;
-  while (alive(o) && o->next < o->n && ps->msg[o->next].at <= now)
-    queue_next(o);
-  if (!alive(o))
-    return;
-  if (o->next < o->n)
-    weft__sim_at(o->w->sim, o->side, ps->msg[o->next].at, work, o, 0);
-  else if (o->next == o->n && now < ps->fin_at)
-    weft__sim_at(o->w->sim, o->side, ps->fin_at, work, o, 0);
-  else if (o->next == o->n)
-    queue_next(o);
-}
-
-static void cancel_some(owner_t *o) {
-  unsigned i = (unsigned) weft__rng_below(rng(o), o->nqueued + 1);
-
-  if (i < o->nqueued && i < o->n && o->msg[i].state == MSG_QUEUED && !o->msg[i].canceled &&
-      weft__session_cancel(o->s, &o->msg[i].txm) == 0)
-    o->msg[i].canceled = true;
-}
-
-static void resume_rx(void *arg, uint64_t unused) {
-  owner_t *o = arg;
-
-  (void) unused;
-  o->stopped = false;
-  if (o->s != NULL && o->started && !o->gone)
-    weft__session_rx_start(o->s);
-}
-
-static void stop_rx(void *arg, uint64_t length) {
-  owner_t *o = arg;
-
-  if (o->s == NULL || o->gone || o->stopped)
-    return;
-  o->stopped = true;
-  weft__session_rx_stop(o->s);
-  weft__sim_note(o->w->sim, "%c: stops receiving", "AB"[o->side]);
-  weft__sim_at(o->w->sim, o->side, weft__sim_time(o->w->sim) + length, resume_rx, o, 0);
-  if (hit(o, o->w->plan.side[o->side].cancel))
-    cancel_some(o);
-}
-
-/* What a user does inside a callback. */
-void owner_poke(owner_t *o) {
-  const plan_side_t *ps = &o->w->plan.side[o->side];
-
-  if (!alive(o))
-    return;
-  if (hit(o, ps->reply) && o->next < o->n)
-    queue_next(o);
-  if (hit(o, ps->stop_in_upcall))
-    stop_rx(o, weft__rng_log(rng(o), US, 2 * MS));
-  if (hit(o, ps->cancel))
-    cancel_some(o);
-}
-
-void owner_abort(owner_t *o, const char *why) {
-  if (o->aborted)
-    return;
-  o->aborted = true;
-  if (o->s == NULL || o->gone)
-    return;
-  weft__sim_note(o->w->sim, "%c: aborts", "AB"[o->side]);
-  o->released = true;
-  weft__session_abort(o->s, -ECANCELED, -ECONNRESET, why);
-}
-
-/* ---- Life --------------------------------------------------------------------------------------
- */
+/* ---- Life ----------------------------------------------------------------------------------- */
 
 void owner_init(owner_t *o, world_t *w, unsigned side) {
   msg_t *msg = o->msg;
@@ -753,7 +620,7 @@ static void connect_gives_up(void *arg, uint64_t unused) {
   owner_t *o = arg;
 
   (void) unused;
-  if (alive(o) && !o->open)
+  if (owner_alive(o) && !o->open)
     weft__session_fail(o->s, -ETIMEDOUT, "nobody answers");
 }
 
@@ -781,15 +648,15 @@ void owner_begin(owner_t *o) {
   if (o->side == 0)
     weft__sim_at(sim, 0, 0, try_create, o, 0);
   for (i = 0; i < ps->nstops; i++)
-    weft__sim_at(sim, o->side, ps->stop[i].at, stop_rx, o, ps->stop[i].length);
+    weft__sim_at(sim, o->side, ps->stop[i].at, user_stops, o, ps->stop[i].length);
 }
 
 /* Called after each step. The workload starts with the session. */
 void owner_flush(owner_t *o) {
   unsigned rounds = 0;
 
-  if (!o->working && alive(o) && (o->side == 0 || o->open))
-    work(o, 0);
+  if (!o->working && owner_alive(o) && (o->side == 0 || o->open))
+    user_work(o, 0);
   while (o->dirty && o->s != NULL) {
     o->dirty = false;
     weft__session_flush(o->s);

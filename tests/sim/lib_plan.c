@@ -17,8 +17,7 @@ static uint64_t pick(weft__rng_t *r, const uint64_t *v, unsigned n) {
 #define PICK(r, ...)                                                                               \
   pick((r), (const uint64_t[]){__VA_ARGS__}, sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
 
-/* ---- The parts of every plan -------------------------------------------------------------------
- */
+/* ---- The parts of every plan ---------------------------------------------------------------- */
 
 static void draw_link(weft__rng_t *r, weft__sim_link_conf_t *c) {
   weft__path_limits_t *l = &c->lim[0];
@@ -173,8 +172,7 @@ static void draw_any(plan_t *p, weft__rng_t *r, uint64_t span) {
     f->length = weft__rng_log(r, 10 * MS, 4 * S);
 }
 
-/* ---- Profiles ----------------------------------------------------------------------------------
- */
+/* ---- Profiles ------------------------------------------------------------------------------- */
 
 static void calm(plan_t *p, weft__rng_t *r, uint64_t span) {
   (void) p, (void) r, (void) span;
@@ -425,8 +423,7 @@ bool plan_draw(plan_t *p, uint64_t seed, const char *profile) {
   return true;
 }
 
-/* ---- By hand -----------------------------------------------------------------------------------
- */
+/* ---- By hand -------------------------------------------------------------------------------- */
 
 void plan_basic(plan_t *p, uint64_t seed) {
   unsigned i;

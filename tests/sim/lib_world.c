@@ -27,8 +27,7 @@ void world_violate(world_t *w, const char *fmt, ...) {
   weft__sim_violate(w->sim, "%s", text); /* comes back as the hook below */
 }
 
-/* ---- The simulator's hooks ---------------------------------------------------------------------
- */
+/* ---- The simulator's hooks ------------------------------------------------------------------ */
 
 static void on_violation(void *ctx, const char *text) {
   world_t *w = ctx;
@@ -84,8 +83,7 @@ static const weft__sim_hooks_t hooks = {
     .trace = on_trace,
 };
 
-/* ---- Faults ------------------------------------------------------------------------------------
- */
+/* ---- Faults --------------------------------------------------------------------------------- */
 
 static void healed(world_t *w) {
   w->faults_open--;
@@ -177,8 +175,7 @@ static void strike(void *arg, uint64_t i) {
     world_fault(w, &w->plan.fault[i]);
 }
 
-/* ---- Life --------------------------------------------------------------------------------------
- */
+/* ---- Life ----------------------------------------------------------------------------------- */
 
 world_t *world_create(void) {
   world_t *w = calloc(1, sizeof(*w));

@@ -428,8 +428,7 @@ static void at_most_once_loses_but_never_repeats(void **state) {
   assert_true(lost > 20);
 }
 
-/* ---- A lying peer: one lie each, told by B in the name of its own path -------------------------
- */
+/* ---- A lying peer: one lie each, told by B in the name of its own path ---------------------- */
 
 typedef struct lie {
   const char *name, *reason; /* part of the victim's reason; NULL: it is passed over */

@@ -29,8 +29,7 @@
 
 #define POISON 512u /* bytes of a returned frame that are overwritten */
 
-/* ---- Channels ---------------------------------------------------------------------------------
- */
+/* ---- Channels ------------------------------------------------------------------------------- */
 
 chan_t *weft__sim_chan_new(weft__sim_link_t *l) {
   weft__sim_t *s = l->sim;
@@ -117,8 +116,7 @@ void weft__sim_end_up(end_t *e) {
   e->state = END_UP;
 }
 
-/* ---- What travels -----------------------------------------------------------------------------
- */
+/* ---- What travels --------------------------------------------------------------------------- */
 
 uint64_t weft__sim_travel(end_t *to, uint32_t len) {
   const weft__sim_link_conf_t *conf = &to->c->link->conf;
@@ -269,8 +267,7 @@ void weft__sim_arm(end_t *e) {
   weft__sim_plan(s, e->host, e->head->due, arrive, e, 0);
 }
 
-/* ---- Buffers ----------------------------------------------------------------------------------
- */
+/* ---- Buffers -------------------------------------------------------------------------------- */
 
 void weft__sim_buf_free(weft__sim_t *s, simbuf_t *b) {
 #if RECYCLE
@@ -494,8 +491,7 @@ void weft__sim_writable(end_t *e) {
   weft__sim_plan(sim_of(e), e->host, sim_of(e)->now, writable, e, 0);
 }
 
-/* ---- Death and close --------------------------------------------------------------------------
- */
+/* ---- Death and close ------------------------------------------------------------------------ */
 
 static void go_down(void *obj, uint64_t arg) {
   end_t *e = obj;

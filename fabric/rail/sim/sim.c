@@ -33,8 +33,7 @@ void *weft__sim_alloc(size_t n) {
   return p;
 }
 
-/* ---- World ------------------------------------------------------------------------------------
- */
+/* ---- World ---------------------------------------------------------------------------------- */
 
 weft__sim_t *weft__sim_create(const weft__sim_hooks_t *hooks, void *ctx) {
   weft__sim_t *s = calloc(1, sizeof(*s));
@@ -166,8 +165,7 @@ bool weft__sim_quiet(const weft__sim_t *s) {
   return s->nchans == 0 && s->nreqs == 0 && s->bufs_out == 0;
 }
 
-/* ---- Events -----------------------------------------------------------------------------------
- */
+/* ---- Events --------------------------------------------------------------------------------- */
 
 static inline bool before(const event_t *a, const event_t *b) {
   return a->at < b->at || (a->at == b->at && a->order < b->order);
@@ -257,8 +255,7 @@ int weft__sim_step(weft__sim_t *s, uint64_t until) {
   return (int) e.host;
 }
 
-/* ---- Hosts ------------------------------------------------------------------------------------
- */
+/* ---- Hosts ---------------------------------------------------------------------------------- */
 
 void weft__sim_host_slack(weft__sim_t *s, unsigned host, uint64_t slack) {
   s->hosts[host].slack = slack;
@@ -277,8 +274,7 @@ void weft__sim_host_stop(weft__sim_t *s, unsigned host, uint64_t until) {
   weft__sim_mark(s, 0x510 + host);
 }
 
-/* ---- Links ------------------------------------------------------------------------------------
- */
+/* ---- Links ---------------------------------------------------------------------------------- */
 
 weft__sim_link_t *weft__sim_link(weft__sim_t *s, const weft__sim_link_conf_t *conf) {
   weft__sim_link_t *l;
@@ -364,8 +360,7 @@ void weft__sim_link_heal(weft__sim_link_t *l) {
     }
 }
 
-/* ---- Connecting -------------------------------------------------------------------------------
- */
+/* ---- Connecting ----------------------------------------------------------------------------- */
 
 static void req_free(weft__sim_req_t *r) {
   weft__sim_t *s = r->c->link->sim;
