@@ -138,6 +138,11 @@ size_t weft_conn_queued_bytes(const weft_conn_t *conn) {
 void weft__send_done(weft__conn_t *c, weft__txm_t *m, int status) {
   status = weft__err_public(status);
   c->pending--;
+  if (status && !c->err && c->s) { /* weft_conn_error knows already in the first callback that carries it */
+    const char *why;
+    int err = weft__session_error(c->s, &why);
+    if (err) weft__conn_error(c, weft__err_public(err), why);
+  }
   switch (m->owner[1]) {
     case WEFT__TXM_NODE:
       weft__node_put(c->core, weft__container(m, weft__node_t, m));
