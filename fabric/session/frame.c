@@ -15,7 +15,10 @@ uint64_t weft__s_rx_ack(const weft__session_t *s) {
 
 weft__tbuf_t *weft__s_frame_get(weft__spath_t *sp, unsigned keep) {
   if (!sp->live || sp->broken) return NULL;
-  if (sp->tx_grant - sp->tx_fc <= keep) return NULL;
+  if (sp->tx_grant - sp->tx_fc <= keep) {
+    sp->starved = true;
+    return NULL;
+  }
   weft__tbuf_t *b = sp->path->ops->tx_get(sp->path);
   if (!b) sp->full = true;
   return b;

@@ -81,6 +81,7 @@ struct weft__spath {
   weft__ping_t pong;
   bool ping_due, pong_due, resume_due, resume_ack_due, hello_due, join_please_due;
   bool full;               /* tx_get or write said so */
+  bool starved;            /* something waits for credits */
   /* Clear-to-sends that came on this path, in order. Per path, because the peer may hold another one for dead, and ask
    * for its fragments again here, long before we know. */
   weft__xfer_in_t xfers[WEFT__CTS_MAX];

@@ -264,7 +264,8 @@ static bool on_header(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *
     }
     sp->tx_grant += (uint32_t)more;
     s->tx_stuck = false;
-    if (s->unsent || s->nxfers) weft__s_dirty(s);
+    if (sp->starved || s->unsent || s->nxfers) weft__s_dirty(s);
+    sp->starved = false;
   }
   if (s->have_peer) {
     if (h->win_seq > s->tx_win_seq) {
