@@ -389,6 +389,7 @@ void oracle_ended(owner_t *o, int err, const char *why) {
   if (o->aborted || o->released)
     world_violate(w, "%c: ended after abort", C(o));
   o->ended = true;
+  o->ended_at = weft__sim_time(w->sim);
   o->end_err = err;
   snprintf(o->end_why, sizeof(o->end_why), "%s", why);
   for (i = 0; i <= o->n && i < o->next; i++)
@@ -423,6 +424,21 @@ bool oracle_memory(owner_t *o, const void *p, size_t len, bool write) {
   return false;
 }
 
+/* Two ends that ended in order say goodbye; only one that cannot be told lingers for its whole
+ * time: the accepting end, when the other has gone already. */
+static void check_farewell(owner_t *o) {
+  owner_t *peer = other(o);
+  uint64_t from = o->ended_at > peer->ended_at ? o->ended_at : peer->ended_at;
+
+  if (from < o->w->last_heal)
+    from = o->w->last_heal;
+  if (o->side == 1 && peer->gone_at < o->gone_at)
+    return;
+  if (o->gone_at > from + o->w->plan.linger / 2)
+    world_violate(o->w, "%c: lingers for %llu ms after all has ended", C(o),
+                  (unsigned long long) (o->gone_at - from) / 1000000);
+}
+
 static bool all(const uint8_t *p, uint8_t v, size_t n) {
   size_t i;
 
@@ -444,6 +460,8 @@ void oracle_end(owner_t *o) {
     oracle_unkeep(o, 0);
   if (o->s != NULL)
     return; /* stuck, and told so already */
+  if (clean && !w->failed_malloc && !w->plan.may_fail)
+    check_farewell(o);
   for (i = 0; i < o->ndst; i++) {
     dst_t *d = &o->dst[i];
     if (d->open)

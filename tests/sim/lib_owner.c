@@ -224,6 +224,7 @@ static void on_gone(void *owner) {
   if (o->gone)
     world_violate(o->w, "%c: gone twice", "AB"[o->side]);
   o->gone = true;
+  o->gone_at = weft__sim_time(o->w->sim);
   o->rx_last = weft__session_rx_next(o->s);
   weft__session_stats(o->s, &o->stats);
   o->timer_gen++;

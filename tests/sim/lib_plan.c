@@ -305,9 +305,13 @@ static void chaos(plan_t *p, weft__rng_t *r, uint64_t span) {
 }
 
 static void users(plan_t *p, weft__rng_t *r, uint64_t span) {
-  unsigned n = (unsigned) weft__rng_below(r, 3), i;
+  unsigned n, i;
 
   for (i = 0; i < 2; i++) {
+    if (p->side[i].n > 2 && weft__rng_below(r, 2))
+      for (n = 0; n < 3; n++)
+        p->side[i].msg[weft__rng_below(r, p->side[i].n)].size = draw_size(r, 6) | EAGER;
+    n = (unsigned) weft__rng_below(r, 3);
     p->side[i].cancel = 3;
     p->side[i].refuse = 2;
     p->side[i].stop_in_upcall = 4;
@@ -318,6 +322,33 @@ static void users(plan_t *p, weft__rng_t *r, uint64_t span) {
   if (weft__rng_below(r, 2)) {
     fault_t *f = plan_fault(p, FAULT_ABORT, 0, (unsigned) weft__rng_below(r, 2));
     draw_when(f, r, span);
+  }
+}
+
+/* One direction stalls while the other flows: the last credits are used. */
+static void credits(plan_t *p, weft__rng_t *r, uint64_t span) {
+  unsigned s = (unsigned) weft__rng_below(r, 2), i;
+
+  for (i = 0; i < p->nlinks; i++) {
+    p->link[i].lim[s].rx_depth = 8;
+    p->link[i].lim[1 - s].rx_depth = 64;
+    p->link[i].lim[1 - s].tx_depth = p->link[i].lim[s].tx_depth = 64;
+    p->link[i].delay = weft__rng_log(r, 2 * US, 50 * US);
+    p->link[i].jitter = 0;
+  }
+  if (p->side[s].n < 60) {
+    p->side[s].n = 0;
+    plan_messages(p, s, 100, 20, 0, span / 100);
+  }
+  for (i = 0; i < 2; i++) {
+    p->side[i].slack = 0;
+    p->side[i].win_messages = 256;
+  }
+  for (i = 0; i < 1 + weft__rng_below(r, 3); i++) {
+    fault_t *f = plan_fault(p, FAULT_STALL, (unsigned) weft__rng_below(r, p->nlinks),
+                            (unsigned) PICK(r, 1, 2, 2 - s, 2 - s));
+    f->after = weft__rng_below(r, span);
+    f->length = weft__rng_log(r, span / 10 + 1, span);
   }
 }
 
@@ -382,12 +413,12 @@ static const struct {
   unsigned weight;
   void (*draw)(plan_t *, weft__rng_t *, uint64_t span);
 } profiles[] = {
-    {"calm", 2, calm},        {"cut", 6, cut},           {"twice", 8, twice},
-    {"race", 6, race},        {"stall", 4, stall},       {"lonely", 5, lonely},
-    {"late", 6, late},        {"finish", 8, finish},     {"fragments", 8, fragments},
-    {"chaos", 12, chaos},     {"users", 6, users},       {"opening", 4, opening},
-    {"amo", 5, at_most_once}, {"consumed", 5, consumed}, {"memory", 3, memory},
-    {"liar", 8, liar},        {"lost", 4, lost},
+    {"calm", 2, calm},       {"cut", 6, cut},          {"twice", 8, twice},
+    {"race", 6, race},       {"stall", 4, stall},      {"lonely", 5, lonely},
+    {"late", 6, late},       {"finish", 8, finish},    {"fragments", 8, fragments},
+    {"chaos", 12, chaos},    {"users", 7, users},      {"credits", 3, credits},
+    {"opening", 4, opening}, {"amo", 5, at_most_once}, {"consumed", 5, consumed},
+    {"memory", 3, memory},   {"liar", 8, liar},        {"lost", 4, lost},
 };
 enum { PROFILES = sizeof(profiles) / sizeof(profiles[0]) };
 

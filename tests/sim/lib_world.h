@@ -143,7 +143,7 @@ typedef struct owner {
   uint64_t rx_last; /* rx_next when the session was gone */
   slot_t slot[MAX_SLOTS];
   unsigned npaths;
-  uint64_t nolive_since, silent_ok_since;
+  uint64_t nolive_since, ended_at, gone_at;
   unsigned upcalls, moved, lost_paths, stalls;
   weft__session_stats_t stats; /* when it was gone */
   /* sending */

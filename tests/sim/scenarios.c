@@ -640,6 +640,35 @@ static void too_many_clear_to_sends(void **state) {
   assert_int_not_equal(w->o[0].end_err, 0);
 }
 
+/* A clear-to-send for bytes that the message does not have. */
+static void clear_to_send_beyond_the_message(void **state) {
+  static const struct {
+    uint64_t off;
+    uint32_t len;
+  } beyond[] = {{0, 40001}, {40000, 1}, {39999, 2}, {UINT64_MAX, 1}, {UINT64_MAX - 9, 20}, {0, 0}};
+  unsigned k, i;
+
+  (void) state;
+  for (k = 0; k < sizeof(beyond) / sizeof(beyond[0]); k++) {
+    uint8_t f[WEFT__HDR + WEFT__CTS_SIZE];
+    uint64_t seq = 0;
+
+    begin_lying(2003);
+    for (i = 0; i < w->o[0].n; i++)
+      if (w->o[0].msg[i].state == MSG_QUEUED && w->o[0].msg[i].size > weft__session_eager_max())
+        seq = w->o[0].msg[i].txm.seq;
+    assert_int_not_equal(seq, 0);
+    next_frame(f, WEFT__F_CTS, WEFT__CTS_SIZE);
+    weft__put64(P(f, 0), seq);
+    weft__put64(P(f, 8), beyond[k].off);
+    weft__put32(P(f, 32), beyond[k].len);
+    weft__sim_inject(w->last_path[1], f, sizeof(f));
+    assert_int_equal(world_end(w), 0);
+    assert_int_equal(w->o[0].end_err, WEFT__E_PROTOCOL);
+    assert_non_null(strstr(w->o[0].end_why, "clear to send"));
+  }
+}
+
 int main(void) {
   static const struct CMUnitTest tests[] = {
       cmocka_unit_test(nothing_happens),
@@ -661,6 +690,7 @@ int main(void) {
       cmocka_unit_test(lying_peers),
       cmocka_unit_test(credits_overrun),
       cmocka_unit_test(too_many_clear_to_sends),
+      cmocka_unit_test(clear_to_send_beyond_the_message),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }
