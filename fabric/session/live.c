@@ -272,6 +272,10 @@ void weft__s_path_down(weft__spath_t *sp, int err, const char *why) {
     weft__s_end(s, err ? err : -ECONNRESET, "%s", sp->why);
     return;
   }
+  if (err == -EMSGSIZE) { /* a receive holds every frame of the protocol: no path is to blame for this one */
+    weft__s_violation(s, sp, "a frame of more than %u bytes: %s", WEFT__FRAME_MAX, sp->why);
+    return;
+  }
   weft__spath_t *to = weft__s_best(s, sp);
   if (active && to) weft__s_move(s, to, err, sp->why);
   if (active && s->at_most_once) weft__s_tx_amo_lost(s);
