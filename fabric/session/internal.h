@@ -131,7 +131,7 @@ struct weft__session {
   bool dirty, in_flush, started, have_peer, hello_heard, hello_sent;
   bool aborting, abort_sent, end_pending, end_called, gone_called, released;
   int end_err, abort_code;
-  char end_why[WEFT__TEXT_MAX + 1], abort_text[WEFT__TEXT_MAX + 1];
+  char end_why[WEFT__TEXT_MAX + 120], abort_text[WEFT__TEXT_MAX + 1];
   uint8_t secret[32];
   weft__hello_t peer;
   uint64_t tolerance, born, tick_at, done_at;

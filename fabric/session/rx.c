@@ -282,7 +282,7 @@ static bool on_header(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *
   return true;
 }
 
-static void on_abort(weft__session_t *s, const uint8_t *p, uint32_t len) {
+static void on_abort(weft__session_t *s, const weft__spath_t *sp, const uint8_t *p, uint32_t len) {
   int code = (int)(int32_t)weft__get32(p);
   char text[WEFT__TEXT_MAX + 1];
   uint32_t n = len - 8;
@@ -291,7 +291,7 @@ static void on_abort(weft__session_t *s, const uint8_t *p, uint32_t len) {
   for (uint32_t i = 0; i < n; i++)
     if ((unsigned char)text[i] < 0x20 || (unsigned char)text[i] == 0x7f) text[i] = '?';
   bool opening = s->state == WEFT__S_HELLO;
-  weft__s_end(s, opening ? WEFT__E_EREJECTED : -ECONNRESET, "the peer %s: %s (%d)",
+  weft__s_end(s, opening ? WEFT__E_EREJECTED : -ECONNRESET, "%.70s %s: %s (%d)", sp->path->remote,
               opening ? "rejected the connection" : "closed the connection", n ? text : "no reason given", code);
 }
 
@@ -331,7 +331,7 @@ static void dispatch(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h
         s->ops->event(s->owner, &ev);
       }
       break;
-    case WEFT__F_ABORT: on_abort(s, p, h->length); break;
+    case WEFT__F_ABORT: on_abort(s, sp, p, h->length); break;
     default: weft__s_violation(s, sp, "unexpected %s", weft__ftype_name(h->type)); break;
   }
 }
@@ -366,7 +366,7 @@ static void on_frame(weft__path_t *path, weft__rbuf_t *b) {
     } else if (h.type == WEFT__F_HELLO && !s->hello_heard) {
       if (on_header(s, sp, &h)) weft__s_hello_frame(s, p, h.length, sp);
     } else if (h.type == WEFT__F_ABORT) {
-      on_abort(s, p, h.length);
+      on_abort(s, sp, p, h.length);
     } else if (h.type == WEFT__F_ACK || h.type == WEFT__F_PING || h.type == WEFT__F_PONG) {
       if (on_header(s, sp, &h)) dispatch(s, sp, &h, p, b);
     } else {
