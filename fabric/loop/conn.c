@@ -77,6 +77,10 @@ static void up_random(void *owner, void *out, size_t len) { weft__random(((weft_
 static void up_ended(void *owner, int err, const char *why) {
   weft__conn_t *c = owner;
   if (err) weft__conn_error(c, weft__err_public(err), why);
+  if (c->state == WEFT__CN_HALF) { /* no program will ever hear of it */
+    char from[80];
+    weft__info("handshake with %s: %s", weft__addr_str(&c->from, from, sizeof from), why);
+  }
   if (!c->initiator) {
     if (c->hello_seen) weft__tomb_add(c);
     weft__accept_forget(c);
