@@ -240,6 +240,7 @@ static void on_dialled(weft__dial_t *d, const weft__dial_result_t *r) {
       return;
     }
     k->retry = r->answer.code == WEFT__J_BUSY || r->answer.code == WEFT__J_FULL;
+    k->probed = true; /* it is a Weft: nothing to find out */
     remember(k, k->retry ? UV_ETIMEDOUT : UV_ECONNREFUSED, "%s", r->why);
   } else {
     int err = weft__err_public(r->err);
