@@ -131,7 +131,9 @@ typedef struct weft__path_ops {
   int (*write)(weft__path_t *, weft__rma_t *);
   /* Open buf to the peer's writes; at most rma_max bytes. 0 or negative errno. */
   int (*expose)(weft__path_t *, void *buf, size_t len, weft__mr_t *);
-  /* When it returns, no write under this key can land any more. Allowed until `closed` has returned. */
+  /* When it returns, no write under this key can land any more. Allowed until `closed` has returned. It costs nothing in
+   * the upcall of the frame that tells of the last write under the key, and on a path that is down or closing; anywhere
+   * else a rail that cannot stop a write that has begun (tcp) puts the path to death (`down`, -ECANCELED). */
   void (*unexpose)(weft__path_t *, weft__mr_t *);
   /* Let go: shutdown, reap, close. `closed` follows, later. Once. */
   void (*close)(weft__path_t *);

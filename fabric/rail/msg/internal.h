@@ -33,6 +33,8 @@
 #define WEFT__FI_API FI_VERSION(FI_MAJOR_VERSION, FI_MINOR_VERSION)
 #endif
 
+#define HALF_OPEN_NS UINT64_C(10000000000) /* who has not spoken for so long never will */
+
 enum {
   BATCH = 32,          /* completions read at once */
   BATCHES_MAX = 8,     /* per shard and drain */
@@ -124,6 +126,7 @@ struct weft__mpath {
   bool dying;     /* down is to be reported */
   bool ended;     /* down was reported, or is not going to be */
   bool on_todo, want, connect_job;
+  bool in_frame; /* in the upcall of one of its frames */
   struct fid_ep *ep;
   weft__shard_t *shard;
   weft__eq_t *eq; /* its own, or NULL: the rail's */
@@ -175,6 +178,8 @@ struct weft__lst {
   struct sockaddr_storage addr;
   char name[80];
   bool failed;
+  struct weft__half *half; /* connections that have not spoken yet, as the last sweep saw them */
+  unsigned nhalf, half_room;
   weft__lst_t *prev, *next;
 };
 
@@ -195,7 +200,8 @@ struct weft__rail {
   weft__pool_t *pool;
 
   int epfd, timer;
-  bool eqs_dirty, eqs_fired, eqs_muted; /* some of them */
+  uint64_t mute_until, sweep_at; /* loop time, 0 = no */
+  bool eqs_dirty, eqs_fired;     /* some of them */
   void **watched; /* by descriptor: the source that has it in the epoll set (waitset.c) */
   size_t nwatched;
   weft__shard_t **shards;
@@ -250,7 +256,8 @@ void weft__mpath_die(weft__mpath_t *, int err, bool weak, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 void weft__mpath_todo(weft__mpath_t *);
 void weft__mpath_names(weft__mpath_t *);
-void weft__mpath_end(weft__mpath_t *); /* start closing the endpoint */
+void weft__mpath_stop(weft__mpath_t *); /* nothing is sent or received from now on */
+void weft__mpath_end(weft__mpath_t *);  /* start closing the endpoint */
 int weft__todo_run(weft__rail_t *);
 void weft__cq_done(weft__ctx_t *, size_t len);
 void weft__cq_failed(weft__ctx_t *, int err, const char *text);
@@ -272,6 +279,10 @@ bool weft__mem_cached(weft__rail_t *); /* libfabric's registration cache is on *
 /* connect.c */
 void weft__mpath_connected(weft__mpath_t *, const void *blob, size_t len);
 void weft__mpath_connect_failed(weft__mpath_t *, int err, const void *blob, size_t len);
+
+/* halfopen.c */
+int weft__half_end(weft__lst_t *);    /* make tcp let go of them, and the listener of new ones. How many there are */
+bool weft__half_sweep(weft__lst_t *); /* end the old ones; are there any left? */
 
 /* listen.c */
 void weft__lst_connreq(weft__lst_t *, struct fi_info *, const void *blob, size_t len);

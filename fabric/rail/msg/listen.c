@@ -125,8 +125,8 @@ static void req_free(weft__req_t *q) {
   free(q);
 }
 
-void weft__lst_close(weft__lst_t *l) {
-  weft__rail_t *rail = l->rail;
+/* Reject whoever asks now. */
+static void turn_away(weft__lst_t *l) {
   union {
     struct fi_eq_cm_entry cm;
     uint8_t room[sizeof(struct fi_eq_cm_entry) + CM_DATA_MAX + 16];
@@ -136,10 +136,8 @@ void weft__lst_close(weft__lst_t *l) {
   ssize_t r;
   int i;
 
-  while (l->reqs != NULL)
-    weft__req_reject(l->reqs, NULL, 0);
   for (i = 0; i < 4096; i++) {
-    errno = 0;
+    errno = 0; /* tcp would take an old one for its own, see queue.c */
     r = fi_eq_read(l->eq->eq, &ev, &u, sizeof(u), 0);
     if (r == -FI_EAVAIL) {
       memset(&e, 0, sizeof(e));
@@ -152,6 +150,17 @@ void weft__lst_close(weft__lst_t *l) {
       break;
     }
   }
+}
+
+void weft__lst_close(weft__lst_t *l) {
+  weft__rail_t *rail = l->rail;
+  int i;
+
+  while (l->reqs != NULL)
+    weft__req_reject(l->reqs, NULL, 0);
+  turn_away(l);
+  for (i = 0; i < 16 && weft__half_end(l) != 0; i++)
+    turn_away(l);
   fi_close(&l->pep->fid);
   weft__eq_close(l->eq);
   if (l->prev != NULL)
@@ -160,6 +169,7 @@ void weft__lst_close(weft__lst_t *l) {
     rail->lsts = l->next;
   if (l->next != NULL)
     l->next->prev = l->prev;
+  free(l->half);
   free(l);
 }
 

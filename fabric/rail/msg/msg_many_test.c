@@ -46,7 +46,7 @@ static void three_hundred(void **state) {
   for (i = 0; i < PATHS; i++)
     dial(t.a, &t.door, &xs[i], &i, sizeof(i));
   UNTIL(&t.k, count_up() == PATHS && t.door.taken == PATHS);
-  assert_int_equal(t.a->nshards, (300 + t.a->q->shard_paths - 1) / t.a->q->shard_paths);
+  assert_int_equal(t.a->nshards, (PATHS + t.a->q->shard_paths - 1) / t.a->q->shard_paths);
   assert_int_equal(t.b->nshards, t.a->nshards);
   for (i = 0; i < PATHS; i++) {
     assert_true(xs[i].path->lim.rx_depth >= WEFT__FIRST_GRANT);

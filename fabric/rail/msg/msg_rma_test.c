@@ -24,6 +24,11 @@ static int down(void **state) {
   return 0;
 }
 
+static void close_memory(end_t *e, weft__rbuf_t *b) {
+  (void) b;
+  e->path->ops->unexpose(e->path, e->data);
+}
+
 static void lands_in_pieces(void **state) {
   weft__mr_t mr;
   weft__rma_t r = {.niov = 4};
@@ -40,9 +45,12 @@ static void lands_in_pieces(void **state) {
   UNTIL(&t.k, t.x.rma_done);
   assert_int_equal(t.x.rma_status, 0);
   send_number(&t.x, 1, 8);
+  t.y.on_frame = close_memory;
+  t.y.data = &mr;
   UNTIL(&t.k, t.y.frames == 1);
   assert_memory_equal(target, source, SIZE);
-  t.y.path->ops->unexpose(t.y.path, &mr);
+  settle_for(&t.k, 5);
+  assert_int_equal(t.x.downs + t.y.downs, 0); /* the path lives */
 }
 
 /* Whatever the sizes, when the frame is there the write is. */
@@ -154,6 +162,29 @@ static void after_unexpose(void **state) {
   }
 }
 
+/* Half of the write has arrived when its memory is closed: the rest does not land, whatever that costs. */
+static void in_the_middle_of_a_write(void **state) {
+  weft__mr_t mr;
+  weft__rma_t r = {.niov = 1};
+  unsigned i;
+
+  (void) state;
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, &mr), 0);
+  r.iov[0] = (struct iovec){.iov_base = source, .iov_len = SIZE};
+  r.addr = mr.addr;
+  r.key = mr.key;
+  assert_int_equal(t.x.path->ops->write(t.x.path, &r), 0);
+  while (target[100] == 0)
+    pump(&t.k);
+  t.y.path->ops->unexpose(t.y.path, &mr);
+  memset(target, 7, SIZE);
+  if (t.y.path->rail->q->late_writes)
+    UNTIL(&t.k, t.x.downs && t.y.downs);
+  settle_for(&t.k, 50);
+  for (i = 0; i < SIZE; i++)
+    assert_int_equal(target[i], 7);
+}
+
 /* Out of range, with a good key. */
 static void out_of_range(void **state) {
   weft__mr_t mr;
@@ -242,6 +273,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(limits_are_checked, up, down),
       cmocka_unit_test_setup_teardown(keys_differ, up, down),
       cmocka_unit_test_setup_teardown(after_unexpose, up, down),
+      cmocka_unit_test_setup_teardown(in_the_middle_of_a_write, up, down),
       cmocka_unit_test_setup_teardown(out_of_range, up, down),
       cmocka_unit_test_setup_teardown(close_with_writes_outstanding, up, down),
       cmocka_unit_test_setup_teardown(close_the_written_end, up, down),

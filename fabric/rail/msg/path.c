@@ -270,7 +270,9 @@ static void rx_done(weft__mpath_t *p, uint32_t i, size_t len) {
   if (p->state == ST_UP && !p->ended && p->closing == CLOSE_NO) {
     b->r.len = (uint32_t) len;
     b->r.refs = 1;
+    p->in_frame = true;
     p->p.cbs->frame(&p->p, &b->r);
+    p->in_frame = false;
     if (__atomic_load_n(&b->r.refs, __ATOMIC_ACQUIRE) != 1) {
       weft__pool_lend(rail->pool, b);
       b = NULL;
@@ -528,7 +530,7 @@ static void close_done(weft__job_t *job) {
   weft__rail_leave(rail);
 }
 
-static void stop(weft__mpath_t *p) {
+void weft__mpath_stop(weft__mpath_t *p) {
   if (p->ep != NULL && (p->state == ST_UP || p->state == ST_ACCEPTING))
     (void) fi_shutdown(p->ep, 0);
   p->state = ST_DOWN;
@@ -542,7 +544,7 @@ void weft__mpath_end(weft__mpath_t *p) {
     reap(p);
     return;
   }
-  stop(p);
+  weft__mpath_stop(p);
   if (p->eq != NULL)
     weft__eq_detach(p->eq); /* fi_close holds its lock */
   p->closing = CLOSE_RUNS;
@@ -577,7 +579,7 @@ static void finish(weft__mpath_t *p) {
 static void report_down(weft__mpath_t *p) {
   bool blob = p->err == -ECONNREFUSED && p->bloblen != 0;
 
-  stop(p); /* what the peer still sends must not land any more */
+  weft__mpath_stop(p); /* what the peer still sends must not land any more */
   p->ended = true;
   p->dying = false;
   weft__debug("%s", p->why);

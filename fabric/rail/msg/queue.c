@@ -397,36 +397,72 @@ int weft__rail_arm(weft__rail_t *rail) {
   return 0;
 }
 
-/* A listening socket that cannot be accepted from, for want of descriptors, stays ready and says nothing: tcp would
- * have the loop spin. Such a queue is left alone for a moment. */
-static void mute(weft__eq_t *eq) {
-  weft__rail_t *rail = eq->rail;
-  struct itimerspec when = {.it_value.tv_nsec = MUTE_NS};
+/* ---- What a listener's queue needs time for ---- */
 
-  if (eq->barren++ == 0 || *rail->env->now_ns - eq->barren_ns > MUTE_NS)
+static void set_timer(weft__rail_t *rail) {
+  uint64_t now = *rail->env->now_ns, at = rail->mute_until, in;
+  struct itimerspec when = {0};
+
+  if (at == 0 || (rail->sweep_at != 0 && rail->sweep_at < at))
+    at = rail->sweep_at;
+  if (at != 0) {
+    in = at > now ? at - now : 1;
+    when.it_value.tv_sec = (time_t) (in / 1000000000u);
+    when.it_value.tv_nsec = (long) (in % 1000000000u);
+  }
+  (void) timerfd_settime(rail->timer, 0, &when, NULL);
+}
+
+/* A listener's queue fired and had nothing to say. Somebody connected and has not spoken: see to it that he does. Or the
+ * listening socket cannot be accepted from, for want of descriptors, and stays ready: tcp would have the loop spin, so
+ * such a queue is left alone for a moment. */
+static void barren(weft__eq_t *eq) {
+  weft__rail_t *rail = eq->rail;
+  uint64_t now = *rail->env->now_ns;
+
+  if (eq->lst == NULL)
+    return;
+  if (rail->sweep_at == 0 && rail->q->half_open) {
+    rail->sweep_at = now + HALF_OPEN_NS / 4;
+    set_timer(rail);
+  }
+  if (eq->barren++ == 0 || now - eq->barren_ns > MUTE_NS) {
     eq->barren = 1;
-  if (eq->barren == 1)
-    eq->barren_ns = *rail->env->now_ns;
-  if (eq->barren < BARREN_MAX || eq->lst == NULL || timerfd_settime(rail->timer, 0, &when, NULL) != 0)
+    eq->barren_ns = now;
+  }
+  if (eq->barren < BARREN_MAX)
     return;
   weft__debug("%s: %s is ready but nothing comes of it: out of descriptors?", rail->name, eq->lst->name);
   eq->barren = 0;
-  eq->muted = rail->eqs_muted = true;
+  eq->muted = true;
   weft__wait_del(rail, &eq->eq->fid, eq);
+  rail->mute_until = now + MUTE_NS;
+  set_timer(rail);
 }
 
-static void unmute(weft__rail_t *rail) {
+static void timer_fired(weft__rail_t *rail) {
+  uint64_t n, now = *rail->env->now_ns;
   weft__eq_t *eq;
-  uint64_t n;
+  weft__lst_t *l;
 
-  if (read(rail->timer, &n, sizeof(n)) < 0 || !rail->eqs_muted)
+  if (read(rail->timer, &n, sizeof(n)) < 0)
     return;
-  rail->eqs_muted = false;
-  for (eq = rail->eqs; eq != NULL; eq = eq->next)
-    if (eq->muted) {
-      eq->muted = false;
-      (void) weft__wait_add(rail, &eq->eq->fid, eq);
-    }
+  /* The loop's time may lag behind the timer's. */
+  if (rail->mute_until != 0 && rail->mute_until <= now + MUTE_NS / 2) {
+    rail->mute_until = 0;
+    for (eq = rail->eqs; eq != NULL; eq = eq->next)
+      if (eq->muted) {
+        eq->muted = false;
+        (void) weft__wait_add(rail, &eq->eq->fid, eq);
+      }
+  }
+  if (rail->sweep_at != 0 && rail->sweep_at <= now + HALF_OPEN_NS / 8) {
+    rail->sweep_at = 0;
+    for (l = rail->lsts; l != NULL; l = l->next)
+      if (weft__half_sweep(l))
+        rail->sweep_at = now + HALF_OPEN_NS / 4;
+  }
+  set_timer(rail);
 }
 
 static void look(weft__rail_t *rail) {
@@ -435,7 +471,7 @@ static void look(weft__rail_t *rail) {
 
   for (i = 0; i < n; i++) {
     if (ev[i].data.ptr == rail)
-      unmute(rail);
+      timer_fired(rail);
     else if (*(weft__src_kind *) ev[i].data.ptr == SRC_SHARD)
       ((weft__shard_t *) ev[i].data.ptr)->fired = true;
     else
@@ -464,7 +500,7 @@ static int drain_events(weft__rail_t *rail, bool all) {
     if (got != 0)
       continue; /* the queue may be gone */
     if (!all)
-      mute(eq);
+      barren(eq);
   }
   return n;
 }

@@ -5,6 +5,7 @@
  *  - tcp: reading a queue costs with the number of its endpoints (1.4 us with 1, 20 us with 1,000), and more where it keeps
  *    them in an epoll set: hence FI_WAIT_POLLFD and 16 per queue. Its fi_read answer can be freed twice when a connection
  *    breaks in it, and shared receive contexts race: data moves by fi_write.
+ *  - tcp looks at the key of a write once, when its header comes, and goes on placing what follows.
  *  - tcp up to 1.17 takes no lock of its own in a domain that one thread drives (FI_THREAD_DOMAIN), and its control
  *    calls do not block, so the worker never touches it.
  *  - verbs: fi_endpoint resolves the address (2 s), and rdma_destroy_ep can wait for a dead device for ever, with the
@@ -18,12 +19,12 @@
 static const weft__quirks_t table[] = {
     {.provider = "verbs", 0, UINT32_MAX, .rdma = true, .blocks = true, .eq_per_path = true,
      .signal_all = true, .threading = FI_THREAD_SAFE, .shard_paths = 64, .xfer = WEFT__XFER_WRITE},
-    {.provider = "tcp", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true, .pollfd = true,
-     .threading = FI_THREAD_DOMAIN, .shard_paths = 16, .xfer = WEFT__XFER_WRITE},
+    {.provider = "tcp", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true, .half_open = true,
+     .late_writes = true, .pollfd = true, .threading = FI_THREAD_DOMAIN, .shard_paths = 16, .xfer = WEFT__XFER_WRITE},
     /* Weft's own providers, found by FI_PROVIDER_PATH. */
-    {.provider = "ksock", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true,
+    {.provider = "ksock", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true, .late_writes = true,
      .threading = FI_THREAD_DOMAIN, .shard_paths = 1000, .xfer = WEFT__XFER_WRITE},
-    {.provider = "dpdk", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true,
+    {.provider = "dpdk", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true, .late_writes = true,
      .threading = FI_THREAD_DOMAIN, .shard_paths = 1000, .xfer = WEFT__XFER_WRITE},
 
     {.provider = "net", 0, FI_VERSION(1, 17),

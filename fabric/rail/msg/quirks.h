@@ -22,6 +22,8 @@ typedef struct weft__quirks {
   bool blocks;          /* fi_endpoint, fi_close and fi_domain's end can take seconds: run them on the worker */
   bool eq_per_path;     /* closing an endpoint holds its event queue's lock */
   bool signal_all;      /* errors of unsignaled operations vanish and signalling is free: ask for every completion */
+  bool half_open;       /* forgets connections that have not spoken yet when their listener goes */
+  bool late_writes;     /* a write that has begun to arrive goes on after its memory was closed */
   bool pollfd;          /* its queues list their sockets (FI_WAIT_POLLFD), which makes reading them cheaper */
   enum fi_threading threading;
   uint32_t shard_paths; /* most endpoints per completion queue */

@@ -5,6 +5,9 @@
  *  - A write queues behind the frames before it in the provider's one send queue, so it may not overtake frames that
  *    the path holds back: then it answers -EAGAIN.
  *  - Limits are checked here: tcp only asserts them, and a release build then writes over its own memory.
+ *  - On tcp a write that has begun goes on after its memory was closed. Closing memory in the upcall of a frame of the
+ *    same path is taken for what it is in practice, an answer to "I have written"; anywhere else nobody knows what the
+ *    peer is at, and the path is put to death so that the memory is really free.
  *  - Source memory that needs registration and has none is registered for the one operation. */
 #include <errno.h>
 #include <string.h>
@@ -141,11 +144,17 @@ int weft__mpath_expose(weft__path_t *path, void *buf, size_t len, weft__mr_t *ou
 }
 
 void weft__mpath_unexpose(weft__path_t *path, weft__mr_t *m) {
+  weft__mpath_t *p = weft__mpath(path);
   char text[96];
   int err;
 
   if (m->priv == NULL)
     return;
+  if (path->rail->q->late_writes && !p->in_frame && p->ep != NULL && p->state != ST_DOWN) {
+    weft__mpath_die(p, -ECANCELED, false, "memory was closed while %s may have been writing to it (ECANCELED)",
+                    path->remote);
+    weft__mpath_stop(p);
+  }
   err = weft__fi_err(fi_close(&((struct fid_mr *) m->priv)->fid));
   if (err != 0)
     weft__warn("%s: closing memory to %s: %s", path->rail->name, path->remote,
