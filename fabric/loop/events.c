@@ -9,12 +9,12 @@
 #include "loop/conn.h"
 
 static void name_path(weft__conn_t *c, const weft__path_t *path, char *buf, size_t len) {
-  if (!path) {
-    buf[0] = '\0';
-    return;
-  }
-  snprintf(buf, len, "%s %s %s -> %s", path->rail ? weft__rail_provider(path->rail) : "?",
-           weft__device_of(c->core, path), path->local, path->remote);
+  char text[300] = "";
+  if (path)
+    snprintf(text, sizeof text, "%s %s %s -> %s", path->rail ? weft__rail_provider(path->rail) : "?",
+             weft__device_of(c->core, path), path->local, path->remote);
+  text[len - 1] = '\0'; /* the longest names of all do not fit */
+  memcpy(buf, text, len);
 }
 
 static int32_t why_of(int err) {

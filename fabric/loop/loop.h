@@ -127,9 +127,8 @@ struct weft__core {
   weft__conn_t *dirty_head, *dirty_tail;
   weft__later_t *later_head, *later_tail;
   uint64_t spin_ns, active_ns; /* longest spin, 0 = never; last sign of activity */
-  unsigned spinners;
   uint64_t spun_from, spin_off_until, spin_off_ns;
-  long spun_nivcsw;
+  long spun_nivcsw, nivcsw_max;
   int wake; /* atomic: something waits in the async callback */
 
   /* worker.c: any thread under its own lock */

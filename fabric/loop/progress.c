@@ -19,7 +19,8 @@
 enum {
   ROUNDS = 8,      /* of flush and later in one turn */
   DRAINS = 16,     /* of one rail before others get their turn */
-  NIVCSW_MAX = 5,  /* involuntary switches in SPIN_WINDOW that mean: oversubscribed */
+  NIVCSW_AUTO = 5, /* involuntary switches in SPIN_WINDOW that mean: oversubscribed */
+  NIVCSW_SPIN = 25, /* ... where the needs say cpu=spin: one other program per CPU is put up with */
 };
 static const uint64_t SPIN_STRETCH = 200000, SPIN_WINDOW = 100 * WEFT__MS;
 static const uint64_t SPIN_OFF_MIN = 100 * WEFT__MS, SPIN_OFF_MAX = 2 * WEFT__S;
@@ -185,7 +186,7 @@ static void arm(weft__core_t *core) {
 
 void weft__spin_update(weft__core_t *core) {
   core->spin_ns = 0;
-  core->spinners = 0;
+  core->nivcsw_max = NIVCSW_AUTO;
   for (weft__link_t *l = core->conns.next; l != &core->conns; l = l->next) {
     weft__conn_t *c = weft__container(l, weft__conn_t, link);
     const weft_qos_t *q = &c->qos;
@@ -194,7 +195,7 @@ void weft__spin_update(weft__core_t *core) {
     if (!c->spins) continue;
     uint64_t ns = (c->initiator || q->spin_us < 200 ? q->spin_us : 200) * 1000ull; /* a peer's wish has a limit */
     if (ns > core->spin_ns) core->spin_ns = ns;
-    core->spinners++;
+    if (q->cpu == WEFT_CPU_SPIN) core->nivcsw_max = NIVCSW_SPIN;
   }
 }
 
@@ -208,7 +209,7 @@ static bool oversubscribed(weft__core_t *core) {
   bool fresh = core->now_ns - core->spun_from < 2 * SPIN_WINDOW;
   core->spun_nivcsw = ru.ru_nivcsw;
   core->spun_from = core->now_ns;
-  if (!fresh || n < NIVCSW_MAX) {
+  if (!fresh || n < core->nivcsw_max) {
     if (fresh) core->spin_off_ns = 0;
     return false;
   }
