@@ -78,6 +78,7 @@ struct weft__spath {
   uint64_t ping_at;        /* when the unanswered PING was sent, 0 = none is out */
   uint64_t other_alive_at; /* when another path answered a PING as young, 0 = none did */
   uint64_t ping_id, beat_jitter;
+  uint64_t rtt;            /* of the shortest round trip lately, ns; 0 = unknown */
   weft__ping_t pong;
   bool ping_due, pong_due, resume_due, resume_ack_due, hello_due, join_please_due;
   bool full;               /* tx_get or write said so */

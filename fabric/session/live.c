@@ -6,6 +6,8 @@
  *    are the others. When its PING is T/4 old the others are asked again; when one of them then answers a PING that is not
  *    older than its own, and T/8 later it still has not said a word, it is dead. Only answers count: any other frame may
  *    have left before everything stopped. A peer that was stopped answers on all paths at once and nobody is judged.
+ *  - Where T/4 stands above, a path whose round trips are long gets four of them instead (patience): else it would be
+ *    asked, and asked again because the answer is on its way, for ever, or be found dead while it works.
  *  - Judgement is passed in ticks only. A tick that comes late by more than T/8 says that WE were stopped: it forgets all
  *    open questions and asks again.
  *  - All paths silent is a stalled peer: hold, tell, give up after peer_timeout.
@@ -53,13 +55,23 @@ void weft__s_heard(weft__spath_t *sp) {
   }
 }
 
+/* How long a path may keep us waiting. */
+static uint64_t patience(const weft__spath_t *sp) {
+  uint64_t t = sp->s->tolerance / 4;
+  return 4 * sp->rtt > t ? 4 * sp->rtt : t;
+}
+
 /* The peer answered a PING of this time on this path: so it runs, and where it owes an older answer the path is at fault. */
 void weft__s_answered(weft__spath_t *sp, uint64_t time) {
   weft__session_t *s = sp->s;
   uint64_t now = weft__now(s);
+  if (time && time <= now) { /* the shortest of late, so that no stall counts */
+    uint64_t rtt = now - time < s->conf.peer_timeout_ns / 8 ? now - time : s->conf.peer_timeout_ns / 8;
+    sp->rtt = !sp->rtt || rtt < sp->rtt + sp->rtt / 8 ? rtt : sp->rtt + sp->rtt / 8;
+  }
   for (unsigned i = 0; i < s->npaths && s->pings_out; i++) {
     weft__spath_t *o = s->paths[i];
-    if (o != sp && o->ping_at && !o->other_alive_at && time >= o->ping_at && now - o->ping_at >= s->tolerance / 4)
+    if (o != sp && o->ping_at && !o->other_alive_at && time >= o->ping_at && now - o->ping_at >= patience(o))
       o->other_alive_at = now ? now : 1;
   }
 }
@@ -339,9 +351,9 @@ static void look_at_paths(weft__session_t *s, uint64_t now, bool late) {
     if (!sp->live) continue;
     uint64_t silent = now - sp->last_rx;
     bool wants = (sp == s->tx_path && (s->unacked_at || s->resuming)) || (sp == s->rx_path && s->ncts);
-    if (wants && silent >= s->tolerance / 4) suspect = true;
-    if (sp->ping_at && now - sp->ping_at >= s->tolerance / 4 && !sp->other_alive_at) suspect = true;
-    if ((wants && silent >= s->tolerance / 4) || silent >= s->conf.beat_ns - sp->beat_jitter) ask(sp);
+    if (wants && silent >= patience(sp)) suspect = true;
+    if (sp->ping_at && now - sp->ping_at >= patience(sp) && !sp->other_alive_at) suspect = true;
+    if ((wants && silent >= patience(sp)) || silent >= s->conf.beat_ns - sp->beat_jitter) ask(sp);
   }
   if (suspect) /* is it the path, or the peer? */
     for (unsigned i = 0; i < s->npaths; i++) ask(s->paths[i]);
