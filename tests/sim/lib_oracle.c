@@ -429,7 +429,12 @@ bool oracle_memory(owner_t *o, const void *p, size_t len, bool write) {
 static void check_farewell(owner_t *o) {
   owner_t *peer = other(o);
   uint64_t from = o->ended_at > peer->ended_at ? o->ended_at : peer->ended_at;
+  unsigned i;
 
+  for (i = 0; i < o->w->plan.nfaults; i++) /* silence is noticed by the next beat, and no earlier */
+    if ((o->w->plan.fault[i].kind == FAULT_CUT || o->w->plan.fault[i].kind == FAULT_DARK) &&
+        o->w->plan.fault[i].arg != 3)
+      return;
   if (from < o->w->last_heal)
     from = o->w->last_heal;
   if (o->side == 1 && peer->gone_at < o->gone_at)
