@@ -533,6 +533,8 @@ static void close_done(weft__job_t *job) {
 void weft__mpath_stop(weft__mpath_t *p) {
   if (p->ep != NULL && (p->state == ST_UP || p->state == ST_ACCEPTING))
     (void) fi_shutdown(p->ep, 0);
+  if (p->shard != NULL)
+    weft__shard_touch(p->shard); /* what is flushed comes out of it */
   p->state = ST_DOWN;
 }
 

@@ -112,6 +112,8 @@ static void event(weft__eq_t *eq, uint32_t ev, struct fi_eq_cm_entry *cm, size_t
     return;
   case FI_SHUTDOWN:
     p = cm->fid->context;
+    if (p->shard != NULL)
+      weft__shard_touch(p->shard);
     weft__mpath_die(p, -ECONNRESET, false, "%s closed the connection (ECONNRESET)", p->p.remote);
     return;
   default: return;
@@ -131,6 +133,8 @@ static void event_error(weft__eq_t *eq, const struct fi_eq_err_entry *e) {
     p = e->fid->context;
   if (p == NULL)
     return;
+  if (p->shard != NULL)
+    weft__shard_touch(p->shard);
   if (p->state == ST_CONNECTING) {
     /* verbs hides the cause behind ETIMEDOUT. */
     if (err == -ETIMEDOUT && e->prov_errno > 0 && e->prov_errno < FI_ERRNO_OFFSET)
@@ -370,6 +374,20 @@ int weft__rail_arm(weft__rail_t *rail) {
 
   if (rail->todo != NULL)
     return -EAGAIN;
+  /* Event queues first: looking at one may end a connection, which puts completions into a shard. */
+  if (rail->eqs_dirty) {
+    for (eq = rail->eqs; eq != NULL; eq = eq->next) {
+      if (!eq->dirty)
+        continue;
+      fid = &eq->eq->fid;
+      if (fi_trywait(rail->fabric, &fid, 1) != 0) {
+        eq->fired = rail->eqs_fired = true;
+        return -EAGAIN;
+      }
+      eq->dirty = false;
+    }
+    rail->eqs_dirty = false;
+  }
   for (i = 0; i < rail->nshards; i++) {
     weft__shard_t *s = rail->shards[i];
     if (!s->dirty && !s->must)
@@ -381,19 +399,6 @@ int weft__rail_arm(weft__rail_t *rail) {
     }
     s->dirty = false;
   }
-  if (!rail->eqs_dirty)
-    return 0;
-  for (eq = rail->eqs; eq != NULL; eq = eq->next) {
-    if (!eq->dirty)
-      continue;
-    fid = &eq->eq->fid;
-    if (fi_trywait(rail->fabric, &fid, 1) != 0) {
-      eq->fired = rail->eqs_fired = true;
-      return -EAGAIN;
-    }
-    eq->dirty = false;
-  }
-  rail->eqs_dirty = false;
   return 0;
 }
 
