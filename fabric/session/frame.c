@@ -91,7 +91,12 @@ void weft__s_flush_control(weft__session_t *s, weft__spath_t *sp) {
     weft__put64(p, s->epoch);
     weft__put64(p + 8, s->at_most_once ? s->tx_seq : s->tx_ack);
     weft__put64(p + 16, s->at_most_once ? s->tx_bytes : s->tx_bytes_acked);
-    if (weft__s_ctrl(sp, WEFT__F_RESUME, p, WEFT__RESUME_SIZE, WEFT__KEEP_CTRL)) sp->resume_due = false;
+    weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_CTRL);
+    if (b) {
+      memcpy(b->data + WEFT__HDR, p, WEFT__RESUME_SIZE);
+      weft__s_frame_post(sp, b, WEFT__F_RESUME, s->left_dead ? WEFT__FL_LEFT : 0, 0, 0, WEFT__RESUME_SIZE);
+      sp->resume_due = false;
+    }
   }
   if (sp->pong_due) {
     put_ping(p, &sp->pong);

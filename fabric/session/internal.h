@@ -164,7 +164,7 @@ struct weft__session {
   /* migration of our direction */
   uint64_t epoch;
   weft__spath_t *tx_path;
-  bool resuming;
+  bool resuming, left_dead; /* waiting for RESUME_ACK; all paths left since the last one were dead */
   weft__path_t mig_from;
   bool mig_has_from;
   int mig_err;
@@ -254,7 +254,7 @@ void weft__s_close_paths(weft__session_t *);
 void weft__s_heard(weft__spath_t *); /* proof of life */
 void weft__s_answered(weft__spath_t *, uint64_t time);
 void weft__s_move(weft__session_t *, weft__spath_t *to, int err, const char *why);
-void weft__s_on_resume(weft__session_t *, weft__spath_t *, const weft__resume_t *);
+void weft__s_on_resume(weft__session_t *, weft__spath_t *, const weft__resume_t *, bool left);
 void weft__s_on_resume_ack(weft__session_t *, weft__spath_t *, const weft__resume_ack_t *);
 void weft__s_wake(weft__session_t *); /* something waits for the peer: tick soon */
 weft__spath_t *weft__s_best(weft__session_t *, const weft__spath_t *but);

@@ -48,6 +48,9 @@ void weft__s_heard(weft__spath_t *sp) {
   if (sp->ping_at) {
     sp->ping_at = sp->other_alive_at = 0;
     s->pings_out--;
+    /* a better path that need not settle has shown that it works: move soon, not with the next regular tick */
+    if (s->conf.initiator && sp->settle == 0 && sp->live && s->tx_path && sp->rank < s->tx_path->rank)
+      weft__s_timer_before(s, now);
   }
   if (s->stalled) {
     s->stalled = false;
@@ -121,6 +124,7 @@ void weft__s_move(weft__session_t *s, weft__spath_t *to, int err, const char *wh
   } else if (!from && !s->resuming) {
     s->mig_gap_from = s->nolive_at ? s->nolive_at : weft__now(s);
   }
+  s->left_dead = s->resuming ? s->left_dead && (err || !from) : err || !from;
   s->mig_err = err;
   if (why != s->mig_why) snprintf(s->mig_why, sizeof s->mig_why, "%s", why);
   if (s->at_most_once && s->state == WEFT__S_OPEN) weft__s_tx_amo_lost(s); /* the RESUME says that nothing of it comes */
@@ -133,7 +137,7 @@ void weft__s_move(weft__session_t *s, weft__spath_t *to, int err, const char *wh
   weft__s_dirty(s);
 }
 
-void weft__s_on_resume(weft__session_t *s, weft__spath_t *sp, const weft__resume_t *r) {
+void weft__s_on_resume(weft__session_t *s, weft__spath_t *sp, const weft__resume_t *r, bool left) {
   if (r->epoch <= s->rx_epoch) return; /* overtaken by a later one on another path */
   uint64_t have = s->first_incomplete ? s->first_incomplete->seq : s->rx_expect;
   if (!s->at_most_once && r->first > have) {
@@ -153,11 +157,19 @@ void weft__s_on_resume(weft__session_t *s, weft__spath_t *sp, const weft__resume
     weft__s_rx_pump(s);
     if (weft__ended(s)) return;
   }
+  weft__spath_t *old = s->rx_path;
   s->rx_epoch = r->epoch;
   s->rx_path = sp;
   for (unsigned i = 0; i < s->npaths; i++) s->paths[i]->resume_ack_due = false;
   sp->resume_ack_due = true;
   weft__s_dirty(s);
+  /* dead for the peer is dead: what we asked for on it will not come, and must be asked for again at once */
+  if (left && old && old != sp && old->live) {
+    char why[160];
+    snprintf(why, sizeof why, "%.46s -> %.46s: the peer has lost it", old->path->local, old->path->remote);
+    weft__s_path_down(old, -ECONNRESET, why);
+    if (weft__ended(s)) return;
+  }
   /* the accepting end follows, so that both directions share a path */
   if (!s->conf.initiator && s->tx_path != sp && (!s->tx_path || !moves_later(s)))
     weft__s_move(s, sp, 0, "following the peer");
@@ -196,6 +208,20 @@ int weft__session_migrate(weft__session_t *s, weft__path_t *path, const char *wh
   weft__s_move(s, to, 0, why);
   to->pinned = true;
   return 0;
+}
+
+int weft__session_drop_path(weft__session_t *s, weft__path_t *path, const char *why) {
+  if (s->state != WEFT__S_OPEN || s->aborting) return -ENOTCONN;
+  for (unsigned i = 0; i < s->npaths; i++) {
+    weft__spath_t *sp = s->paths[i];
+    if (sp->path != path || !sp->live) continue;
+    if (s->nlive < 2 || (sp == s->tx_path && moves_later(s))) return -EBUSY;
+    weft__s_enter(s);
+    weft__s_path_down(sp, -ECANCELED, why);
+    weft__s_leave(s);
+    return 0;
+  }
+  return -ENOENT;
 }
 
 /* ---- coming and going -------------------------------------------------------------------------------------------- */
@@ -303,6 +329,7 @@ void weft__s_path_down(weft__spath_t *sp, int err, const char *why) {
     snprintf(s->mig_why, sizeof s->mig_why, "%s", sp->why);
     s->tx_path = NULL;
     s->mig_gap_from = s->unacked_at ? s->unacked_at : weft__now(s);
+    s->left_dead = s->resuming ? s->left_dead : true;
     s->resuming = true; /* nothing leaves until the next path has resumed */
   }
   if (s->nlive == 0) {
@@ -351,6 +378,7 @@ static void look_at_paths(weft__session_t *s, uint64_t now, bool late) {
     if (!sp->live) continue;
     uint64_t silent = now - sp->last_rx;
     bool wants = (sp == s->tx_path && (s->unacked_at || s->resuming)) || (sp == s->rx_path && s->ncts);
+    for (unsigned k = 0; k < WEFT__CTS_MAX && !wants; k++) wants = s->cts[k].item && s->cts[k].sp == sp;
     if (wants && silent >= patience(sp)) suspect = true;
     if (sp->ping_at && now - sp->ping_at >= patience(sp) && !sp->other_alive_at) suspect = true;
     if ((wants && silent >= patience(sp)) || silent >= s->conf.beat_ns - sp->beat_jitter) ask(sp);

@@ -301,7 +301,7 @@ static void dispatch(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h
     case WEFT__F_ACK: break;
     case WEFT__F_RESUME: {
       weft__resume_t r = {weft__get64(p), weft__get64(p + 8), weft__get64(p + 16)};
-      weft__s_on_resume(s, sp, &r);
+      weft__s_on_resume(s, sp, &r, h->flags & WEFT__FL_LEFT);
       break;
     }
     case WEFT__F_RESUME_ACK: {

@@ -301,6 +301,7 @@ int weft__session_error(const weft__session_t *s, const char **why) {
   return s->state == WEFT__S_ENDED ? s->end_err : 0;
 }
 bool weft__session_is_open(const weft__session_t *s) { return s->state == WEFT__S_OPEN && !s->aborting; }
+bool weft__session_moves_large(const weft__session_t *s) { return s->ncts > 0 || s->unposted > 0; }
 bool weft__session_is_done(const weft__session_t *s) { return s->done_at != 0; }
 uint32_t weft__session_eager_max(void) { return WEFT__EAGER_MAX; }
 const weft__path_t *weft__session_tx_path(const weft__session_t *s) { return s->tx_path ? s->tx_path->path : NULL; }

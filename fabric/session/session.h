@@ -147,6 +147,9 @@ void weft__session_tombstone(weft__session_t *, uint64_t next, int code);
 /* Move sending to this path (NULL: the best other one): 0, -ENOENT, -EALREADY; at-most-once also -EBUSY while a large
  * message is on its way, which the move would lose. */
 int weft__session_migrate(weft__session_t *, weft__path_t *, const char *why);
+/* Let a path go that is not wanted any more; sending moves away first. Makes the PATH_DOWN upcall. 0, -ENOENT, -EBUSY (it
+ * is the last one, or as weft__session_migrate), -ENOTCONN. */
+int weft__session_drop_path(weft__session_t *, weft__path_t *, const char *why);
 
 /* JOIN at the accepting end: checks token and that the key is fresh; 0 and the proof, or a weft__jcode_t. */
 int weft__session_join_check(weft__session_t *, uint64_t joiner_key, const uint8_t token[16], uint64_t my_key,
@@ -172,5 +175,6 @@ typedef struct weft__session_stats {
 } weft__session_stats_t;
 void weft__session_stats(const weft__session_t *, weft__session_stats_t *);
 size_t weft__session_queued_bytes(const weft__session_t *);
+bool weft__session_moves_large(const weft__session_t *); /* fragments are on their way, in or out */
 
 #endif

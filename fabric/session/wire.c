@@ -125,7 +125,7 @@ weft__werr_t weft__hdr_get(const uint8_t *frame, size_t len, weft__hdr_t *out) {
   if (out->type == 0 || out->type >= WEFT__F_TYPES)
     return WEFT__W_TYPE;
   out->flags = (uint8_t) (first >> 16);
-  if (out->flags & ~WEFT__FL_ACK_REQ)
+  if (out->flags & ~(WEFT__FL_ACK_REQ | (out->type == WEFT__F_RESUME ? WEFT__FL_LEFT : 0)))
     return WEFT__W_FLAGS;
   if (first & 0x0000ffffff000000u)
     return WEFT__W_SUITE;

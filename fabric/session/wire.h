@@ -39,6 +39,7 @@ typedef enum {
 } weft__ftype_t;
 
 #define WEFT__FL_ACK_REQ 0x01u /* the sender waits for an acknowledgement */
+#define WEFT__FL_LEFT 0x02u    /* RESUME: the path that carried this direction before is dead for its sender */
 
 typedef enum {
   WEFT__R_MSG = 0,   /* a whole message */

@@ -8,7 +8,9 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <ctype.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -457,6 +459,51 @@ static void any_alignment(void **state) {
   }
 }
 
+/* docs/wire.md without its blanks. */
+static char *the_page(void) {
+  const char *src = getenv("WEFT_SRC");
+  char path[4096], *page;
+  size_t n = 0;
+  FILE *f;
+  int c;
+
+  if (src == NULL)
+    return NULL;
+  snprintf(path, sizeof(path), "%s/docs/wire.md", src);
+  f = fopen(path, "r");
+  if (f == NULL)
+    return NULL;
+  page = malloc(1 << 20);
+  assert_non_null(page);
+  while ((c = getc(f)) != EOF && n < (1 << 20) - 1)
+    if (!isspace(c))
+      page[n++] = (char) c;
+  page[n] = 0;
+  fclose(f);
+  return page;
+}
+
+static void the_page_shows_the_golden_frames(void **state) {
+  char *page = the_page();
+  unsigned i, k;
+
+  (void) state;
+  if (page == NULL)
+    skip(); /* outside the source tree */
+  for (i = 0; i < GOLDENS; i++) {
+    uint8_t f[256];
+    char text[600];
+    size_t len = hex(goldens[i].text, f);
+
+    for (k = 0; k < len; k++)
+      snprintf(text + (size_t) 2 * k, 3, "%02x", f[k]);
+    if (strstr(page, text) == NULL)
+      print_error("docs/wire.md lacks the golden %s\n", weft__ftype_name(goldens[i].type));
+    assert_non_null(strstr(page, text));
+  }
+  free(page);
+}
+
 static void texts(void **state) {
   unsigned i;
 
@@ -486,6 +533,7 @@ int main(void) {
       cmocka_unit_test(payload_sizes),
       cmocka_unit_test(records),
       cmocka_unit_test(any_alignment),
+      cmocka_unit_test(the_page_shows_the_golden_frames),
       cmocka_unit_test(texts),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

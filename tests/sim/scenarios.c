@@ -169,9 +169,10 @@ static void second_failure_during_the_first(void **state) {
   assert_true(hits > 60);
 }
 
-/* A believes the path dead and has moved; what it sent there arrives at B up to 20 ms later. */
+/* What is still on its way on a path that its sender knows to be dead: the RESUME overtakes it on the other path, the
+ * receiver closes the old one, and the replay brings everything once. */
 static void late_frames_of_a_dead_path(void **state) {
-  uint64_t late = 0;
+  uint64_t moves = 0, replayed = 0;
   unsigned side, at;
 
   (void) state;
@@ -189,9 +190,11 @@ static void late_frames_of_a_dead_path(void **state) {
       f->late = 20 * MS;
       run("late frames", side, at, 0);
       assert_true(in_order());
-      late += w->o[0].stats.late_frames + w->o[1].stats.late_frames;
+      moves += w->o[side].stats.migrations;
+      replayed += w->o[side].stats.replayed;
     }
-  assert_true(late > 20);
+  assert_true(moves > 100);
+  assert_true(replayed > 1000);
 }
 
 /* The nth acknowledgement that travels alone is lost with its path. */

@@ -562,6 +562,9 @@ static void close_path(weft__path_t *p) {
     }
     weft__sim_append(peer, &e->fin, s->now + weft__sim_travel(peer, 64));
     peer->cut = true;
+  } else if (weft__sim_link_up(e->c->link)) {
+    /* The path is dead, the link works: the other system hears of the close all the same. */
+    weft__sim_doom(peer, weft__sim_travel(peer, 64), -ECONNRESET, "reset");
   }
   after = weft__rng_range(&s->rng, 500, 50000);
   if (conf->close_slow != 0 && weft__rng_one_in(&s->rng, conf->close_slow))
