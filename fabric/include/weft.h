@@ -121,7 +121,7 @@ typedef struct weft_opts_s {
   uint64_t window_bytes;        /* bytes of small messages a peer may have in flight to us (4 MiB) */
   uint64_t window_messages;     /* messages a peer may have in flight to us (16384) */
   uint64_t send_queue;          /* weft_try_send answers UV_EAGAIN above this many queued bytes (1 MiB) */
-  uint64_t pool_bytes;          /* most bytes of receive buffers a rail may hold (256 MiB) */
+  uint64_t pool_bytes;          /* most bytes of receive buffers a rail may hold; untouched ones cost no memory (8 GiB) */
   uint32_t rx_depth;            /* receive buffers posted per path (32) */
   uint32_t tx_depth;            /* frames in flight per path (64) */
   uint32_t connect_timeout_ms;  /* 5000 */

@@ -52,7 +52,7 @@ static const struct option options[] = {
            "Messages that a peer may have in flight to us."),
     OPTION(send_queue, BYTES, "1MiB", 64 * KIB, TIB,
            "weft_try_send answers UV_EAGAIN while more than this is queued."),
-    OPTION(pool_bytes, BYTES, "256MiB", MIB, TIB, "Most bytes of receive buffers a rail may hold."),
+    OPTION(pool_bytes, BYTES, "8GiB", MIB, TIB, "Most bytes of receive buffers a rail may hold."),
     OPTION(rx_depth, COUNT, "32", 8, 4096, "Receive buffers posted per path."),
     OPTION(tx_depth, COUNT, "64", 8, 4096, "Frames in flight per path."),
     OPTION(connect_timeout_ms, MS, "5s", 1, 24 * HOUR, "Longest wait of a connect."),

@@ -59,7 +59,7 @@ static void defaults_are_those_of_the_header(void **state) {
   assert_int_equal(o.window_bytes, 4 << 20);
   assert_int_equal(o.window_messages, 16384);
   assert_int_equal(o.send_queue, 1 << 20);
-  assert_int_equal(o.pool_bytes, 256 << 20);
+  assert_int_equal(o.pool_bytes, 8ull << 30);
   assert_int_equal(o.rx_depth, 32);
   assert_int_equal(o.tx_depth, 64);
   assert_int_equal(o.connect_timeout_ms, 5000);
