@@ -2,10 +2,12 @@
 /* pool.c - see pool.h.
  *
  * Design notes
- *  - The push list ends for ever when weft__pool_drop swaps CLOSED into it. From then on a returning buffer only counts
- *    `orphans` down; the drop adds how many are still out. Whoever brings the sum to zero frees the pool: returns that
- *    overtake the drop make the count negative for a moment, which is never zero.
- *  - Chunks are not given back before the drop: what a busy second needed, the next one needs too. */
+ *  - The push list ends for ever when weft__pool_drop swaps CLOSED into it. From then on a
+ * returning buffer only counts `orphans` down; the drop adds how many are still out. Whoever brings
+ * the sum to zero frees the pool: returns that overtake the drop make the count negative for a
+ * moment, which is never zero.
+ *  - Chunks are not given back before the drop: what a busy second needed, the next one needs too.
+ */
 #include "rail/pool.h"
 
 #include <errno.h>
@@ -106,7 +108,8 @@ static int grow(weft__pool_t *pool) {
   c = calloc(1, sizeof(*c));
   if (c == NULL)
     return -ENOMEM;
-  c->base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  c->base =
+      mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (c->base == MAP_FAILED) {
     err = -errno;
     free(c);
@@ -169,7 +172,8 @@ int weft__pool_new(const weft__pool_cfg_t *cfg, weft__pool_t **out) {
   if (posix_memalign((void **) &pool, 64, sizeof(*pool)) != 0)
     return -ENOMEM;
   *pool = (weft__pool_t){.cfg = *cfg};
-  pool->max = cfg->max_bytes / SLOT > UINT32_MAX / 2 ? UINT32_MAX / 2 : (unsigned) (cfg->max_bytes / SLOT);
+  pool->max =
+      cfg->max_bytes / SLOT > UINT32_MAX / 2 ? UINT32_MAX / 2 : (unsigned) (cfg->max_bytes / SLOT);
   *out = pool;
   return 0;
 }

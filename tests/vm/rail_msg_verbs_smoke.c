@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rail_msg_verbs_smoke.c - two processes, one path between two addresses: 1,000 frames echoed, 4 MiB written by RMA.
+/* rail_msg_verbs_smoke.c - two processes, one path between two addresses: 1,000 frames echoed, 4
+ * MiB written by RMA.
  *
  *   rail_msg_verbs_smoke [PROVIDER] SERVER-ADDRESS CLIENT-ADDRESS      (PROVIDER: verbs)
  *
  * Design notes
- *  - The child serves, the parent asks; both sleep on their rail's fd, so arming and waking are tried as well.
+ *  - The child serves, the parent asks; both sleep on their rail's fd, so arming and waking are
+ * tried as well.
  *  - The same code runs over tcp: rail_msg_verbs_smoke tcp 127.0.0.1 127.0.0.1
  *  - Exit code 0: all of it worked; 1: it did not, and the last line says what. */
 #include <arpa/inet.h>
@@ -35,7 +37,8 @@ static const char *who = "parent";
     _exit(1);                                                                                      \
   } while (0)
 
-/* ---- A loop: one rail, one worker thread per job ------------------------------------------------------------------ */
+/* ---- A loop: one rail, one worker thread per job
+ * ------------------------------------------------------------------ */
 
 static struct {
   weft__env_t env;
@@ -164,7 +167,9 @@ static uint8_t pattern(uint32_t seed, uint32_t i) {
   return (uint8_t) (seed * 31 + i * 7 + (i >> 8));
 }
 
-/* ---- Both ends -------------------------------------------------------------------------------------------------------- */
+/* ---- Both ends
+ * --------------------------------------------------------------------------------------------------------
+ */
 
 static struct {
   weft__path_t *path;
@@ -223,7 +228,8 @@ static void on_rma_done(weft__path_t *p, weft__rma_t *r, int status) {
   s.written = true;
 }
 
-/* The server: echoes; after the last frame looks whether the memory has what was written before it. */
+/* The server: echoes; after the last frame looks whether the memory has what was written before it.
+ */
 static void server_frame(weft__path_t *p, weft__rbuf_t *b) {
   uint32_t i;
 
@@ -253,7 +259,8 @@ static void on_request(weft__lst_t *l, weft__req_t *q) {
   if (memcmp(weft__req_blob(q, &len), "hello", 5) != 0 || len < 5)
     FAIL("the request's blob is wrong (%zu bytes)", len);
   if (weft__req_peer(q)->sa_family == AF_INET)
-    inet_ntop(AF_INET, &((const struct sockaddr_in *) weft__req_peer(q))->sin_addr, peer, sizeof(peer));
+    inet_ntop(AF_INET, &((const struct sockaddr_in *) weft__req_peer(q))->sin_addr, peer,
+              sizeof(peer));
   printf("%s: a request from %s\n", who, peer);
   r = weft__req_accept(q, "welcome", 7, &server_cbs, NULL, &s.path);
   if (r != 0)
@@ -338,7 +345,8 @@ static const weft__path_cbs_t client_cbs = {.connected = on_connected,
 
 static void ask(const char *provider, const char *address, const struct sockaddr_storage *to) {
   static uint8_t frame[WEFT__FRAME_MAX];
-  socklen_t len = to->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+  socklen_t len =
+      to->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
   uint64_t t0;
   weft__rma_t rma = {.niov = 2};
   uint32_t sent, i;
@@ -347,7 +355,8 @@ static void ask(const char *provider, const char *address, const struct sockaddr
   int r;
 
   open_rail(provider, address);
-  r = weft__rail_connect(me.rail, (const struct sockaddr *) to, len, "hello", 5, &client_cbs, NULL, &s.path);
+  r = weft__rail_connect(me.rail, (const struct sockaddr *) to, len, "hello", 5, &client_cbs, NULL,
+                         &s.path);
   if (r != 0)
     FAIL("connect: %s", strerror(-r));
   while (!s.connected || !s.have_key)
@@ -387,7 +396,8 @@ static void ask(const char *provider, const char *address, const struct sockaddr
   send_bytes(frame, 64); /* comes after what was written */
   while (s.frames < FRAMES + 1 || !s.written)
     turn();
-  printf("%s: %d bytes written and confirmed in %.1f ms\n", who, SIZE, (double) (now_ns() - t0) / 1e6);
+  printf("%s: %d bytes written and confirmed in %.1f ms\n", who, SIZE,
+         (double) (now_ns() - t0) / 1e6);
   weft__rail_mem_del(me.rail, known);
   close_rail(s.path, &s.closed);
   free(source);

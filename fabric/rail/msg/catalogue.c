@@ -2,12 +2,13 @@
 /* catalogue.c - what this machine could use, and why it cannot use the rest.
  *
  * Design notes
- *  - Nothing is left out in silence: a provider that libfabric has and Weft does not use, an interface that is down, a
- *    device without an address each become a candidate with a reason and its evidence.
- *  - One candidate for each provider, domain and local IP address. libfabric lists an address several times (with and
- *    without shared contexts): the first plain one counts.
- *  - libfabric names loopback addresses whether they exist or not, and skips interfaces that are down, so the system's
- *    own list of addresses is compared with it. */
+ *  - Nothing is left out in silence: a provider that libfabric has and Weft does not use, an
+ * interface that is down, a device without an address each become a candidate with a reason and its
+ * evidence.
+ *  - One candidate for each provider, domain and local IP address. libfabric lists an address
+ * several times (with and without shared contexts): the first plain one counts.
+ *  - libfabric names loopback addresses whether they exist or not, and skips interfaces that are
+ * down, so the system's own list of addresses is compared with it. */
 #include <dirent.h>
 #include <errno.h>
 #include <ifaddrs.h>
@@ -32,7 +33,9 @@ struct scan {
   int err;
 };
 
-/* ---- Small helpers ----------------------------------------------------------------------------------------------- */
+/* ---- Small helpers
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static bool in_list(const char *list, const char *name) {
   size_t len = strlen(name);
@@ -99,9 +102,10 @@ static void say(weft__cand_t *c, const char *fmt, ...) {
   va_end(ap);
 }
 
-static void reason(struct scan *s, const char *provider, const char *device, int why, const char *fmt, ...)
-    __attribute__((format(printf, 5, 6)));
-static void reason(struct scan *s, const char *provider, const char *device, int why, const char *fmt, ...) {
+static void reason(struct scan *s, const char *provider, const char *device, int why,
+                   const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+static void reason(struct scan *s, const char *provider, const char *device, int why,
+                   const char *fmt, ...) {
   weft__cand_t *c = add(s, provider, device, why);
   va_list ap;
 
@@ -130,7 +134,9 @@ static void speed_str(uint64_t bps, char *buf, size_t len) {
     snprintf(buf, len, "%g Mb/s", (double) bps / 1e6);
 }
 
-/* ---- RDMA devices ------------------------------------------------------------------------------------------------ */
+/* ---- RDMA devices
+ * ------------------------------------------------------------------------------------------------
+ */
 
 /* "4: ACTIVE" of the device's first port that is up, else of its first port. */
 static bool ib_active(const char *dev, char *state, size_t len) {
@@ -184,13 +190,16 @@ static unsigned ib_rest(struct scan *s, const char *provider, bool has_provider)
     if (listed(s, provider, d->d_name))
       continue;
     if (!in_list(s->devices, d->d_name))
-      reason(s, provider, d->d_name, WEFT_WHY_DEVICE_FILTER, "%s: devices=%.100s leaves it out", d->d_name, s->devices);
+      reason(s, provider, d->d_name, WEFT_WHY_DEVICE_FILTER, "%s: devices=%.100s leaves it out",
+             d->d_name, s->devices);
     else if (!has_provider)
       reason(s, provider, d->d_name, WEFT_WHY_NO_PROVIDER,
-             IB_SYSFS "/%.40s is there, but libfabric has no %s provider, or looked before the device came", d->d_name,
-             provider);
+             IB_SYSFS
+             "/%.40s is there, but libfabric has no %s provider, or looked before the device came",
+             d->d_name, provider);
     else if (!ib_active(d->d_name, state, sizeof(state)))
-      reason(s, provider, d->d_name, WEFT_WHY_LINK_DOWN, "%.40s: no port is active (port 1: %s)", d->d_name, state);
+      reason(s, provider, d->d_name, WEFT_WHY_LINK_DOWN, "%.40s: no port is active (port 1: %s)",
+             d->d_name, state);
     else
       reason(s, provider, d->d_name, WEFT_WHY_NO_ADDRESS,
              "%.40s: its network interface has no IP address, which connections need", d->d_name);
@@ -199,7 +208,9 @@ static unsigned ib_rest(struct scan *s, const char *provider, bool has_provider)
   return n;
 }
 
-/* ---- One provider ------------------------------------------------------------------------------------------------ */
+/* ---- One provider
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info) {
   const char *device = info->domain_attr->name;
@@ -210,7 +221,8 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
   unsigned k;
 
   if (info->ep_attr->type != FI_EP_MSG || info->ep_attr->rx_ctx_cnt == FI_SHARED_CONTEXT ||
-      info->ep_attr->protocol == FI_PROTO_RDMA_CM_IB_XRC || strchr(info->fabric_attr->prov_name, ';') != NULL)
+      info->ep_attr->protocol == FI_PROTO_RDMA_CM_IB_XRC ||
+      strchr(info->fabric_attr->prov_name, ';') != NULL)
     return;
   if (info->src_addr == NULL || weft__sa_len(info->src_addr) == 0 ||
       info->src_addrlen < weft__sa_len(info->src_addr))
@@ -257,7 +269,7 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
   if (i != NULL && (~i->ifa_flags & (IFF_UP | IFF_RUNNING)) != 0) {
     c->why = WEFT_WHY_LINK_DOWN;
     say(c, "%s %s: the interface is %s", i->ifa_name, ip,
-             (i->ifa_flags & IFF_UP) != 0 ? "up but has no carrier" : "down");
+        (i->ifa_flags & IFF_UP) != 0 ? "up but has no carrier" : "down");
     return;
   }
   if (!in_list(s->devices, device)) {
@@ -272,8 +284,7 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
   }
   ((struct fi_info *) c->info)->next = NULL;
   speed_str(c->speed_bps, speed, sizeof(speed));
-  say(c, "%.40s %s: up, %s%s, MTU %u", device, ip, c->loopback ? "loopback, " : "",
-           speed, c->mtu);
+  say(c, "%.40s %s: up, %s%s, MTU %u", device, ip, c->loopback ? "loopback, " : "", speed, c->mtu);
 }
 
 static struct fi_info *portable_hints(const char *provider) {
@@ -314,17 +325,21 @@ static void idle_interfaces(struct scan *s, const char *provider) {
       }
     }
     if (!in_list(s->devices, n->if_name))
-      reason(s, provider, n->if_name, WEFT_WHY_DEVICE_FILTER, "%s: devices=%.100s leaves it out", n->if_name, s->devices);
+      reason(s, provider, n->if_name, WEFT_WHY_DEVICE_FILTER, "%s: devices=%.100s leaves it out",
+             n->if_name, s->devices);
     else if ((flags & IFF_UP) == 0)
-      reason(s, provider, n->if_name, WEFT_WHY_LINK_DOWN, "%s%s%s: the interface is down", n->if_name,
-             ip[0] != '\0' ? " " : "", ip);
+      reason(s, provider, n->if_name, WEFT_WHY_LINK_DOWN, "%s%s%s: the interface is down",
+             n->if_name, ip[0] != '\0' ? " " : "", ip);
     else if ((flags & IFF_RUNNING) == 0)
-      reason(s, provider, n->if_name, WEFT_WHY_LINK_DOWN, "%s: the interface is up but has no carrier", n->if_name);
+      reason(s, provider, n->if_name, WEFT_WHY_LINK_DOWN,
+             "%s: the interface is up but has no carrier", n->if_name);
     else if (ip[0] == '\0')
-      reason(s, provider, n->if_name, WEFT_WHY_NO_ADDRESS, "%s: up, but it has no IP address", n->if_name);
+      reason(s, provider, n->if_name, WEFT_WHY_NO_ADDRESS, "%s: up, but it has no IP address",
+             n->if_name);
     else
-      reason(s, provider, n->if_name, WEFT_WHY_DEVICE_FILTER, "%s %s: libfabric does not offer it (FI_TCP_IFACE=%.60s)",
-             n->if_name, ip, getenv("FI_TCP_IFACE") != NULL ? getenv("FI_TCP_IFACE") : "");
+      reason(s, provider, n->if_name, WEFT_WHY_DEVICE_FILTER,
+             "%s %s: libfabric does not offer it (FI_TCP_IFACE=%.60s)", n->if_name, ip,
+             getenv("FI_TCP_IFACE") != NULL ? getenv("FI_TCP_IFACE") : "");
   }
   if (names != NULL)
     if_freenameindex(names);
@@ -339,7 +354,8 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
 
   if (!in_list(s->providers, q->provider)) {
     if (present)
-      reason(s, q->provider, "", WEFT_WHY_NOT_REQUIRED, "providers=%.100s leaves it out", s->providers);
+      reason(s, q->provider, "", WEFT_WHY_NOT_REQUIRED, "providers=%.100s leaves it out",
+             s->providers);
     return;
   }
   if (present) {
@@ -354,7 +370,8 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
       for (i = list; i != NULL; i = i->next)
         judge(s, q, i);
     else if (r != -FI_ENODATA)
-      reason(s, q->provider, "", WEFT_WHY_SYSTEM, "fi_getinfo: %s", weft__err_str(weft__fi_err(r), text, sizeof(text)));
+      reason(s, q->provider, "", WEFT_WHY_SYSTEM, "fi_getinfo: %s",
+             weft__err_str(weft__fi_err(r), text, sizeof(text)));
     if (list != NULL)
       fi_freeinfo(list);
   }
@@ -373,14 +390,20 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
   if (s->list.n != before)
     return;
   if (present)
-    reason(s, q->provider, "", WEFT_WHY_NO_DEVICE, "libfabric's provider finds no device for connections with RMA");
+    reason(s, q->provider, "", WEFT_WHY_NO_DEVICE,
+           "libfabric's provider finds no device for connections with RMA");
   else if (strcmp(q->provider, "tcp") == 0 || (s->providers != NULL && *s->providers != '\0'))
-    reason(s, q->provider, "", WEFT_WHY_NO_PROVIDER, "libfabric %u.%u has no such provider (%s%.60s)",
-           FI_MAJOR(s->version), FI_MINOR(s->version), env != NULL ? "FI_PROVIDER=" : "FI_PROVIDER_PATH=",
-           env != NULL ? env : getenv("FI_PROVIDER_PATH") != NULL ? getenv("FI_PROVIDER_PATH") : "");
+    reason(s, q->provider, "", WEFT_WHY_NO_PROVIDER,
+           "libfabric %u.%u has no such provider (%s%.60s)", FI_MAJOR(s->version),
+           FI_MINOR(s->version), env != NULL ? "FI_PROVIDER=" : "FI_PROVIDER_PATH=",
+           env != NULL                          ? env
+           : getenv("FI_PROVIDER_PATH") != NULL ? getenv("FI_PROVIDER_PATH")
+                                                : "");
 }
 
-/* ---- The order --------------------------------------------------------------------------------------------------- */
+/* ---- The order
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 static int order(const void *pa, const void *pb) {
   const weft__cand_t *a = pa, *b = pb;
@@ -412,8 +435,8 @@ static void unknown_names(struct scan *s) {
       if (strcmp(s->list.v[i].provider, name) == 0)
         break;
     if (i == s->list.n)
-      reason(s, name, "", WEFT_WHY_NO_PROVIDER, "libfabric %u.%u has no provider of this name", FI_MAJOR(s->version),
-             FI_MINOR(s->version));
+      reason(s, name, "", WEFT_WHY_NO_PROVIDER, "libfabric %u.%u has no provider of this name",
+             FI_MAJOR(s->version), FI_MINOR(s->version));
   }
 }
 
@@ -448,7 +471,8 @@ int weft__cand_scan(const char *providers, const char *devices, weft__cand_list_
   }
   for (i = provs; i != NULL; i = i->next) {
     const char *name = i->fabric_attr->prov_name;
-    if (weft__quirks_find(name, s.version) == NULL && strncmp(name, "ofi_hook_", 9) != 0 && !listed(&s, name, ""))
+    if (weft__quirks_find(name, s.version) == NULL && strncmp(name, "ofi_hook_", 9) != 0 &&
+        !listed(&s, name, ""))
       reason(&s, name, "", WEFT_WHY_QUIRK, "Weft was never tried with this provider");
   }
   unknown_names(&s);

@@ -2,9 +2,11 @@
 /* connect.c - the connecting end of a path.
  *
  * Design notes
- *  - The destination is put into the endpoint's attributes as well as given to fi_connect: verbs 1.17 ignores the latter.
+ *  - The destination is put into the endpoint's attributes as well as given to fi_connect:
+ * verbs 1.17 ignores the latter.
  *  - verbs resolves the address inside fi_endpoint, for up to 2 s: that step runs on the worker.
- *  - What goes wrong after the path exists is told by `down`, with a sentence, even when the provider said it at once. */
+ *  - What goes wrong after the path exists is told by `down`, with a sentence, even when the
+ * provider said it at once. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,8 +64,9 @@ static void open_done(weft__job_t *job) {
   weft__rail_leave(rail);
 }
 
-int weft__rail_connect(weft__rail_t *rail, const struct sockaddr *dst, socklen_t len, const void *blob,
-                       size_t bloblen, const weft__path_cbs_t *cbs, void *user, weft__path_t **out) {
+int weft__rail_connect(weft__rail_t *rail, const struct sockaddr *dst, socklen_t len,
+                       const void *blob, size_t bloblen, const weft__path_cbs_t *cbs, void *user,
+                       weft__path_t **out) {
   weft__mpath_t *p;
   int err;
 
@@ -134,13 +137,17 @@ void weft__mpath_connect_failed(weft__mpath_t *p, int err, const void *blob, siz
     memcpy(p->blob, blob, p->bloblen);
   }
   if (tcp && err == -ENOPROTOOPT)
-    weft__mpath_die(p, -EPROTO, false, "connect to %s: something answers there that does not speak libfabric (EPROTO)",
+    weft__mpath_die(p, -EPROTO, false,
+                    "connect to %s: something answers there that does not speak libfabric (EPROTO)",
                     p->p.remote);
   else if (tcp && err == -EIO)
-    weft__mpath_die(p, -EPROTO, false, "connect to %s: no proper answer before the other end closed (EPROTO)",
+    weft__mpath_die(p, -EPROTO, false,
+                    "connect to %s: no proper answer before the other end closed (EPROTO)",
                     p->p.remote);
   else if (err == -ECONNREFUSED && p->bloblen != 0)
-    weft__mpath_die(p, err, false, "connect to %s: rejected by the program there (ECONNREFUSED)", p->p.remote);
+    weft__mpath_die(p, err, false, "connect to %s: rejected by the program there (ECONNREFUSED)",
+                    p->p.remote);
   else
-    weft__mpath_die(p, err, false, "connect to %s: %s", p->p.remote, weft__err_str(err, text, sizeof(text)));
+    weft__mpath_die(p, err, false, "connect to %s: %s", p->p.remote,
+                    weft__err_str(err, text, sizeof(text)));
 }

@@ -2,11 +2,12 @@
 /* halfopen.c - connections to a tcp listener that were opened and have not spoken yet.
  *
  * Design notes
- *  - tcp accepts a connection, then waits for its request without a limit; when the listener goes it forgets the socket
- *    (a descriptor is lost) but not the listener (a later word from the peer reads freed memory). It offers no way to
- *    name such a connection, but the kernel lists the sockets of the event queue's epoll set in /proc/self/fdinfo.
- *  - A socket that is shut down reads as ended, and tcp then puts it away in the ordinary way. Shutting the listening
- *    socket down keeps new ones from coming.
+ *  - tcp accepts a connection, then waits for its request without a limit; when the listener goes
+ * it forgets the socket (a descriptor is lost) but not the listener (a later word from the peer
+ * reads freed memory). It offers no way to name such a connection, but the kernel lists the sockets
+ * of the event queue's epoll set in /proc/self/fdinfo.
+ *  - A socket that is shut down reads as ended, and tcp then puts it away in the ordinary way.
+ * Shutting the listening socket down keeps new ones from coming.
  *  - Sockets are known by inode: a number may be used again, an inode not so soon.
  *  - Without /proc nothing is done, and the leak is small. */
 #include <stdio.h>
@@ -26,7 +27,8 @@ struct weft__half {
 enum { LIMIT = 4096 };
 
 /* Calls `each` for every internet socket in the epoll set. */
-static int walk(weft__lst_t *l, void (*each)(weft__lst_t *, int fd, bool listening, unsigned long inode)) {
+static int walk(weft__lst_t *l,
+                void (*each)(weft__lst_t *, int fd, bool listening, unsigned long inode)) {
   char path[64], line[256];
   int fd, n = 0, epfd;
   FILE *f;
@@ -47,7 +49,8 @@ static int walk(weft__lst_t *l, void (*each)(weft__lst_t *, int fd, bool listeni
       continue;
     if (ino != NULL)
       inode = strtoul(ino + 4, NULL, 16);
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) != 0 || (domain != AF_INET && domain != AF_INET6))
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) != 0 ||
+        (domain != AF_INET && domain != AF_INET6))
       continue;
     len = sizeof(int);
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) != 0)
@@ -81,8 +84,8 @@ static void look(weft__lst_t *l, int fd, bool listening, unsigned long inode) {
     if (l->half[i].inode == inode) {
       l->half[i].seen = true;
       if (now - l->half[i].since > HALF_OPEN_NS) {
-        weft__debug("%s: %s: a connection that has not spoken for %u s is closed", l->rail->name, l->name,
-                    (unsigned) (HALF_OPEN_NS / 1000000000u));
+        weft__debug("%s: %s: a connection that has not spoken for %u s is closed", l->rail->name,
+                    l->name, (unsigned) (HALF_OPEN_NS / 1000000000u));
         (void) shutdown(fd, SHUT_RDWR);
       }
       return;

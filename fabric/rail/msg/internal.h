@@ -2,12 +2,14 @@
 /* internal.h - what the files of this folder share: the rail, its queues, its paths and listeners.
  *
  * Design notes
- *  - Everything belongs to the loop's thread. The worker gets a job inside an object and nothing else touches what the
- *    job names until its done().
- *  - Every operation's context is a struct weft__ctx (first in it: the provider's scratch area). It stays valid until
- *    the operation completed or its endpoint is closed and the queue was read empty after that.
- *  - Upcalls come from three places: completions and events while draining, the list `todo` at the end of a drain
- *    (down, closed, writable), and done() of a job. An operation that wants to report puts its path on `todo`. */
+ *  - Everything belongs to the loop's thread. The worker gets a job inside an object and nothing
+ * else touches what the job names until its done().
+ *  - Every operation's context is a struct weft__ctx (first in it: the provider's scratch area). It
+ * stays valid until the operation completed or its endpoint is closed and the queue was read empty
+ * after that.
+ *  - Upcalls come from three places: completions and events while draining, the list `todo` at the
+ * end of a drain (down, closed, writable), and done() of a job. An operation that wants to report
+ * puts its path on `todo`. */
 #ifndef WEFT_RAIL_MSG_INTERNAL_H
 #define WEFT_RAIL_MSG_INTERNAL_H
 
@@ -36,10 +38,10 @@
 #define HALF_OPEN_NS UINT64_C(10000000000) /* who has not spoken for so long never will */
 
 enum {
-  BATCH = 32,          /* completions read at once */
-  BATCHES_MAX = 8,     /* per shard and drain */
-  RMA_DEPTH = 16,      /* RMA operations per path */
-  CM_DATA_MAX = 256,   /* the largest blob any provider delivers */
+  BATCH = 32,               /* completions read at once */
+  BATCHES_MAX = 8,          /* per shard and drain */
+  RMA_DEPTH = 16,           /* RMA operations per path */
+  CM_DATA_MAX = 256,        /* the largest blob any provider delivers */
   UNSIGNALED_BYTES = 32768, /* most bytes of buffers that wait for a completion to be asked for */
 };
 
@@ -50,18 +52,20 @@ typedef struct weft__mpath weft__mpath_t;
 typedef struct weft__ctx {
   struct fi_context fi;
   weft__mpath_t *path;
-  uint32_t kind, idx; /* weft__ctx_kind; index of the receive, sequence number of the frame, RMA slot */
+  uint32_t kind,
+      idx; /* weft__ctx_kind; index of the receive, sequence number of the frame, RMA slot */
 } weft__ctx_t;
 
 /* ---- Queues: queue.c ---- */
 
 typedef enum { SRC_SHARD = 1, SRC_EQ } weft__src_kind;
 
-/* waitset.c: the descriptors that a queue with FI_WAIT_POLLFD sleeps on, as the rail's epoll set has them. */
+/* waitset.c: the descriptors that a queue with FI_WAIT_POLLFD sleeps on, as the rail's epoll set
+ * has them. */
 typedef struct weft__waitset {
   struct pollfd *now, *next; /* what is set; room for the next look */
   size_t n, cap;
-  uint64_t change;           /* the provider's change_index of `now` */
+  uint64_t change; /* the provider's change_index of `now` */
 } weft__waitset_t;
 
 /* A completion queue and the endpoints bound to it. */
@@ -123,8 +127,8 @@ struct weft__mpath {
   weft__path_t p; /* first */
   weft__state state;
   weft__closing closing;
-  bool dying;     /* down is to be reported */
-  bool ended;     /* down was reported, or is not going to be */
+  bool dying; /* down is to be reported */
+  bool ended; /* down was reported, or is not going to be */
   bool on_todo, want, connect_job;
   bool in_frame; /* in the upcall of one of its frames */
   struct fid_ep *ep;
@@ -146,7 +150,7 @@ struct weft__mpath {
   weft__rmaslot_t rma[RMA_DEPTH];
   uint32_t rma_used;
 
-  int err; /* the death's cause */
+  int err;       /* the death's cause */
   bool err_weak; /* a flushed operation: another event may know better */
   char why[256];
   uint8_t blob[CM_DATA_MAX]; /* of the connect request, then of the reject */
@@ -220,8 +224,11 @@ struct weft__rail {
 };
 
 /* rail.c */
-void weft__rail_leave(weft__rail_t *); /* busy-- and what waited for it: the rail may be gone afterwards */
-static inline weft__mpath_t *weft__mpath(weft__path_t *p) { return (weft__mpath_t *) p; }
+void weft__rail_leave(
+    weft__rail_t *); /* busy-- and what waited for it: the rail may be gone afterwards */
+static inline weft__mpath_t *weft__mpath(weft__path_t *p) {
+  return (weft__mpath_t *) p;
+}
 
 /* queue.c */
 int weft__eq_open(weft__rail_t *, weft__eq_t **out);
@@ -231,8 +238,10 @@ int weft__eq_drain(weft__eq_t *);
 static inline void weft__eq_touch(weft__eq_t *eq) {
   eq->dirty = eq->rail->eqs_dirty = true;
 }
-int weft__shard_take(weft__rail_t *, weft__shard_t **out); /* one with room, made when there is none */
-int weft__shard_empty(weft__shard_t *); /* read until nothing is left (bounded); completions handled */
+int weft__shard_take(weft__rail_t *,
+                     weft__shard_t **out); /* one with room, made when there is none */
+int weft__shard_empty(
+    weft__shard_t *); /* read until nothing is left (bounded); completions handled */
 void weft__queues_close(weft__rail_t *);
 static inline void weft__shard_touch(weft__shard_t *s) {
   s->dirty = true;
@@ -240,9 +249,11 @@ static inline void weft__shard_touch(weft__shard_t *s) {
 }
 
 /* waitset.c */
-int weft__wait_add(weft__rail_t *, struct fid *, void *src); /* an object with one wait fd, into the rail's epoll set */
+int weft__wait_add(weft__rail_t *, struct fid *,
+                   void *src); /* an object with one wait fd, into the rail's epoll set */
 void weft__wait_del(weft__rail_t *, struct fid *, void *src);
-int weft__waitset_sync(weft__shard_t *); /* after fi_trywait: 0 when the epoll set is right; else read the queue again */
+int weft__waitset_sync(weft__shard_t *); /* after fi_trywait: 0 when the epoll set is right; else
+                                            read the queue again */
 void weft__waitset_fini(weft__shard_t *);
 
 /* path.c */
@@ -251,7 +262,8 @@ void weft__mpath_free(weft__mpath_t *);
 /* Bind, enable and post receives: everything between fi_endpoint and fi_connect or fi_accept. */
 int weft__mpath_setup(weft__mpath_t *, char *what, size_t len);
 void weft__mpath_up(weft__mpath_t *);
-/* Put to death; the first cause that is not weak stays. `err` negative. `what` a sentence without the rail's name. */
+/* Put to death; the first cause that is not weak stays. `err` negative. `what` a sentence without
+ * the rail's name. */
 void weft__mpath_die(weft__mpath_t *, int err, bool weak, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 void weft__mpath_todo(weft__mpath_t *);
@@ -281,7 +293,8 @@ void weft__mpath_connected(weft__mpath_t *, const void *blob, size_t len);
 void weft__mpath_connect_failed(weft__mpath_t *, int err, const void *blob, size_t len);
 
 /* halfopen.c */
-int weft__half_end(weft__lst_t *);    /* make tcp let go of them, and the listener of new ones. How many there are */
+int weft__half_end(
+    weft__lst_t *); /* make tcp let go of them, and the listener of new ones. How many there are */
 bool weft__half_sweep(weft__lst_t *); /* end the old ones; are there any left? */
 
 /* listen.c */
@@ -291,7 +304,8 @@ void weft__lst_error(weft__lst_t *, int err);
 /* text.c */
 int weft__fi_err(ssize_t fi); /* what libfabric returned, as a negative errno */
 const char *weft__err_str(int err, char *buf, size_t len); /* "connection refused (ECONNREFUSED)" */
-const char *weft__sa_str(const void *sa, char *buf, size_t len); /* "10.9.0.1:7000", without the port when it is 0 */
+const char *weft__sa_str(const void *sa, char *buf,
+                         size_t len); /* "10.9.0.1:7000", without the port when it is 0 */
 socklen_t weft__sa_len(const void *sa);
 bool weft__sa_same_ip(const void *a, const void *b);
 bool weft__sa_loopback(const void *sa);

@@ -2,10 +2,12 @@
 /* listen.c - listeners, and requests from peers that wait for an answer.
  *
  * Design notes
- *  - Each listener has its own event queue: a connection to it that was opened but never spoke stays in the queue's wait
- *    set inside tcp, with a pointer to the listener; closing both together leaves nobody to follow that pointer.
+ *  - Each listener has its own event queue: a connection to it that was opened but never spoke
+ * stays in the queue's wait set inside tcp, with a pointer to the listener; closing both together
+ * leaves nobody to follow that pointer.
  *  - A request belongs to its listener until it is answered; closing the listener rejects it.
- *  - An accept that fails half-way has receives posted. Such a path goes through the ordinary end of a path, silently. */
+ *  - An accept that fails half-way has receives posted. Such a path goes through the ordinary end
+ * of a path, silently. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,7 +96,8 @@ int weft__rail_listen(weft__rail_t *rail, const struct sockaddr *addr, socklen_t
   return 0;
 
 failed:
-  weft__warn("%s: listen on %s: %s: %s", rail->name, where, step, weft__err_str(err, text, sizeof(text)));
+  weft__warn("%s: listen on %s: %s: %s", rail->name, where, step,
+             weft__err_str(err, text, sizeof(text)));
   if (l->pep != NULL)
     fi_close(&l->pep->fid);
   if (l->eq != NULL)
@@ -178,7 +181,8 @@ void weft__lst_error(weft__lst_t *l, int err) {
 
   /* Somebody's request went wrong, not the listener. */
   if (err != -ENODEV && err != -EADDRNOTAVAIL && err != -EIO) {
-    weft__debug("%s: a request at %s: %s", l->rail->name, l->name, weft__err_str(err, text, sizeof(text)));
+    weft__debug("%s: a request at %s: %s", l->rail->name, l->name,
+                weft__err_str(err, text, sizeof(text)));
     return;
   }
   if (l->failed)
@@ -231,8 +235,8 @@ static void silent(weft__path_t *p) {
 
 static const weft__path_cbs_t silent_cbs = {.closed = silent};
 
-int weft__req_accept(weft__req_t *q, const void *blob, size_t len, const weft__path_cbs_t *cbs, void *user,
-                     weft__path_t **out) {
+int weft__req_accept(weft__req_t *q, const void *blob, size_t len, const weft__path_cbs_t *cbs,
+                     void *user, weft__path_t **out) {
   weft__rail_t *rail = q->lst->rail;
   const char *step = "making the path";
   char text[96], what[64];
@@ -275,7 +279,8 @@ int weft__req_accept(weft__req_t *q, const void *blob, size_t len, const weft__p
   return 0;
 
 failed:
-  weft__warn("%s: accept of %s: %s: %s", rail->name, p->p.remote, step, weft__err_str(err, text, sizeof(text)));
+  weft__warn("%s: accept of %s: %s: %s", rail->name, p->p.remote, step,
+             weft__err_str(err, text, sizeof(text)));
   p->p.cbs = &silent_cbs;
   p->dying = false;
   p->ended = true;

@@ -3,12 +3,14 @@
  *
  * Design notes
  *  - Where the provider needs no registration of local memory, regions are not even remembered.
- *  - Regions are looked up under a lock, because large ones are added on the worker: once per RMA operation, never per
- *    frame.
- *  - libfabric's registration cache must be off: it keeps memory open to the peer after it was closed, gives every
- *    region remote rights whatever was asked for, and patches malloc. It is switched off when this library is loaded,
- *    because libfabric reads the variable once; a rail that finds it on all the same does not open.
- *  - A key opens memory to every peer of the domain, so keys come from getrandom, and none can be derived from another. */
+ *  - Regions are looked up under a lock, because large ones are added on the worker: once per RMA
+ * operation, never per frame.
+ *  - libfabric's registration cache must be off: it keeps memory open to the peer after it was
+ * closed, gives every region remote rights whatever was asked for, and patches malloc. It is
+ * switched off when this library is loaded, because libfabric reads the variable once; a rail that
+ * finds it on all the same does not open.
+ *  - A key opens memory to every peer of the domain, so keys come from getrandom, and none can be
+ * derived from another. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -51,7 +53,8 @@ static uint64_t fresh_key(weft__rail_t *rail) {
 
   if (rail->mr_provkey)
     return 0;
-  /* Only called on the loop's thread, but for the worker's registrations, whose key no peer ever learns. */
+  /* Only called on the loop's thread, but for the worker's registrations, whose key no peer ever
+   * learns. */
   pthread_mutex_lock(&rail->mem_lock);
   if (rail->nkeys == 0) {
     while (getrandom(rail->keys, sizeof(rail->keys), 0) != (ssize_t) sizeof(rail->keys))
@@ -64,7 +67,8 @@ static uint64_t fresh_key(weft__rail_t *rail) {
   return key;
 }
 
-int weft__mem_reg(weft__rail_t *rail, void *base, size_t len, uint64_t access, struct fid_mr **out) {
+int weft__mem_reg(weft__rail_t *rail, void *base, size_t len, uint64_t access,
+                  struct fid_mr **out) {
   int err = WEFT__FAULT(mr_reg), tries;
 
   for (tries = 0; err == 0 && tries < 8; tries++) {
@@ -123,7 +127,8 @@ int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle
   r->end = r->base + len;
   err = weft__mem_reg(rail, base, len, FI_SEND | FI_RECV | FI_WRITE, &r->mr);
   if (err != 0) {
-    weft__warn("%s: registering %zu bytes: %s", rail->name, len, weft__err_str(err, text, sizeof(text)));
+    weft__warn("%s: registering %zu bytes: %s", rail->name, len,
+               weft__err_str(err, text, sizeof(text)));
     free(r);
     return err;
   }

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* msg_cand_test.c - the list of candidates: complete, ordered, and with a reason for everything that is not usable. */
+/* msg_cand_test.c - the list of candidates: complete, ordered, and with a reason for everything
+ * that is not usable. */
 #include "msg_test.h"
 
-static const weft__cand_t *find(const weft__cand_list_t *l, const char *provider, const char *device) {
+static const weft__cand_t *find(const weft__cand_list_t *l, const char *provider,
+                                const char *device) {
   unsigned i;
 
   for (i = 0; i < l->n; i++)
-    if (strcmp(l->v[i].provider, provider) == 0 && (device == NULL || strcmp(l->v[i].device, device) == 0))
+    if (strcmp(l->v[i].provider, provider) == 0 &&
+        (device == NULL || strcmp(l->v[i].device, device) == 0))
       return &l->v[i];
   return NULL;
 }

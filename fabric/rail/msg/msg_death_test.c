@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* msg_death_test.c - how paths die: killed peers, strangers at the address, lost devices, injected failures. */
+/* msg_death_test.c - how paths die: killed peers, strangers at the address, lost devices, injected
+ * failures. */
 #include "msg_test.h"
 
 #include <fcntl.h>
 #include <signal.h>
 
-/* ---- A peer that is killed ---------------------------------------------------------------------------------------- */
+/* ---- A peer that is killed
+ * ---------------------------------------------------------------------------------------- */
 
 /* The child listens, says its port, echoes until it is killed. */
 static void child_serve(int out) {
@@ -44,8 +46,8 @@ static void peer_is_killed(void **state) {
     memset(&t, 0, sizeof(t));
     kit_init(&t.k);
     t.a = kit_end(&t.k, 0, "127.0.0.1");
-    assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &at, weft__sa_len(&at), "x", 1, &end_cbs, &t.x,
-                                        &t.x.path),
+    assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &at, weft__sa_len(&at), "x", 1,
+                                        &end_cbs, &t.x, &t.x.path),
                      0);
     UNTIL(&t.k, t.x.connected);
     send_number(&t.x, 1, 64);
@@ -73,7 +75,9 @@ static void peer_is_killed(void **state) {
   }
 }
 
-/* ---- Strangers ----------------------------------------------------------------------------------------------------- */
+/* ---- Strangers
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 struct stranger {
   int fd;
@@ -113,7 +117,8 @@ static void stranger_start(struct stranger *s, const char *say) {
 
 static void strangers_answer(void **state) {
   static const char *const say[] = {
-      "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n400 Bad Request",
+      "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n400 Bad "
+      "Request",
       "SSH-2.0-OpenSSH_9.2p1\r\n", /* shorter than a header */
       "",                          /* closes without a word, later */
       NULL,                        /* closes at once */
@@ -128,8 +133,8 @@ static void strangers_answer(void **state) {
     pair_t t;
     pair_rails(&t, "127.0.0.1");
     stranger_start(&s, say[i]);
-    assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &s.at, sizeof(s.at), "x", 1, &end_cbs, &t.x,
-                                        &t.x.path),
+    assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &s.at, sizeof(s.at), "x", 1,
+                                        &end_cbs, &t.x, &t.x.path),
                      0);
     UNTIL(&t.k, t.x.downs);
     assert_true(t.x.err == -EPROTO || t.x.err == -ECONNRESET);
@@ -142,9 +147,11 @@ static void strangers_answer(void **state) {
   }
 }
 
-/* Somebody who is not libfabric connects to our listener: says nothing, or rubbish, or half a header. */
+/* Somebody who is not libfabric connects to our listener: says nothing, or rubbish, or half a
+ * header. */
 static void strangers_call(void **state) {
-  static const char *const say[] = {"", "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl\r\n\r\n", "half"};
+  static const char *const say[] = {
+      "", "GET / HTTP/1.1\r\nHost: localhost\r\nUser-Agent: curl\r\n\r\n", "half"};
   pair_t t;
   int fd[3];
   unsigned i;
@@ -179,8 +186,8 @@ static unsigned count_fds(void) {
   return n;
 }
 
-/* Connected and silent when the listener goes, and speaks afterwards: no descriptor stays open, no memory is read that
- * went with the listener. */
+/* Connected and silent when the listener goes, and speaks afterwards: no descriptor stays open, no
+ * memory is read that went with the listener. */
 static void stranger_outlives_listener(void **state) {
   static const char hello[48] = {3};
   unsigned before, i;
@@ -249,7 +256,9 @@ static void silent_strangers_are_turned_out(void **state) {
   pair_close(&t);
 }
 
-/* ---- Other deaths ---------------------------------------------------------------------------------------------------- */
+/* ---- Other deaths
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static void frames_before_death(void **state) {
   pair_t t;
@@ -261,7 +270,8 @@ static void frames_before_death(void **state) {
   t.y.check = true;
   for (i = 0; i < 30; i++)
     send_number(&t.x, i, 3000);
-  UNTIL(&t.k, t.x.path->ops != NULL && weft__mpath(t.x.path)->tx_post == weft__mpath(t.x.path)->tx_head);
+  UNTIL(&t.k,
+        t.x.path->ops != NULL && weft__mpath(t.x.path)->tx_post == weft__mpath(t.x.path)->tx_head);
   t.x.path->ops->close(t.x.path);
   UNTIL(&t.k, t.x.closed && t.y.downs);
   t.x.path = NULL;
@@ -300,8 +310,9 @@ static void close_while_connecting(void **state) {
     skip();
   pair_rails(&t, "127.0.0.1");
   stranger_start(&s, "");
-  assert_int_equal(
-      weft__rail_connect(t.a, (struct sockaddr *) &s.at, sizeof(s.at), "x", 1, &end_cbs, &t.x, &t.x.path), 0);
+  assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &s.at, sizeof(s.at), "x", 1,
+                                      &end_cbs, &t.x, &t.x.path),
+                   0);
   t.x.path->ops->close(t.x.path);
   UNTIL(&t.k, t.x.closed);
   assert_int_equal(t.x.downs, 0);
@@ -311,7 +322,9 @@ static void close_while_connecting(void **state) {
   pair_close(&t);
 }
 
-/* ---- Injected failures ------------------------------------------------------------------------------------------------ */
+/* ---- Injected failures
+ * ------------------------------------------------------------------------------------------------
+ */
 
 #ifdef WEFT_FAULTS
 static void opening_fails(void **state) {
@@ -360,7 +373,8 @@ static void listening_fails(void **state) {
     snprintf(spec, sizeof(spec), "%s:1:EMFILE", points[i]);
     weft__fault_set(spec);
     assert_int_equal(
-        weft__rail_listen(t.a, (struct sockaddr *) &in, sizeof(in), 8, &door_cbs, &t.door, &l), -EMFILE);
+        weft__rail_listen(t.a, (struct sockaddr *) &in, sizeof(in), 8, &door_cbs, &t.door, &l),
+        -EMFILE);
   }
   weft__fault_set(NULL);
   pair_close(&t);
@@ -368,7 +382,8 @@ static void listening_fails(void **state) {
 
 /* Whatever step of a connect fails: `down` with a sentence, and the rail works afterwards. */
 static void connecting_fails(void **state) {
-  static const char *const points[] = {"ep_open", "ep_enable", "post_recv", "post_recv:5", "connect"};
+  static const char *const points[] = {"ep_open", "ep_enable", "post_recv", "post_recv:5",
+                                       "connect"};
   const struct sockaddr *to;
   char spec[64];
   unsigned i;
@@ -378,10 +393,12 @@ static void connecting_fails(void **state) {
   pair_rails(&t, "127.0.0.1");
   to = weft__lst_addr(t.door.lst);
   for (i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
-    snprintf(spec, sizeof(spec), strchr(points[i], ':') != NULL ? "%s:ENOMEM" : "%s:1:ENOMEM", points[i]);
+    snprintf(spec, sizeof(spec), strchr(points[i], ':') != NULL ? "%s:ENOMEM" : "%s:1:ENOMEM",
+             points[i]);
     assert_int_equal(weft__fault_set(spec), 0);
     memset(&t.x, 0, sizeof(t.x));
-    assert_int_equal(weft__rail_connect(t.a, to, weft__sa_len(to), "x", 1, &end_cbs, &t.x, &t.x.path), 0);
+    assert_int_equal(
+        weft__rail_connect(t.a, to, weft__sa_len(to), "x", 1, &end_cbs, &t.x, &t.x.path), 0);
     UNTIL(&t.k, t.x.downs);
     assert_int_equal(t.x.err, -ENOMEM);
     assert_non_null(strstr(t.x.why, "ENOMEM"));
@@ -468,7 +485,8 @@ static void provider_is_full(void **state) {
   r.iov[0] = (struct iovec){.iov_base = memory, .iov_len = sizeof(memory)};
   r.addr = mr.addr;
   r.key = mr.key;
-  weft__fault_set("post_send:2:EAGAIN,post_send:3:EAGAIN,post_send:9:EAGAIN,post_recv:3:EAGAIN,post_write:1:EAGAIN");
+  weft__fault_set("post_send:2:EAGAIN,post_send:3:EAGAIN,post_send:9:EAGAIN,post_recv:3:EAGAIN,"
+                  "post_write:1:EAGAIN");
   for (i = 0; i < 20; i++)
     send_number(&t.x, i, 64 + i);
   assert_int_equal(t.x.path->ops->write(t.x.path, &r), -EAGAIN); /* may not overtake */
@@ -506,7 +524,8 @@ static void arming_fails(void **state) {
     } while (r != 0);
     weft__fault_set(NULL);
     send_number(&t.y, 1, 64);
-    assert_int_equal(poll(&(struct pollfd){.fd = weft__rail_fd(t.a), .events = POLLIN}, 1, 2000), 1);
+    assert_int_equal(poll(&(struct pollfd){.fd = weft__rail_fd(t.a), .events = POLLIN}, 1, 2000),
+                     1);
     UNTIL(&t.k, t.x.frames == 1);
   }
   pair_close(&t);

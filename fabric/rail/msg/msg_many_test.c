@@ -56,10 +56,10 @@ static void three_hundred(void **state) {
     for (i = 0; i < PATHS; i++)
       send_number(&xs[i], round, 64 + i);
     UNTIL(&t.k, ({
-            for (n = 0, i = 0; i < PATHS; i++)
-              n += xs[i].frames;
-            n == PATHS * (round + 1);
-          }));
+      for (n = 0, i = 0; i < PATHS; i++)
+        n += xs[i].frames;
+      n == PATHS *(round + 1);
+    }));
   }
   /* A third of them go from one end, a third from the other. */
   for (i = 0; i < PATHS; i++)
@@ -68,18 +68,18 @@ static void three_hundred(void **state) {
     else if (i % 3 == 1)
       ys[i].path->ops->close(ys[i].path);
   UNTIL(&t.k, ({
-          for (n = 0, i = 0; i < PATHS; i++)
-            n += xs[i].closed + ys[i].closed + xs[i].downs + ys[i].downs;
-          n == PATHS / 3 * 4;
-        }));
+    for (n = 0, i = 0; i < PATHS; i++)
+      n += xs[i].closed + ys[i].closed + xs[i].downs + ys[i].downs;
+    n == PATHS / 3 * 4;
+  }));
   for (i = 0; i < PATHS; i++)
     if (i % 3 == 2)
       send_number(&xs[i], 20, 64);
   UNTIL(&t.k, ({
-          for (n = 0, i = 2; i < PATHS; i += 3)
-            n += xs[i].frames;
-          n == PATHS / 3 * 21;
-        }));
+    for (n = 0, i = 2; i < PATHS; i += 3)
+      n += xs[i].frames;
+    n == PATHS / 3 * 21;
+  }));
   for (i = 0; i < PATHS; i++) {
     if (!xs[i].closed)
       xs[i].path->ops->close(xs[i].path);
@@ -87,10 +87,10 @@ static void three_hundred(void **state) {
       ys[i].path->ops->close(ys[i].path);
   }
   UNTIL(&t.k, ({
-          for (n = 0, i = 0; i < PATHS; i++)
-            n += xs[i].closed + ys[i].closed;
-          n == PATHS * 2;
-        }));
+    for (n = 0, i = 0; i < PATHS; i++)
+      n += xs[i].closed + ys[i].closed;
+    n == PATHS * 2;
+  }));
   for (i = 0; i < t.a->nshards; i++)
     assert_int_equal(t.a->shards[i]->npaths, 0);
   pair_close(&t);
@@ -112,8 +112,9 @@ static bool asleep_until(weft__rail_t *rail, unsigned *count, unsigned want) {
   return *count >= want;
 }
 
-/* A path on the second queue is closed, and its descriptor's number goes to a new path on the first: that one still
- * wakes the sleeper, although the second queue takes the number out of what it sleeps on. */
+/* A path on the second queue is closed, and its descriptor's number goes to a new path on the
+ * first: that one still wakes the sleeper, although the second queue takes the number out of what
+ * it sleeps on. */
 static void descriptors_are_reused(void **state) {
   unsigned i, n;
   int held[2];
@@ -164,7 +165,8 @@ static void descriptors_are_reused(void **state) {
   pair_close(&t);
 }
 
-/* No descriptors left: the listener's fd stays ready although nobody can be accepted. The loop must not spin on it. */
+/* No descriptors left: the listener's fd stays ready although nobody can be accepted. The loop must
+ * not spin on it. */
 static void out_of_descriptors(void **state) {
   struct pollfd fd;
   unsigned i, woken = 0, nspare = 0;
@@ -280,19 +282,17 @@ static void pool_fills_up(void **state) {
     ys[i].path->ops->close(ys[i].path);
   }
   UNTIL(&t.k, ({
-          for (n = 0, i = 0; i < up; i++)
-            n += xs[i].closed + ys[i].closed;
-          n == up * 2;
-        }));
+    for (n = 0, i = 0; i < up; i++)
+      n += xs[i].closed + ys[i].closed;
+    n == up * 2;
+  }));
   pair_close(&t);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(three_hundred),
-      cmocka_unit_test(descriptors_are_reused),
-      cmocka_unit_test(out_of_descriptors),
-      cmocka_unit_test(coming_and_going),
+      cmocka_unit_test(three_hundred),      cmocka_unit_test(descriptors_are_reused),
+      cmocka_unit_test(out_of_descriptors), cmocka_unit_test(coming_and_going),
       cmocka_unit_test(pool_fills_up),
   };
 

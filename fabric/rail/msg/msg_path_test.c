@@ -109,9 +109,9 @@ static void closed_port(void **state) {
   memcpy(&to, weft__lst_addr(t.door.lst), sizeof(struct sockaddr_in));
   weft__lst_close(t.door.lst);
   t.door.lst = NULL;
-  assert_int_equal(
-      weft__rail_connect(t.a, (struct sockaddr *) &to, sizeof(struct sockaddr_in), "x", 1, &end_cbs, &t.x, &t.x.path),
-      0);
+  assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &to, sizeof(struct sockaddr_in), "x",
+                                      1, &end_cbs, &t.x, &t.x.path),
+                   0);
   assert_int_equal(t.x.downs, 0);
   UNTIL(&t.k, t.x.downs);
   assert_int_equal(t.x.err, -ECONNREFUSED);
@@ -121,7 +121,8 @@ static void closed_port(void **state) {
 
 static void wrong_arguments(void **state) {
   pair_t t;
-  struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_port = htons(9), .sin6_addr = in6addr_loopback};
+  struct sockaddr_in6 six = {
+      .sin6_family = AF_INET6, .sin6_port = htons(9), .sin6_addr = in6addr_loopback};
   weft__path_t *p;
   char big[WEFT__BLOB_MAX + 1] = {0};
   const struct sockaddr *to;
@@ -129,9 +130,11 @@ static void wrong_arguments(void **state) {
   (void) state;
   pair_rails(&t, "127.0.0.1");
   to = weft__lst_addr(t.door.lst);
-  assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &six, sizeof(six), "", 0, &end_cbs, &t.x, &p),
-                   -EAFNOSUPPORT);
-  assert_int_equal(weft__rail_connect(t.a, to, weft__sa_len(to), big, sizeof(big), &end_cbs, &t.x, &p), -EINVAL);
+  assert_int_equal(
+      weft__rail_connect(t.a, (struct sockaddr *) &six, sizeof(six), "", 0, &end_cbs, &t.x, &p),
+      -EAFNOSUPPORT);
+  assert_int_equal(
+      weft__rail_connect(t.a, to, weft__sa_len(to), big, sizeof(big), &end_cbs, &t.x, &p), -EINVAL);
   pair_close(&t);
 }
 
@@ -143,7 +146,8 @@ static void same_port_twice(void **state) {
   (void) state;
   pair_rails(&t, "127.0.0.1");
   at = weft__lst_addr(t.door.lst);
-  assert_int_equal(weft__rail_listen(t.b, at, weft__sa_len(at), 64, &door_cbs, &t.door, &again), -EADDRINUSE);
+  assert_int_equal(weft__rail_listen(t.b, at, weft__sa_len(at), 64, &door_cbs, &t.door, &again),
+                   -EADDRINUSE);
   pair_close(&t);
 }
 
@@ -160,10 +164,13 @@ static void wildcard(void **state) {
   any.ends = &t.y;
   any.nends = 1;
   assert_int_equal(
-      weft__rail_listen(t.b, (struct sockaddr *) &in, sizeof(in), 64, &door_cbs, &any, &any.lst), 0);
+      weft__rail_listen(t.b, (struct sockaddr *) &in, sizeof(in), 64, &door_cbs, &any, &any.lst),
+      0);
   memcpy(&to, weft__lst_addr(any.lst), sizeof(to));
   to.sin_addr = ((const struct sockaddr_in *) weft__rail_addr(t.b))->sin_addr;
-  assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &to, sizeof(to), "x", 1, &end_cbs, &t.x, &t.x.path), 0);
+  assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &to, sizeof(to), "x", 1, &end_cbs,
+                                      &t.x, &t.x.path),
+                   0);
   UNTIL(&t.k, t.x.connected);
   assert_string_equal(t.y.path->local, t.x.path->remote);
   assert_non_null(strstr(any.peer, weft__sa_str(weft__rail_addr(t.a), text, sizeof(text))));
@@ -208,7 +215,8 @@ static void send_more(end_t *e) {
   }
 }
 
-/* The transmit queue fills, `writable` comes, nothing is lost. The peer does not drain meanwhile. */
+/* The transmit queue fills, `writable` comes, nothing is lost. The peer does not drain meanwhile.
+ */
 static void full_and_writable(void **state) {
   pair_t t;
   weft__tbuf_t *b;
@@ -321,18 +329,12 @@ static void close_in_upcall(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(connect_and_blobs),
-      cmocka_unit_test(accepted_path_sends_at_once),
-      cmocka_unit_test(reject_with_blob),
-      cmocka_unit_test(closing_a_listener_rejects),
-      cmocka_unit_test(accept_later),
-      cmocka_unit_test(closed_port),
-      cmocka_unit_test(wrong_arguments),
-      cmocka_unit_test(same_port_twice),
-      cmocka_unit_test(wildcard),
-      cmocka_unit_test(echo_10k),
-      cmocka_unit_test(full_and_writable),
-      cmocka_unit_test(sleep_and_wake),
+      cmocka_unit_test(connect_and_blobs), cmocka_unit_test(accepted_path_sends_at_once),
+      cmocka_unit_test(reject_with_blob),  cmocka_unit_test(closing_a_listener_rejects),
+      cmocka_unit_test(accept_later),      cmocka_unit_test(closed_port),
+      cmocka_unit_test(wrong_arguments),   cmocka_unit_test(same_port_twice),
+      cmocka_unit_test(wildcard),          cmocka_unit_test(echo_10k),
+      cmocka_unit_test(full_and_writable), cmocka_unit_test(sleep_and_wake),
       cmocka_unit_test(close_in_upcall),
   };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* msg_rma_test.c - writes into exposed memory: contents, order with frames, limits, and what closing memory means. */
+/* msg_rma_test.c - writes into exposed memory: contents, order with frames, limits, and what
+ * closing memory means. */
 #include "msg_test.h"
 
 static pair_t t;
@@ -162,7 +163,8 @@ static void after_unexpose(void **state) {
   }
 }
 
-/* Half of the write has arrived when its memory is closed: the rest does not land, whatever that costs. */
+/* Half of the write has arrived when its memory is closed: the rest does not land, whatever that
+ * costs. */
 static void in_the_middle_of_a_write(void **state) {
   weft__mr_t mr;
   weft__rma_t r = {.niov = 1};

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* msg_test.h - what this folder's tests share: an environment with a worker, two rails, and a recording owner.
+/* msg_test.h - what this folder's tests share: an environment with a worker, two rails, and a
+ * recording owner.
  *
  * Design notes
- *  - Both ends live in one thread; pump() is the loop: jobs that are done, then drains of both rails.
+ *  - Both ends live in one thread; pump() is the loop: jobs that are done, then drains of both
+ * rails.
  *  - Every wait has a time limit, so a test that would hang fails instead.
- *  - WEFT_TEST_RAILS="verbs 10.9.0.1 10.9.0.2" runs the tests between these two addresses instead of tcp's loopback. */
+ *  - WEFT_TEST_RAILS="verbs 10.9.0.1 10.9.0.2" runs the tests between these two addresses instead
+ * of tcp's loopback. */
 #ifndef WEFT_RAIL_MSG_TEST_H
 #define WEFT_RAIL_MSG_TEST_H
 
@@ -30,7 +33,9 @@
 #pragma GCC diagnostic ignored "-Wunused-function"
 #pragma GCC diagnostic ignored "-Wunused-const-variable"
 
-/* ---- Environment ------------------------------------------------------------------------------------------------- */
+/* ---- Environment
+ * -------------------------------------------------------------------------------------------------
+ */
 
 typedef struct kit {
   weft__env_t env;
@@ -84,8 +89,11 @@ static void kit_init(kit_t *k) {
   memset(k, 0, sizeof(*k));
   pthread_mutex_init(&k->lock, NULL);
   k->now = clock_ns();
-  k->env = (weft__env_t){
-      .work = kit_work, .now_ns = &k->now, .rx_depth = 32, .tx_depth = 64, .pool_bytes = 256u << 20};
+  k->env = (weft__env_t){.work = kit_work,
+                         .now_ns = &k->now,
+                         .rx_depth = 32,
+                         .tx_depth = 64,
+                         .pool_bytes = 256u << 20};
 }
 
 static void kit_jobs(kit_t *k) {
@@ -166,7 +174,8 @@ static void kit_close(kit_t *k) {
   pthread_mutex_destroy(&k->lock);
 }
 
-/* ---- An owner of a path that writes down what it is told ---------------------------------------------------------- */
+/* ---- An owner of a path that writes down what it is told
+ * ---------------------------------------------------------- */
 
 typedef struct end end_t;
 struct end {
@@ -275,7 +284,8 @@ static const weft__path_cbs_t end_cbs = {
     .closed = end_closed,
 };
 
-/* ---- A listener that accepts (or not) ------------------------------------------------------------------------------ */
+/* ---- A listener that accepts (or not)
+ * ------------------------------------------------------------------------------ */
 
 typedef struct door {
   weft__lst_t *lst;
@@ -287,7 +297,7 @@ typedef struct door {
   char peer[80];
   const void *answer;
   size_t answerlen;
-  end_t *ends; /* taken in order, */
+  end_t *ends;  /* taken in order, */
   bool by_blob; /* or by the number that the request carries */
   unsigned nends, taken;
   int accept_err;
@@ -339,14 +349,17 @@ static void door_open(door_t *d, weft__rail_t *rail, end_t *ends, unsigned n) {
   weft__sa_set_port(&ss, 0);
   d->ends = ends;
   d->nends = n;
-  assert_int_equal(weft__rail_listen(rail, (struct sockaddr *) &ss, weft__sa_len(&ss), 64, &door_cbs, d, &d->lst), 0);
+  assert_int_equal(weft__rail_listen(rail, (struct sockaddr *) &ss, weft__sa_len(&ss), 64,
+                                     &door_cbs, d, &d->lst),
+                   0);
   assert_int_not_equal(weft__sa_port(weft__lst_addr(d->lst)), 0);
 }
 
 static void dial(weft__rail_t *rail, door_t *d, end_t *e, const void *blob, size_t len) {
   const struct sockaddr *to = weft__lst_addr(d->lst);
 
-  assert_int_equal(weft__rail_connect(rail, to, weft__sa_len(to), blob, len, &end_cbs, e, &e->path), 0);
+  assert_int_equal(weft__rail_connect(rail, to, weft__sa_len(to), blob, len, &end_cbs, e, &e->path),
+                   0);
 }
 
 /* Two rails, a listener, one path up on both ends. */

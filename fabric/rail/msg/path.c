@@ -2,15 +2,19 @@
 /* path.c - a path: its buffers, its frames, its death and its end.
  *
  * Design notes
- *  - The transmit ring [tx_tail, tx_post, tx_head) keeps the order whatever happens: frames from tx_post on are held
- *    back, because the accept is not through yet or the provider is full, and nothing overtakes them.
- *  - A completion is asked for about every fourth of the ring, sooner when much memory waits for it, and always when
- *    the owner would be left without a buffer. Completions are ordered: one releases all frames before it. On tcp each
- *    reported completion costs two system calls, so most frames have none.
- *  - Receives keep their index in p->rx: what the provider owes at the end is known even when it forgets a flush.
- *  - Death: anything may call weft__mpath_die. The report waits until the path's completion queue was read empty, so
- *    that frames which arrived before the death are delivered before it.
- *  - End: shutdown, close the endpoint (on the worker where that blocks), read the queue empty, then report. */
+ *  - The transmit ring [tx_tail, tx_post, tx_head) keeps the order whatever happens: frames from
+ * tx_post on are held back, because the accept is not through yet or the provider is full, and
+ * nothing overtakes them.
+ *  - A completion is asked for about every fourth of the ring, sooner when much memory waits for
+ * it, and always when the owner would be left without a buffer. Completions are ordered: one
+ * releases all frames before it. On tcp each reported completion costs two system calls, so most
+ * frames have none.
+ *  - Receives keep their index in p->rx: what the provider owes at the end is known even when it
+ * forgets a flush.
+ *  - Death: anything may call weft__mpath_die. The report waits until the path's completion queue
+ * was read empty, so that frames which arrived before the death are delivered before it.
+ *  - End: shutdown, close the endpoint (on the worker where that blocks), read the queue empty,
+ * then report. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -60,7 +64,9 @@ void weft__mpath_die(weft__mpath_t *p, int err, bool weak, const char *fmt, ...)
   weft__mpath_todo(p);
 }
 
-/* ---- Sending ----------------------------------------------------------------------------------------------------- */
+/* ---- Sending
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static void tx_free(weft__mpath_t *p, weft__buf_t *b) {
   if (p->tx_bufs-- > 2)
@@ -87,7 +93,8 @@ static weft__tbuf_t *tx_get(weft__path_t *path) {
     } else {
       b = weft__pool_get_extra(pool, false);
       if (b == NULL && p->tx_unsignaled != 0 && !p->tx_force) {
-        /* No completion is on its way that would wake the owner: one more, whose completion is asked for. */
+        /* No completion is on its way that would wake the owner: one more, whose completion is
+         * asked for. */
         b = weft__pool_get_extra(pool, true);
         p->tx_force = b != NULL;
       }
@@ -137,7 +144,8 @@ static int tx_post(weft__mpath_t *p) {
       if (p->stuck_ns == 0) {
         p->stuck_ns = *rail->env->now_ns;
       } else if (*rail->env->now_ns - p->stuck_ns > STUCK_NS) {
-        weft__mpath_die(p, -EIO, false, "send to %s: the provider took nothing for 5 s", p->p.remote);
+        weft__mpath_die(p, -EIO, false, "send to %s: the provider took nothing for 5 s",
+                        p->p.remote);
         return -EIO;
       }
       weft__mpath_todo(p);
@@ -206,7 +214,9 @@ static void tx_done(weft__mpath_t *p, uint32_t seq) {
   wake(p);
 }
 
-/* ---- Receiving --------------------------------------------------------------------------------------------------- */
+/* ---- Receiving
+ * ---------------------------------------------------------------------------------------------------
+ */
 
 /* Post a receive at index i: `b`, or a fresh buffer. */
 static void rx_post(weft__mpath_t *p, uint32_t i, weft__buf_t *b) {
@@ -284,7 +294,9 @@ static void rx_done(weft__mpath_t *p, uint32_t i, size_t len) {
     weft__pool_put(rail->pool, b);
 }
 
-/* ---- Completions ------------------------------------------------------------------------------------------------- */
+/* ---- Completions
+ * -------------------------------------------------------------------------------------------------
+ */
 
 void weft__cq_done(weft__ctx_t *ctx, size_t len) {
   weft__mpath_t *p = ctx->path;
@@ -333,15 +345,18 @@ void weft__cq_failed(weft__ctx_t *ctx, int err, const char *text) {
   if (p->state == ST_CONNECTING || p->state == ST_OPENING)
     return;
   if (err == -ECANCELED)
-    weft__mpath_die(p, -ECONNRESET, true, "connection with %s broke: operations were flushed", p->p.remote);
-  else if (err == -ENOTCONN || err == -EPIPE || err == -ECONNRESET)
-    weft__mpath_die(p, -ECONNRESET, false, "%s %s: the peer closed the connection (ECONNRESET)", what,
+    weft__mpath_die(p, -ECONNRESET, true, "connection with %s broke: operations were flushed",
                     p->p.remote);
+  else if (err == -ENOTCONN || err == -EPIPE || err == -ECONNRESET)
+    weft__mpath_die(p, -ECONNRESET, false, "%s %s: the peer closed the connection (ECONNRESET)",
+                    what, p->p.remote);
   else
     weft__mpath_die(p, err, false, "%s %s: %s", what, p->p.remote, text);
 }
 
-/* ---- Birth ------------------------------------------------------------------------------------------------------- */
+/* ---- Birth
+ * -------------------------------------------------------------------------------------------------------
+ */
 
 static void close_path(weft__path_t *);
 
@@ -355,7 +370,8 @@ static const weft__path_ops_t ops = {
     .close = close_path,
 };
 
-int weft__mpath_new(weft__rail_t *rail, const weft__path_cbs_t *cbs, void *user, weft__mpath_t **out) {
+int weft__mpath_new(weft__rail_t *rail, const weft__path_cbs_t *cbs, void *user,
+                    weft__mpath_t **out) {
   uint32_t ring = 1, depth = rail->rx_depth, spare = weft__pool_spare(rail->pool);
   weft__mpath_t *p;
 
@@ -461,7 +477,8 @@ int weft__mpath_setup(weft__mpath_t *p, char *what, size_t len) {
   }
   STEP("fi_cq_open", weft__shard_take(rail, &p->shard));
   STEP("fi_ep_bind(eq)", fi_ep_bind(p->ep, &(p->eq != NULL ? p->eq : rail->eq)->eq->fid, 0));
-  STEP("fi_ep_bind(tx cq)", fi_ep_bind(p->ep, &p->shard->cq->fid, FI_TRANSMIT | FI_SELECTIVE_COMPLETION));
+  STEP("fi_ep_bind(tx cq)",
+       fi_ep_bind(p->ep, &p->shard->cq->fid, FI_TRANSMIT | FI_SELECTIVE_COMPLETION));
   STEP("fi_ep_bind(rx cq)", fi_ep_bind(p->ep, &p->shard->cq->fid, FI_RECV));
   step = "fi_enable";
   err = WEFT__FAULT(ep_enable);
@@ -500,7 +517,9 @@ void weft__mpath_up(weft__mpath_t *p) {
   tx_flush(p);
 }
 
-/* ---- End --------------------------------------------------------------------------------------------------------- */
+/* ---- End
+ * ---------------------------------------------------------------------------------------------------------
+ */
 
 static void reap(weft__mpath_t *p) {
   p->ep = NULL;
@@ -593,7 +612,8 @@ static bool may_write(weft__mpath_t *p) {
   weft__pool_t *pool = p->p.rail->pool;
   weft__buf_t *b;
 
-  if (!alive(p) || p->tx_post != p->tx_head || p->tx_head - p->tx_tail + p->tx_given >= p->p.lim.tx_depth)
+  if (!alive(p) || p->tx_post != p->tx_head ||
+      p->tx_head - p->tx_tail + p->tx_given >= p->p.lim.tx_depth)
     return false;
   if (p->tx_bufs >= 2)
     return weft__pool_spare(pool) != 0 || (p->tx_unsignaled != 0 && !p->tx_force);

@@ -70,7 +70,8 @@ static void low_water(void **state) {
   weft__pool_drop(pool);
 }
 
-/* ---- Threads that give back --------------------------------------------------------------------------------------- */
+/* ---- Threads that give back
+ * --------------------------------------------------------------------------------------- */
 
 enum { THREADS = 4, ROUNDS = 20000 };
 
@@ -142,7 +143,9 @@ static void given_back_on_threads(void **state) {
   pthread_mutex_destroy(&bag.lock);
 }
 
-/* ---- With a rail ------------------------------------------------------------------------------------------------------ */
+/* ---- With a rail
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static weft__rbuf_t *kept[512];
 static unsigned nkept, nlow;
@@ -240,7 +243,8 @@ static void tight_pool_still_sends(void **state) {
   pair_connect(&t);
   t.y.check = true;
   for (i = 0; i < 2000;) {
-    weft__tbuf_t *b = i - t.y.frames < t.y.path->lim.rx_depth ? t.x.path->ops->tx_get(t.x.path) : NULL;
+    weft__tbuf_t *b =
+        i - t.y.frames < t.y.path->lim.rx_depth ? t.x.path->ops->tx_get(t.x.path) : NULL;
     if (b != NULL) {
       fill(b->data, 500, i++);
       assert_int_equal(t.x.path->ops->send(t.x.path, b, 500), 0);
@@ -290,12 +294,9 @@ static void growing_fails(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(promises_and_limit),
-      cmocka_unit_test(low_water),
-      cmocka_unit_test(given_back_on_threads),
-      cmocka_unit_test(kept_frames_outlive_the_rail),
-      cmocka_unit_test(receives_never_run_out),
-      cmocka_unit_test(tight_pool_still_sends),
+      cmocka_unit_test(promises_and_limit),     cmocka_unit_test(low_water),
+      cmocka_unit_test(given_back_on_threads),  cmocka_unit_test(kept_frames_outlive_the_rail),
+      cmocka_unit_test(receives_never_run_out), cmocka_unit_test(tight_pool_still_sends),
 #ifdef WEFT_FAULTS
       cmocka_unit_test(growing_fails),
 #endif

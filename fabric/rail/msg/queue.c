@@ -2,15 +2,17 @@
 /* queue.c - completion queues (shards), event queues, the rail's fd, arming and draining.
  *
  * Design notes
- *  - One epoll set per rail holds what all its queues sleep on (waitset.c): its fd never changes, is level-triggered
- *    and nests.
- *  - A queue is dirty from its first read or post until fi_trywait said that sleeping is safe. Only dirty queues are
- *    asked, so arming an idle rail costs nothing. What fi_trywait found stays marked `must`, because software queues of
- *    a provider do not show on their fd.
- *  - A drain reads completions before events: a frame that arrived before a death is delivered before it.
- *  - A short read ends a shard's turn: what came meanwhile shows at the next drain or at arming. That saves the system
- *    call that would say "empty".
- *  - errno is cleared before fi_eq_read: tcp takes a stale EAGAIN for the answer of a read that met the end of file. */
+ *  - One epoll set per rail holds what all its queues sleep on (waitset.c): its fd never changes,
+ * is level-triggered and nests.
+ *  - A queue is dirty from its first read or post until fi_trywait said that sleeping is safe. Only
+ * dirty queues are asked, so arming an idle rail costs nothing. What fi_trywait found stays marked
+ * `must`, because software queues of a provider do not show on their fd.
+ *  - A drain reads completions before events: a frame that arrived before a death is delivered
+ * before it.
+ *  - A short read ends a shard's turn: what came meanwhile shows at the next drain or at arming.
+ * That saves the system call that would say "empty".
+ *  - errno is cleared before fi_eq_read: tcp takes a stale EAGAIN for the answer of a read that met
+ * the end of file. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,10 +25,12 @@
 #include "internal.h"
 
 #define LATELY_NS 1000000u
-#define MUTE_NS 20000000
+#define MUTE_NS   20000000
 enum { BARREN_MAX = 64 };
 
-/* ---- Event queues ------------------------------------------------------------------------------------------------ */
+/* ---- Event queues
+ * ------------------------------------------------------------------------------------------------
+ */
 
 int weft__eq_open(weft__rail_t *rail, weft__eq_t **out) {
   struct fi_eq_attr attr = {.wait_obj = FI_WAIT_FD};
@@ -89,7 +93,8 @@ void weft__eq_close(weft__eq_t *eq) {
   }
   err = weft__fi_err(fi_close(&eq->eq->fid));
   if (err != 0)
-    weft__warn("%s: closing an event queue: %s", eq->rail->name, weft__err_str(err, text, sizeof(text)));
+    weft__warn("%s: closing an event queue: %s", eq->rail->name,
+               weft__err_str(err, text, sizeof(text)));
   free(eq);
 }
 
@@ -181,7 +186,8 @@ static int eq_read(weft__eq_t *eq) {
       if (eq->path != NULL || eq->lst != NULL)
         event_error(eq, &e);
       else
-        weft__warn("%s: reading events: %s", rail->name, weft__err_str(weft__fi_err(r), (char *) data, 96));
+        weft__warn("%s: reading events: %s", rail->name,
+                   weft__err_str(weft__fi_err(r), (char *) data, 96));
       n++;
       break;
     } else {
@@ -203,7 +209,9 @@ int weft__eq_drain(weft__eq_t *eq) {
   return n;
 }
 
-/* ---- Shards ------------------------------------------------------------------------------------------------------ */
+/* ---- Shards
+ * ------------------------------------------------------------------------------------------------------
+ */
 
 static int shard_open(weft__rail_t *rail, weft__shard_t **out) {
   struct fi_cq_attr attr = {.format = FI_CQ_FORMAT_MSG,
@@ -283,12 +291,13 @@ static void shard_broken(weft__shard_t *s, int err) {
 
   for (p = s->rail->paths; p != NULL; p = p->next)
     if (p->shard == s)
-      weft__mpath_die(p, err, false, "reading completions: %s", weft__err_str(err, text, sizeof(text)));
+      weft__mpath_die(p, err, false, "reading completions: %s",
+                      weft__err_str(err, text, sizeof(text)));
   s->must = false;
 }
 
-/* A peer may write with data that completes here, which Weft never does: tcp then names no operation, verbs takes a
- * receive for it and puts nothing into it. */
+/* A peer may write with data that completes here, which Weft never does: tcp then names no
+ * operation, verbs takes a receive for it and puts nothing into it. */
 static void stray(weft__ctx_t *ctx) {
   if (ctx != NULL)
     weft__cq_failed(ctx, -EPROTO, "a write that asks for a completion");
@@ -353,7 +362,8 @@ void weft__queues_close(weft__rail_t *rail) {
       weft__wait_del(rail, &rail->shards[i]->cq->fid, rail->shards[i]);
     err = weft__fi_err(fi_close(&rail->shards[i]->cq->fid));
     if (err != 0)
-      weft__warn("%s: closing a completion queue: %s", rail->name, weft__err_str(err, text, sizeof(text)));
+      weft__warn("%s: closing a completion queue: %s", rail->name,
+                 weft__err_str(err, text, sizeof(text)));
     free(rail->shards[i]);
   }
   free(rail->shards);
@@ -361,7 +371,8 @@ void weft__queues_close(weft__rail_t *rail) {
   rail->nshards = 0;
 }
 
-/* ---- The loop's side --------------------------------------------------------------------------------------------- */
+/* ---- The loop's side
+ * --------------------------------------------------------------------------------------------- */
 
 int weft__rail_fd(const weft__rail_t *rail) {
   return rail->epfd;
@@ -374,7 +385,8 @@ int weft__rail_arm(weft__rail_t *rail) {
 
   if (rail->todo != NULL)
     return -EAGAIN;
-  /* Event queues first: looking at one may end a connection, which puts completions into a shard. */
+  /* Event queues first: looking at one may end a connection, which puts completions into a shard.
+   */
   if (rail->eqs_dirty) {
     for (eq = rail->eqs; eq != NULL; eq = eq->next) {
       if (!eq->dirty)
@@ -393,7 +405,8 @@ int weft__rail_arm(weft__rail_t *rail) {
     if (!s->dirty && !s->must)
       continue;
     fid = &s->cq->fid;
-    if (s->must || fi_trywait(rail->fabric, &fid, 1) != 0 || (rail->q->pollfd && weft__waitset_sync(s) != 0)) {
+    if (s->must || fi_trywait(rail->fabric, &fid, 1) != 0 ||
+        (rail->q->pollfd && weft__waitset_sync(s) != 0)) {
       s->must = true;
       return -EAGAIN;
     }
@@ -418,9 +431,9 @@ static void set_timer(weft__rail_t *rail) {
   (void) timerfd_settime(rail->timer, 0, &when, NULL);
 }
 
-/* A listener's queue fired and had nothing to say. Somebody connected and has not spoken: see to it that he does. Or the
- * listening socket cannot be accepted from, for want of descriptors, and stays ready: tcp would have the loop spin, so
- * such a queue is left alone for a moment. */
+/* A listener's queue fired and had nothing to say. Somebody connected and has not spoken: see to it
+ * that he does. Or the listening socket cannot be accepted from, for want of descriptors, and stays
+ * ready: tcp would have the loop spin, so such a queue is left alone for a moment. */
 static void barren(weft__eq_t *eq) {
   weft__rail_t *rail = eq->rail;
   uint64_t now = *rail->env->now_ns;
@@ -437,7 +450,8 @@ static void barren(weft__eq_t *eq) {
   }
   if (eq->barren < BARREN_MAX)
     return;
-  weft__debug("%s: %s is ready but nothing comes of it: out of descriptors?", rail->name, eq->lst->name);
+  weft__debug("%s: %s is ready but nothing comes of it: out of descriptors?", rail->name,
+              eq->lst->name);
   eq->barren = 0;
   eq->muted = true;
   weft__wait_del(rail, &eq->eq->fid, eq);

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* quirks.c - the table. Measured with libfabric 1.17.0; rows for later versions say what changed there.
+/* quirks.c - the table. Measured with libfabric 1.17.0; rows for later versions say what changed
+ * there.
  *
  * Design notes
- *  - tcp: reading a queue costs with the number of its endpoints (1.4 us with 1, 20 us with 1,000), and more where it keeps
- *    them in an epoll set: hence FI_WAIT_POLLFD and 16 per queue. Its fi_read answer can be freed twice when a connection
- *    breaks in it, and shared receive contexts race: data moves by fi_write.
+ *  - tcp: reading a queue costs with the number of its endpoints (1.4 us with 1, 20 us with 1,000),
+ * and more where it keeps them in an epoll set: hence FI_WAIT_POLLFD and 16 per queue. Its fi_read
+ * answer can be freed twice when a connection breaks in it, and shared receive contexts race: data
+ * moves by fi_write.
  *  - tcp looks at the key of a write once, when its header comes, and goes on placing what follows.
- *  - tcp up to 1.17 takes no lock of its own in a domain that one thread drives (FI_THREAD_DOMAIN), and its control
- *    calls do not block, so the worker never touches it.
- *  - verbs: fi_endpoint resolves the address (2 s), and rdma_destroy_ep can wait for a dead device for ever, with the
- *    event queue's lock held. */
+ *  - tcp up to 1.17 takes no lock of its own in a domain that one thread drives (FI_THREAD_DOMAIN),
+ * and its control calls do not block, so the worker never touches it.
+ *  - verbs: fi_endpoint resolves the address (2 s), and rdma_destroy_ep can wait for a dead device
+ * for ever, with the event queue's lock held. */
 #include "quirks.h"
 
 #include <string.h>
@@ -17,26 +19,66 @@
 #define ANY 0, UINT32_MAX
 
 static const weft__quirks_t table[] = {
-    {.provider = "verbs", 0, UINT32_MAX, .rdma = true, .blocks = true, .eq_per_path = true,
-     .signal_all = true, .threading = FI_THREAD_SAFE, .shard_paths = 64, .xfer = WEFT__XFER_WRITE},
-    {.provider = "tcp", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true, .half_open = true,
-     .late_writes = true, .pollfd = true, .threading = FI_THREAD_DOMAIN, .shard_paths = 16, .xfer = WEFT__XFER_WRITE},
+    {.provider = "verbs",
+     0,
+     UINT32_MAX,
+     .rdma = true,
+     .blocks = true,
+     .eq_per_path = true,
+     .signal_all = true,
+     .threading = FI_THREAD_SAFE,
+     .shard_paths = 64,
+     .xfer = WEFT__XFER_WRITE},
+    {.provider = "tcp",
+     0,
+     UINT32_MAX,
+     .speaks_tcp = true,
+     .wildcard = true,
+     .half_open = true,
+     .late_writes = true,
+     .pollfd = true,
+     .threading = FI_THREAD_DOMAIN,
+     .shard_paths = 16,
+     .xfer = WEFT__XFER_WRITE},
     /* Weft's own providers, found by FI_PROVIDER_PATH. */
-    {.provider = "ksock", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true, .late_writes = true,
-     .threading = FI_THREAD_DOMAIN, .shard_paths = 1000, .xfer = WEFT__XFER_WRITE},
-    {.provider = "dpdk", 0, UINT32_MAX, .speaks_tcp = true, .wildcard = true, .late_writes = true,
-     .threading = FI_THREAD_DOMAIN, .shard_paths = 1000, .xfer = WEFT__XFER_WRITE},
+    {.provider = "ksock",
+     0,
+     UINT32_MAX,
+     .speaks_tcp = true,
+     .wildcard = true,
+     .late_writes = true,
+     .threading = FI_THREAD_DOMAIN,
+     .shard_paths = 1000,
+     .xfer = WEFT__XFER_WRITE},
+    {.provider = "dpdk",
+     0,
+     UINT32_MAX,
+     .speaks_tcp = true,
+     .wildcard = true,
+     .late_writes = true,
+     .threading = FI_THREAD_DOMAIN,
+     .shard_paths = 1000,
+     .xfer = WEFT__XFER_WRITE},
 
-    {.provider = "net", 0, FI_VERSION(1, 17),
-     .refused = "its wait objects spin at 100 % CPU in libfabric up to 1.18; tcp speaks the same protocol"},
+    {.provider = "net",
+     0,
+     FI_VERSION(1, 17),
+     .refused = "its wait objects spin at 100 % CPU in libfabric up to 1.18; tcp speaks the same "
+                "protocol"},
     {.provider = "net", FI_VERSION(1, 18), UINT32_MAX, .refused = "another name for tcp"},
     {.provider = "sockets", ANY, .refused = "deprecated by libfabric; tcp replaces it"},
     {.provider = "udp", ANY, .refused = "datagrams only: neither connections nor delivery"},
     {.provider = "shm", ANY, .refused = "has no connections (FI_EP_RDM only)"},
-    {.provider = "ofi_rxm", ANY,
-     .refused = "a layer over verbs or tcp that hides connections and their deaths; Weft uses those directly"},
-    {.provider = "ofi_rxd", ANY, .refused = "a layer over datagrams that hides paths and their deaths"},
-    {.provider = "ofi_mrail", ANY, .refused = "a layer that binds rails together; Weft does that itself"},
+    {.provider = "ofi_rxm",
+     ANY,
+     .refused = "a layer over verbs or tcp that hides connections and their deaths; Weft uses "
+                "those directly"},
+    {.provider = "ofi_rxd",
+     ANY,
+     .refused = "a layer over datagrams that hides paths and their deaths"},
+    {.provider = "ofi_mrail",
+     ANY,
+     .refused = "a layer that binds rails together; Weft does that itself"},
     {.provider = "psm", ANY, .refused = "has no connections (FI_EP_RDM only)"},
     {.provider = "psm2", ANY, .refused = "has no connections (FI_EP_RDM only)"},
     {.provider = "psm3", ANY, .refused = "has no connections (FI_EP_RDM only)"},

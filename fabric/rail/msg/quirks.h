@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* quirks.h - what is known of each provider that its attributes do not say, keyed by libfabric's version.
+/* quirks.h - what is known of each provider that its attributes do not say, keyed by libfabric's
+ * version.
  *
  * Design notes
- *  - The only place where code asks for a provider's name. A provider without a row is not used: what was never tried
- *    fails in the field, not in the laboratory. */
+ *  - The only place where code asks for a provider's name. A provider without a row is not used:
+ * what was never tried fails in the field, not in the laboratory. */
 #ifndef WEFT_RAIL_MSG_QUIRKS_H
 #define WEFT_RAIL_MSG_QUIRKS_H
 
@@ -14,17 +15,20 @@
 
 typedef struct weft__quirks {
   const char *provider;
-  uint32_t min, max;    /* versions of libfabric (FI_VERSION) this row is for, inclusive */
-  const char *refused;  /* why Weft does not use it; NULL: it does */
-  bool rdma;            /* ordered before the others; needs a device in /sys/class/infiniband */
-  bool speaks_tcp;      /* may carry the first contact to host:port */
-  bool wildcard;        /* can listen on any address */
-  bool blocks;          /* fi_endpoint, fi_close and fi_domain's end can take seconds: run them on the worker */
-  bool eq_per_path;     /* closing an endpoint holds its event queue's lock */
-  bool signal_all;      /* errors of unsignaled operations vanish and signalling is free: ask for every completion */
-  bool half_open;       /* forgets connections that have not spoken yet when their listener goes */
-  bool late_writes;     /* a write that has begun to arrive goes on after its memory was closed */
-  bool pollfd;          /* its queues list their sockets (FI_WAIT_POLLFD), which makes reading them cheaper */
+  uint32_t min, max;   /* versions of libfabric (FI_VERSION) this row is for, inclusive */
+  const char *refused; /* why Weft does not use it; NULL: it does */
+  bool rdma;           /* ordered before the others; needs a device in /sys/class/infiniband */
+  bool speaks_tcp;     /* may carry the first contact to host:port */
+  bool wildcard;       /* can listen on any address */
+  bool blocks; /* fi_endpoint, fi_close and fi_domain's end can take seconds: run them on the worker
+                */
+  bool eq_per_path; /* closing an endpoint holds its event queue's lock */
+  bool signal_all;  /* errors of unsignaled operations vanish and signalling is free: ask for every
+                       completion */
+  bool half_open;   /* forgets connections that have not spoken yet when their listener goes */
+  bool late_writes; /* a write that has begun to arrive goes on after its memory was closed */
+  bool
+      pollfd; /* its queues list their sockets (FI_WAIT_POLLFD), which makes reading them cheaper */
   enum fi_threading threading;
   uint32_t shard_paths; /* most endpoints per completion queue */
   weft__xfer_t xfer;

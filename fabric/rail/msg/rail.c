@@ -3,8 +3,9 @@
  *
  * Design notes
  *  - Opening runs on the worker; from then on the rail is the loop's thread's.
- *  - Closing may be asked for in an upcall of the rail's own last path: it waits until the drain has returned. What can
- *    block (verbs) then happens on the worker. The pool outlives all of it while users hold buffers. */
+ *  - Closing may be asked for in an upcall of the rail's own last path: it waits until the drain
+ * has returned. What can block (verbs) then happens on the worker. The pool outlives all of it
+ * while users hold buffers. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,7 +59,8 @@ static void limits(weft__rail_t *rail) {
   rail->rx_depth = env->rx_depth > WEFT__FIRST_GRANT ? env->rx_depth : WEFT__FIRST_GRANT;
   rail->tx_depth = env->tx_depth > 4 ? env->tx_depth : 4;
   if (rail->q->rdma) {
-    /* What the device says it can, the provider has put into the attributes; the defaults are lower. */
+    /* What the device says it can, the provider has put into the attributes; the defaults are
+     * lower. */
     rail->rx_depth = clamp(rail->rx_depth, 4096);
     rail->tx_depth = clamp(rail->tx_depth, 4096);
   }
@@ -76,7 +78,8 @@ static void limits(weft__rail_t *rail) {
                        : (UINT64_C(1) << (8 * info->domain_attr->mr_key_size)) - 1;
 }
 
-int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **out, char *err, size_t errlen) {
+int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **out, char *err,
+                    size_t errlen) {
   weft__pool_cfg_t cfg = {.max_bytes = env->pool_bytes};
   struct epoll_event ev = {.events = EPOLLIN};
   weft__shard_t *shard;
@@ -142,10 +145,11 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
   STEP("fi_fabric", fabric_open, fi_fabric(rail->info->fabric_attr, &rail->fabric, NULL));
   STEP("fi_domain", domain_open, fi_domain(rail->fabric, rail->info, &rail->domain, NULL));
   if (weft__mem_cached(rail)) {
-    snprintf(err, errlen,
-             "%s: libfabric's registration cache is on and would keep memory open to peers: start with "
-             "FI_MR_CACHE_MAX_COUNT=0 in the environment",
-             rail->name);
+    snprintf(
+        err, errlen,
+        "%s: libfabric's registration cache is on and would keep memory open to peers: start with "
+        "FI_MR_CACHE_MAX_COUNT=0 in the environment",
+        rail->name);
     r = -EPERM;
     goto refused;
   }
@@ -223,13 +227,15 @@ const struct sockaddr *weft__rail_addr(const weft__rail_t *rail) {
   return (const struct sockaddr *) &rail->addr;
 }
 
-void weft__rail_lost(weft__rail_t *rail, const char *device, const struct sockaddr *addr, const char *why) {
+void weft__rail_lost(weft__rail_t *rail, const char *device, const struct sockaddr *addr,
+                     const char *why) {
   weft__mpath_t *p;
 
   for (p = rail->paths; p != NULL; p = p->next) {
     /* Accepted on a wildcard address, a path may run over another device's address. */
     const void *own = p->src.ss_family != 0 ? &p->src : &rail->addr;
-    if (device != NULL && (strcmp(device, rail->device) != 0 || !weft__sa_same_ip(own, &rail->addr)))
+    if (device != NULL &&
+        (strcmp(device, rail->device) != 0 || !weft__sa_same_ip(own, &rail->addr)))
       continue;
     if (addr != NULL && !weft__sa_same_ip(own, addr))
       continue;

@@ -2,12 +2,14 @@
 /* rma.c - writing into the peer's memory, and opening one's own to it.
  *
  * Design notes
- *  - A write queues behind the frames before it in the provider's one send queue, so it may not overtake frames that
- *    the path holds back: then it answers -EAGAIN.
- *  - Limits are checked here: tcp only asserts them, and a release build then writes over its own memory.
- *  - On tcp a write that has begun goes on after its memory was closed. Closing memory in the upcall of a frame of the
- *    same path is taken for what it is in practice, an answer to "I have written"; anywhere else nobody knows what the
- *    peer is at, and the path is put to death so that the memory is really free.
+ *  - A write queues behind the frames before it in the provider's one send queue, so it may not
+ * overtake frames that the path holds back: then it answers -EAGAIN.
+ *  - Limits are checked here: tcp only asserts them, and a release build then writes over its own
+ * memory.
+ *  - On tcp a write that has begun goes on after its memory was closed. Closing memory in the
+ * upcall of a frame of the same path is taken for what it is in practice, an answer to "I have
+ * written"; anywhere else nobody knows what the peer is at, and the path is put to death so that
+ * the memory is really free.
  *  - Source memory that needs registration and has none is registered for the one operation. */
 #include <errno.h>
 #include <string.h>
@@ -75,8 +77,9 @@ int weft__mpath_write(weft__path_t *path, weft__rma_t *r) {
     err = describe(rail, s, r, desc);
     if (err != 0) {
       mr_drop(s);
-      weft__mpath_die(p, (int) err, false, "registering %zu bytes to write to %s: %s", (size_t) remote.len,
-                      path->remote, weft__err_str((int) err, text, sizeof(text)));
+      weft__mpath_die(p, (int) err, false, "registering %zu bytes to write to %s: %s",
+                      (size_t) remote.len, path->remote,
+                      weft__err_str((int) err, text, sizeof(text)));
       return (int) err;
     }
   }
@@ -151,7 +154,8 @@ void weft__mpath_unexpose(weft__path_t *path, weft__mr_t *m) {
   if (m->priv == NULL)
     return;
   if (path->rail->q->late_writes && !p->in_frame && p->ep != NULL && p->state != ST_DOWN) {
-    weft__mpath_die(p, -ECANCELED, false, "memory was closed while %s may have been writing to it (ECANCELED)",
+    weft__mpath_die(p, -ECANCELED, false,
+                    "memory was closed while %s may have been writing to it (ECANCELED)",
                     path->remote);
     weft__mpath_stop(p);
   }

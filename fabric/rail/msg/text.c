@@ -2,7 +2,8 @@
 /* text.c - addresses and errors as people read them.
  *
  * Design notes
- *  - libfabric's codes below 256 are errnos; those above have no equal and become EIO, with its text kept in the log. */
+ *  - libfabric's codes below 256 are errnos; those above have no equal and become EIO, with its
+ * text kept in the log. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
@@ -104,10 +105,13 @@ bool weft__sa_same_ip(const void *a, const void *b) {
   if (x.ss_family != y.ss_family)
     return false;
   if (x.ss_family == AF_INET)
-    return ((struct sockaddr_in *) &x)->sin_addr.s_addr == ((struct sockaddr_in *) &y)->sin_addr.s_addr;
-  return memcmp(&((struct sockaddr_in6 *) &x)->sin6_addr, &((struct sockaddr_in6 *) &y)->sin6_addr, 16) == 0 &&
+    return ((struct sockaddr_in *) &x)->sin_addr.s_addr ==
+           ((struct sockaddr_in *) &y)->sin_addr.s_addr;
+  return memcmp(&((struct sockaddr_in6 *) &x)->sin6_addr, &((struct sockaddr_in6 *) &y)->sin6_addr,
+                16) == 0 &&
          (!IN6_IS_ADDR_LINKLOCAL(&((struct sockaddr_in6 *) &x)->sin6_addr) ||
-          ((struct sockaddr_in6 *) &x)->sin6_scope_id == ((struct sockaddr_in6 *) &y)->sin6_scope_id);
+          ((struct sockaddr_in6 *) &x)->sin6_scope_id ==
+              ((struct sockaddr_in6 *) &y)->sin6_scope_id);
 }
 
 bool weft__sa_loopback(const void *sa) {

@@ -2,18 +2,22 @@
 /* waitset.c - what a completion queue sleeps on: one fd of its own, or the sockets it lists.
  *
  * Design notes
- *  - With FI_WAIT_FD the tcp provider keeps its sockets in an epoll set of its own and looks there at every read of the
- *    queue; with FI_WAIT_POLLFD it calls poll on them, which is 9 to 17 % of a round trip cheaper for a few sockets
- *    (docs/performance.md). It then tells which descriptors to sleep on, and we keep those in the rail's epoll set.
- *  - The list may only be trusted after fi_trywait, which applies what is pending. weft__waitset_sync is called there, so
- *    before every sleep, and costs one comparison while nothing has changed.
- *  - A descriptor may be closed and its number used again between two looks, also by another queue of this rail. So when
- *    the provider says that the list changed every entry is set anew, and an entry that is gone is only taken out of the
- *    epoll set while the number is still this queue's (rail->watched). The kernel forgets closed ones by itself.
- *  - The first two entries are signals of the provider's: the poll set's own, which stays raised and wakes nobody, and the
- *    queue's, raised by every completion. Watching that one makes each completion 0.5 us dearer, and nobody needs it: on
- *    such a queue completions come only out of calls of ours, and after each of those the shard is dirty, so
- *    fi_trywait looks into the queue before the loop sleeps. */
+ *  - With FI_WAIT_FD the tcp provider keeps its sockets in an epoll set of its own and looks there
+ * at every read of the queue; with FI_WAIT_POLLFD it calls poll on them, which is 9 to 17 % of a
+ * round trip cheaper for a few sockets (docs/performance.md). It then tells which descriptors to
+ * sleep on, and we keep those in the rail's epoll set.
+ *  - The list may only be trusted after fi_trywait, which applies what is pending.
+ * weft__waitset_sync is called there, so before every sleep, and costs one comparison while nothing
+ * has changed.
+ *  - A descriptor may be closed and its number used again between two looks, also by another queue
+ * of this rail. So when the provider says that the list changed every entry is set anew, and an
+ * entry that is gone is only taken out of the epoll set while the number is still this queue's
+ * (rail->watched). The kernel forgets closed ones by itself.
+ *  - The first two entries are signals of the provider's: the poll set's own, which stays raised
+ * and wakes nobody, and the queue's, raised by every completion. Watching that one makes each
+ * completion 0.5 us dearer, and nobody needs it: on such a queue completions come only out of calls
+ * of ours, and after each of those the shard is dirty, so fi_trywait looks into the queue before
+ * the loop sleeps. */
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
