@@ -62,6 +62,7 @@ typedef struct weft__croute {
   int32_t why;                 /* weft_why while it is not UP */
   bool usable;                 /* needs and filters allow it */
   bool use_alt;
+  bool dropping;               /* we let it go ourselves: that is no death */
   uint8_t refused;             /* bits: dst, alt refused since no path is left */
   int rank;                    /* lower is better; also the session's */
   unsigned order;              /* among equals */

@@ -21,6 +21,7 @@ static int32_t why_of(int err) {
   if (err == 0) return WEFT_WHY_OK;
   if (err == UV_ENETDOWN) return WEFT_WHY_LINK_DOWN;
   if (err == UV_ETIMEDOUT) return WEFT_WHY_TIMEOUT;
+  if (err == UV_ECANCELED) return WEFT_WHY_OUTRANKED; /* let go, see routes.c */
   return WEFT_WHY_DIED;
 }
 

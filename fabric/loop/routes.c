@@ -374,6 +374,24 @@ static void open_route(weft__croute_t *r) {
   if (!weft__rail_want(core, &r->cand, core->cands, &r->waiter, &err)) failed(r, WEFT_WHY_SYSTEM, uv_strerror(err));
 }
 
+/* Let go of what is not wanted: paths beyond standby + 1, worst first, and a first contact over what the needs forbid. */
+static void prune(weft__conn_t *c, unsigned want) {
+  unsigned up = count(c, WEFT__RT_UP), allowed = 0;
+  for (unsigned i = 0; i < c->nroutes; i++) allowed += c->routes[i]->usable && c->routes[i]->state == WEFT__RT_UP;
+  for (unsigned i = c->nroutes; i-- > 0;) {
+    weft__croute_t *r = c->routes[i];
+    if (r->state != WEFT__RT_UP || up < 2) continue;
+    bool forbidden = !r->usable && allowed > 0;
+    /* the one that carries the messages stays until failback has moved them */
+    if (!forbidden && (up <= want || weft__session_tx_path(c->s) == r->path)) continue;
+    r->dropping = true;
+    if (weft__session_drop_path(c->s, r->path, forbidden ? "the needs do not allow it" : "enough others are open") != 0)
+      r->dropping = false;
+    else
+      up--;
+  }
+}
+
 void weft__routes_work(weft__conn_t *c) {
   weft__core_t *core = c->core;
   if (!c->hello_seen || !c->s || c->gone || !weft__session_is_open(c->s) || weft__session_is_done(c->s)) return;
@@ -396,6 +414,10 @@ void weft__routes_work(weft__conn_t *c) {
     }
   }
   if (want > WEFT__PATHS_MAX) want = WEFT__PATHS_MAX;
+  if (!c->upgrading && !alone) {
+    prune(c, want);
+    up = count(c, WEFT__RT_UP);
+  }
   for (unsigned i = 0; i < c->nroutes && up + busy < WEFT__PATHS_MAX; i++) {
     weft__croute_t *r = c->routes[i];
     /* a path that the needs do not allow for data is better than none that keeps the session alive: only for joins */
@@ -428,6 +450,13 @@ void weft__routes_path_gone(weft__conn_t *c, weft__path_t *path, int err, const 
     weft__croute_t *r = c->routes[i];
     if (r->path != path || r->state != WEFT__RT_UP) continue;
     r->path = NULL;
+    if (r->dropping) { /* may be wanted again: no backoff, no longer settling */
+      r->dropping = false;
+      r->state = WEFT__RT_IDLE;
+      if (r->usable) r->why = WEFT_WHY_OUTRANKED;
+      r->next_try = 0;
+      return;
+    }
     r->deaths++;
     r->fails = 0;
     r->use_alt = false;

@@ -334,6 +334,28 @@ static void test_stopped_peer_is_not_a_dead_path(void **state) {
   rig_stop(&r);
 }
 
+/* Three pairs, one standby: a spare takes the place of the dead one, and goes when that is back. */
+static void test_no_more_paths_than_wanted(void **state) {
+  rig_t r;
+  (void) state;
+  rig_pairs = 3;
+  rig_start(&r, NULL);
+  client_start(&r, 0, "standby=1", 16, 0);
+  rig_ip("link set va0 down");
+  RUN_UNTIL(&c.loop, 3000, c.events[WEFT_EV_MIGRATED] == 1);
+  RUN_UNTIL(&c.loop, 3000, paths() == 2); /* va1 and the spare */
+  goes_on(300);
+  rig_ip("link set va0 up");
+  RUN_UNTIL(&c.loop, 8000, c.events[WEFT_EV_MIGRATED] == 2);
+  assert_string_equal(device(), "va0");
+  RUN_UNTIL(&c.loop, 3000, paths() == 2); /* the spare has gone again */
+  goes_on(300);
+  assert_int_equal(paths(), 2);
+  client_finish();
+  rig_stop(&r);
+  rig_pairs = 2;
+}
+
 static void test_killed_server(void **state) {
   rig_t r;
   (void) state;
@@ -392,6 +414,7 @@ int main(void) {
       cmocka_unit_test(test_silent_loss),
       cmocka_unit_test(test_large_messages),
       cmocka_unit_test(test_stopped_peer_is_not_a_dead_path),
+      cmocka_unit_test(test_no_more_paths_than_wanted),
       cmocka_unit_test(test_killed_server),
       cmocka_unit_test(test_killed_client),
   };

@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+unsigned rig_pairs = 2;
+
 static int run(const char *cmd) {
   int st = system(cmd);
   return WIFEXITED(st) ? WEXITSTATUS(st) : -1;
@@ -201,7 +203,7 @@ void rig_start(rig_t *r, const char *server_opts) {
   memset(r, 0, sizeof *r);
   if (last) kill(last, SIGKILL);
   if (last) waitpid(last, NULL, 0);
-  run("ip link del va0 2>/dev/null; ip link del va1 2>/dev/null");
+  run("ip link del va0 2>/dev/null; ip link del va1 2>/dev/null; ip link del va2 2>/dev/null");
   assert_int_equal(pipe2(down, O_CLOEXEC), 0);
   assert_int_equal(pipe2(up, O_CLOEXEC), 0);
   fflush(NULL);
@@ -215,9 +217,12 @@ void rig_start(rig_t *r, const char *server_opts) {
     if (unshare(CLONE_NEWNET) != 0) _exit(1);
     answer("ready\n");
     if (read(orders_fd, &c, 1) != 1) _exit(1); /* until the devices are there */
-    if (run("ip link set lo up && ip addr add 10.77.0.2/24 dev vb0 && ip addr add 10.77.1.2/24 dev vb1 && "
-            "ip link set vb0 up && ip link set vb1 up") != 0)
-      _exit(1);
+    if (run("ip link set lo up") != 0) _exit(1);
+    for (unsigned i = 0; i < rig_pairs; i++) {
+      char cmd[120];
+      snprintf(cmd, sizeof cmd, "ip addr add 10.77.%u.2/24 dev vb%u && ip link set vb%u up", i, i, i);
+      if (run(cmd) != 0) _exit(1);
+    }
     answer("ready\n");
     if (read(orders_fd, &c, 1) != 1) _exit(1);
     serve(server_opts);
@@ -230,7 +235,7 @@ void rig_start(rig_t *r, const char *server_opts) {
   r->orders = down[1];
   r->answers = up[0];
   read_answer(r, line, sizeof line);
-  for (unsigned i = 0; i < 2; i++) {
+  for (unsigned i = 0; i < rig_pairs; i++) {
     rig_ip("link add va%u type veth peer name vb%u netns %d", i, i, (int) r->server);
     rig_ip("addr add 10.77.%u.1/24 dev va%u", i, i);
     rig_ip("link set va%u up", i);
@@ -247,7 +252,7 @@ void rig_start(rig_t *r, const char *server_opts) {
 static void clean(rig_t *r) {
   close(r->orders);
   close(r->answers);
-  run("ip link del va0 2>/dev/null; ip link del va1 2>/dev/null");
+  run("ip link del va0 2>/dev/null; ip link del va1 2>/dev/null; ip link del va2 2>/dev/null");
   r->server = 0;
 }
 

@@ -3,6 +3,7 @@
  *
  *   here   va0 10.77.0.1/24 ---- vb0 10.77.0.2   there: echo server on *:PORT
  *          va1 10.77.1.1/24 ---- vb1 10.77.1.2
+ *          va2 10.77.2.1/24 ---- vb2 10.77.2.2   where a scenario asks for it (rig_pairs)
  *
  * Design notes
  *  - The namespaces live exactly as long as the processes in them. The rig needs root or user namespaces: where they are
@@ -20,6 +21,8 @@ typedef struct rig {
   int orders, answers;
   int port;
 } rig_t;
+
+extern unsigned rig_pairs; /* 2 */
 
 /* Once per program, before any thread: this process moves into a namespace. NULL, or why it is not possible. */
 const char *rig_enter(void);
