@@ -22,7 +22,7 @@ enum {
   NIVCSW_AUTO = 5, /* involuntary switches in SPIN_WINDOW that mean: oversubscribed */
   NIVCSW_SPIN = 25, /* ... where the needs say cpu=spin: one other program per CPU is put up with */
 };
-static const uint64_t SPIN_STRETCH = 200000, SPIN_WINDOW = 100 * WEFT__MS;
+static const uint64_t LARGE_SPIN = 900000, SPIN_STRETCH = 200000, SPIN_WINDOW = 100 * WEFT__MS;
 static const uint64_t SPIN_OFF_MIN = 100 * WEFT__MS, SPIN_OFF_MAX = 2 * WEFT__S;
 
 /* ---- Dirty connections ------------------------------------------------------------------------------------------- */
@@ -221,9 +221,22 @@ static bool oversubscribed(weft__core_t *core) {
   return true;
 }
 
+/* How long after the last sign of activity the spin goes on. The fragments of a large message arrive without one until
+ * they are whole: while one is on its way, sleeping would cost more than it saves. */
+static bool spin_over(weft__core_t *core) {
+  uint64_t quiet = core->now_ns - core->active_ns;
+  if (quiet < core->spin_ns) return false;
+  if (quiet >= LARGE_SPIN) return true;
+  for (weft__link_t *l = core->conns.next; l != &core->conns; l = l->next) {
+    weft__conn_t *c = weft__container(l, weft__conn_t, link);
+    if (c->spins && c->s && !c->gone && weft__session_moves_large(c->s)) return false;
+  }
+  return true;
+}
+
 static void spin(weft__core_t *core) {
   uint64_t start = weft__refresh(core), timer_at = UINT64_MAX;
-  if (start - core->active_ns >= core->spin_ns || oversubscribed(core)) return;
+  if (spin_over(core) || oversubscribed(core)) return;
   bool look = true;
   for (;;) {
     if (look) { /* callbacks ran: timers may have been started, the loop stopped */
@@ -245,7 +258,7 @@ static void spin(weft__core_t *core) {
     }
     weft__refresh(core);
     if (__atomic_load_n(&core->wake, __ATOMIC_RELAXED)) return;
-    if (core->now_ns >= timer_at || core->now_ns - core->active_ns >= core->spin_ns) return;
+    if (core->now_ns >= timer_at || spin_over(core)) return;
     if (core->now_ns - start >= SPIN_STRETCH) {
       stay_awake(core); /* others get their turn, then on with it */
       return;
