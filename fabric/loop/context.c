@@ -24,6 +24,8 @@ _Static_assert(sizeof(weft_shutdown_t) == 128 && sizeof(weft_post_t) == 128, "re
 
 static const uint64_t linger_limit = 5 * WEFT__S, rails_limit = 4 * WEFT__S;
 
+static weft__core_t *left_behind; /* atomic: contexts that something still uses */
+
 uint64_t weft__clock_ns(void) {
   struct timespec ts;
   clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -276,6 +278,10 @@ static void finish(weft__core_t *core) { /* the last step; frees */
   if (!core->abandoned) {
     weft__nodes_free(core);
     free(core);
+  } else { /* kept in sight, so that tools tell this leak from one by mistake */
+    weft__core_t *top = __atomic_load_n(&left_behind, __ATOMIC_RELAXED);
+    do core->left_next = top;
+    while (!__atomic_compare_exchange_n(&left_behind, &top, core, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
   }
   w->priv = NULL;
   if (cb) cb(w);

@@ -183,7 +183,7 @@ struct weft__core {
 
   weft__later_t close_later;
   weft__timer_t close_timer;
-  uint64_t close_from;
+  weft__core_t *left_next; /* abandoned ones */
   uint8_t rnd[512];
   unsigned rnd_left;
 };
