@@ -358,6 +358,9 @@ void weft__s_path_closed(weft__spath_t *sp) {
 
 /* ---- time -------------------------------------------------------------------------------------------------------- */
 
+/* Idle paths may beat this much early, so that those of many sessions beat in the same wakeup. */
+static uint64_t beat_slack(const weft__session_t *s) { return s->conf.beat_ns / 32 + 1; }
+
 /* Judge one path. true: it is dead. */
 static bool judge(weft__session_t *s, const weft__spath_t *sp, uint64_t now) {
   return sp->live && sp->ping_at && sp->other_alive_at && now - sp->other_alive_at >= s->tolerance / 8;
@@ -381,7 +384,7 @@ static void look_at_paths(weft__session_t *s, uint64_t now, bool late) {
     for (unsigned k = 0; k < WEFT__CTS_MAX && !wants; k++) wants = s->cts[k].item && s->cts[k].sp == sp;
     if (wants && silent >= patience(sp)) suspect = true;
     if (sp->ping_at && now - sp->ping_at >= patience(sp) && !sp->other_alive_at) suspect = true;
-    if ((wants && silent >= patience(sp)) || silent >= s->conf.beat_ns - sp->beat_jitter) ask(sp);
+    if ((wants && silent >= patience(sp)) || silent + beat_slack(s) >= s->conf.beat_ns - sp->beat_jitter) ask(sp);
   }
   if (suspect) /* is it the path, or the peer? */
     for (unsigned i = 0; i < s->npaths; i++) ask(s->paths[i]);
@@ -448,7 +451,8 @@ static uint64_t next_tick(weft__session_t *s, uint64_t now) {
   for (unsigned i = 0; i < s->npaths; i++) {
     weft__spath_t *sp = s->paths[i];
     if (!sp->live) continue;
-    uint64_t beat = sp->last_rx + s->conf.beat_ns - sp->beat_jitter;
+    uint64_t beat = sp->last_rx + s->conf.beat_ns - sp->beat_jitter, together = beat - beat % beat_slack(s);
+    if (together > now) beat = together;
     if (beat < next) next = beat;
     if (s->conf.initiator && s->tx_path && !s->tx_path->pinned && sp->rank < s->tx_path->rank &&
         sp->up_at + sp->settle < next)
