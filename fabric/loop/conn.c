@@ -87,13 +87,14 @@ static void up_ended(void *owner, int err, const char *why) {
   }
   c->state = WEFT__CN_ENDED;
   weft__contact_stop(c);
-  weft__routes_stop(c);
+  if (err) weft__routes_stop(c); /* else it lingers, and may have to join once more */
   weft__conn_later(c);
 }
 
 static void up_gone(void *owner) {
   weft__conn_t *c = owner;
   c->gone = true;
+  weft__routes_stop(c);
   weft__timer_stop(c->core, &c->timer);
   weft__conn_later(c);
 }

@@ -68,6 +68,8 @@ typedef struct weft__croute {
   unsigned order;              /* among equals */
   unsigned fails;              /* attempts in a row that failed */
   unsigned deaths;             /* how often it died: settling doubles */
+  unsigned brief;              /* how often in a row it died young */
+  uint64_t up_at;
   uint64_t next_try;
   char detail[160];
 } weft__croute_t;

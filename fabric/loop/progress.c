@@ -100,7 +100,7 @@ static bool drain(weft__core_t *core, weft__crail_t *cr, weft__drain_t how) {
     int n = weft__rail_drain(cr->rail, how);
     if (n > 0) core->active_ns = core->now_ns;
     if (core->dirty_head || core->later_head) weft__turn(core);
-    if (n <= 0) return true;
+    if (n <= 0 || core->state >= WEFT__C_RAILS) return true; /* closing: the rail may be gone */
     how = WEFT__DRAIN_ACTIVE; /* the queues that had something, without asking the system again */
   }
   return false;
@@ -117,6 +117,7 @@ static void on_check(uv_check_t *check) {
       if (!cr->fired || cr->state != WEFT__R_OPEN) continue;
       cr->fired = false;
       if (!drain(core, cr, WEFT__DRAIN_FIRED)) cr->fired = core->fired = true;
+      if (core->state >= WEFT__C_RAILS) break; /* the list is not what it was */
     }
   }
   if (core->dirty_head || core->later_head) {
@@ -172,6 +173,7 @@ static void arm(weft__core_t *core) {
     weft__crail_t *cr = weft__container(l, weft__crail_t, link);
     if (cr->state != WEFT__R_OPEN || weft__rail_arm(cr->rail) == 0) continue;
     bool empty = drain(core, cr, WEFT__DRAIN_ACTIVE);
+    if (core->state >= WEFT__C_RAILS) break; /* the list is not what it was */
     if (cr->state != WEFT__R_OPEN) continue;
     if (!empty || weft__rail_arm(cr->rail) != 0) {
       cr->fired = core->fired = true;
@@ -255,6 +257,7 @@ static void spin(weft__core_t *core) {
         look = true;
       }
       if (core->dirty_head || core->later_head) weft__turn(core);
+      if (core->state >= WEFT__C_RAILS) return; /* the list is not what it was */
     }
     weft__refresh(core);
     if (__atomic_load_n(&core->wake, __ATOMIC_RELAXED)) return;

@@ -19,7 +19,7 @@
 #include "loop/conn.h"
 #include "units.h"
 
-static const uint64_t BACKOFF_MIN = 20 * WEFT__MS, BACKOFF_MAX = 5 * WEFT__S, SETTLE_MAX = 600 * WEFT__S;
+static const uint64_t BACKOFF_MIN = 20 * WEFT__MS, BACKOFF_MAX = 5 * WEFT__S, BRIEF_LIFE = WEFT__S, SETTLE_MAX = 600 * WEFT__S;
 static const uint64_t DIAL_LIMIT = 3 * WEFT__S;
 
 enum { RANK_FORBIDDEN = 1 << 30, RANK_UNMET = 1 << 29 };
@@ -317,6 +317,7 @@ static void on_dialled(weft__dial_t *d, const weft__dial_result_t *res) {
       r->path = weft__dial_take(d);
       r->state = WEFT__RT_UP;
       r->fails = 0;
+      r->up_at = core->now_ns;
       for (unsigned i = 0; i < c->nroutes; i++) c->routes[i]->refused = 0;
       c->alone_since = 0;
     }
@@ -394,13 +395,15 @@ static void prune(weft__conn_t *c, unsigned want) {
 
 void weft__routes_work(weft__conn_t *c) {
   weft__core_t *core = c->core;
-  if (!c->hello_seen || !c->s || c->gone || !weft__session_is_open(c->s) || weft__session_is_done(c->s)) return;
-  if (c->state != WEFT__CN_CONNECTING && c->state != WEFT__CN_OPEN) return;
+  if (!c->hello_seen || !c->s || c->gone || !weft__session_is_open(c->s)) return;
+  /* over for the user, but the peer may miss our last acknowledgement: it needs one path to ask for it */
+  bool done = weft__session_is_done(c->s);
+  if (!done && c->state != WEFT__CN_CONNECTING && c->state != WEFT__CN_OPEN) return;
   if (c->upgrading) {
     check_upgrade(c);
     if (c->state != WEFT__CN_CONNECTING && c->state != WEFT__CN_OPEN) return;
   }
-  unsigned want = c->qos.standby + 1, up = count(c, WEFT__RT_UP);
+  unsigned want = done ? 1 : c->qos.standby + 1, up = count(c, WEFT__RT_UP);
   unsigned busy = count(c, WEFT__RT_DIAL) + count(c, WEFT__RT_RAIL);
   bool alone = up == 0;
   uint64_t next = c->upgrading ? c->upgrade_until : UINT64_MAX;
@@ -410,10 +413,11 @@ void weft__routes_work(weft__conn_t *c) {
       weft__croute_t *r = c->routes[i];
       r->refused = 0;
       r->fails = 0;
-      if (r->next_try > core->now_ns + BACKOFF_MIN) r->next_try = core->now_ns + BACKOFF_MIN;
+      if (r->brief < 3 && r->next_try > core->now_ns + BACKOFF_MIN) r->next_try = core->now_ns + BACKOFF_MIN;
     }
   }
   if (want > WEFT__PATHS_MAX) want = WEFT__PATHS_MAX;
+  if (done && !alone) return;
   if (!c->upgrading && !alone) {
     prune(c, want);
     up = count(c, WEFT__RT_UP);
@@ -462,7 +466,10 @@ void weft__routes_path_gone(weft__conn_t *c, weft__path_t *path, int err, const 
     r->use_alt = false;
     failed(r, WEFT_WHY_DIED, why);
     r->use_alt = false;
-    r->next_try = c->core->now_ns + BACKOFF_MIN;
+    /* one that opens and dies, opens and dies, is not helped by haste */
+    r->brief = c->core->now_ns - r->up_at >= BRIEF_LIFE ? 0 : r->brief < 8 ? r->brief + 1 : 8;
+    uint64_t pause = BACKOFF_MIN << r->brief;
+    r->next_try = c->core->now_ns + (pause < BACKOFF_MAX ? pause : BACKOFF_MAX);
     weft__routes_work(c);
     return;
   }
