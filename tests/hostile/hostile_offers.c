@@ -213,6 +213,7 @@ int main(int argc, char **argv) {
   int err = netns_enter();
 
   if (err == 0 && netns_ip("link add d0 type veth peer name e0\nlink add d1 type veth peer name e1\n"
+                           "link set d0 addrgenmode none\nlink set d1 addrgenmode none\n" /* one address each, at once */
                            "addr add " FIRST "/24 dev d0\naddr add " SECOND "/24 dev d1\n"
                            "link set d0 up\nlink set e0 up\nlink set d1 up\nlink set e1 up\n") != 0)
     err = -ENOTSUP;
