@@ -245,6 +245,17 @@ static void on_sconn_closed(weft_conn_t *conn) {
   count(-1);
 }
 
+/* A port may serve two strangers one after the other: the first one's end is not the second one's. */
+static void forget_end(const char *peer) {
+  unsigned i;
+
+  pthread_mutex_lock(&lock);
+  for (i = 0; i < ENDS && i < nends; i++)
+    if (strcmp(ends[i].peer, peer) == 0)
+      ends[i].peer[0] = '\0';
+  pthread_mutex_unlock(&lock);
+}
+
 static void sconn_end(sconn_t *c, int status) {
   world_end_t *e;
 
@@ -333,6 +344,7 @@ static void on_peer(weft_listener_t *l, int status) {
   if (c == NULL)
     fail("out of memory");
   snprintf(c->peer, sizeof(c->peer), "%s", who->address);
+  forget_end(c->peer);
   snprintf(c->label, sizeof(c->label), "%s", who->name);
   MUST(weft_conn_init(&server.weft, &c->conn));
   c->conn.data = c;
