@@ -29,6 +29,7 @@ typedef struct block_s { /* destination of a large message, or an echo under way
 
 typedef struct conn_s {
   weft_conn_t handle;
+  weft_shutdown_t shutdown;
   perf_server_t *server;
   uint64_t messages, bytes, check;
   int mode;
@@ -256,8 +257,20 @@ static void on_alloc(weft_conn_t *handle, size_t size, const uv_buf_t *head, uv_
     dst->len = size; /* uv_buf_init takes 32 bits */
 }
 
+static void on_shutdown(weft_shutdown_t *req, int status) {
+  conn_t *c = req->data;
+  (void) status;
+  if (!weft_is_closing(&c->handle))
+    weft_conn_close(&c->handle, on_closed);
+}
+
 static void on_recv(weft_conn_t *handle, int status, weft_msg_t *msg) {
   conn_t *c = handle->data;
+  if (status == UV_EOF) { /* an orderly end deserves one: the client waits for ours */
+    c->shutdown.data = c;
+    if (weft_shutdown(&c->shutdown, handle, on_shutdown) == 0)
+      return;
+  }
   if (status < 0) {
     if (!c->server->opts->quiet && status != UV_EOF)
       fprintf(stderr, "connection lost: %s\n", weft_conn_error(handle));

@@ -98,6 +98,11 @@ two_namespaces() {
     ip -n "$B" address add "10.77.$i.2/24" dev "v$i"
     ip -n "$A" link set "v$i" up
     ip -n "$B" link set "v$i" up
+    # carrier shows up a moment later, and a listener offers what is up when it starts
+    for _ in $(seq 100); do
+      ip -n "$A" link show "v$i" | grep -q 'LOWER_UP.*state UP' && ip -n "$B" link show "v$i" | grep -q 'LOWER_UP.*state UP' && break
+      sleep 0.1
+    done
   done
   ip -n "$A" link set lo up
   ip -n "$B" link set lo up
