@@ -19,9 +19,7 @@ weft__tbuf_t *weft__s_frame_get(weft__spath_t *sp, unsigned keep) {
     sp->starved = true;
     return NULL;
   }
-  weft__tbuf_t *b = sp->path->ops->tx_get(sp->path);
-  if (!b) sp->full = true;
-  return b;
+  return sp->path->ops->tx_get(sp->path);
 }
 
 int weft__s_frame_post(weft__spath_t *sp, weft__tbuf_t *b, unsigned type, unsigned flags, uint16_t count, uint64_t seq,
@@ -43,7 +41,6 @@ int weft__s_frame_post(weft__spath_t *sp, weft__tbuf_t *b, unsigned type, unsign
   h.grant = (uint32_t)grant;
   weft__hdr_put(b->data, &h);
   sp->granted = grant;
-  sp->last_tx = weft__now(s);
   s->ack_sent = h.ack;
   s->ack_now = false;
   s->adv_seq = h.win_seq;

@@ -74,14 +74,13 @@ struct weft__spath {
   uint64_t my_key, peer_key;
   uint64_t tx_fc, tx_grant; /* frames sent, frames we may have sent */
   uint64_t rx_fc, rx_done, granted; /* frames received, processed, granted to the peer */
-  uint64_t up_at, settle, last_rx, last_tx;
+  uint64_t up_at, settle, last_rx;
   uint64_t ping_at;        /* when the unanswered PING was sent, 0 = none is out */
   uint64_t other_alive_at; /* when another path answered a PING as young, 0 = none did */
   uint64_t ping_id, beat_jitter;
   uint64_t rtt;            /* of the shortest round trip lately, ns; 0 = unknown */
   weft__ping_t pong;
   bool ping_due, pong_due, resume_due, resume_ack_due, hello_due, join_please_due;
-  bool full;               /* tx_get or write said so */
   bool starved;            /* something waits for credits */
   /* Clear-to-sends that came on this path, in order. Per path, because the peer may hold another one for dead, and ask
    * for its fragments again here, long before we know. */
@@ -130,7 +129,7 @@ struct weft__session {
   weft__sstate_t state;
   unsigned depth;
   bool dirty, in_flush, started, have_peer, hello_heard, hello_sent;
-  bool aborting, abort_sent, end_pending, end_called, gone_called, released;
+  bool aborting, end_pending, end_called, gone_called, released;
   int end_err, abort_code;
   char end_why[WEFT__TEXT_MAX + 120], abort_text[WEFT__TEXT_MAX + 1];
   uint8_t secret[32];
@@ -169,7 +168,7 @@ struct weft__session {
   bool mig_has_from;
   int mig_err;
   char mig_why[160];
-  uint64_t mig_gap_from, silent_from;
+  uint64_t mig_gap_from;
   uint64_t unacked_at; /* since when something waits for an acknowledgement without progress, 0 = nothing */
 
   /* receiving */

@@ -326,10 +326,7 @@ static bool push_fragment(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t
     slot->rma.key = x->cts.key;
     slot->rma.data = slot;
     int rc = sp->path->ops->write(sp->path, &slot->rma);
-    if (rc == -EAGAIN) {
-      sp->full = true;
-      return false;
-    }
+    if (rc == -EAGAIN) return false;
     if (rc < 0) {
       sp->broken = true;
       return false;

@@ -245,7 +245,7 @@ int weft__session_add_path(weft__session_t *s, weft__path_t *path, uint64_t my_k
   sp->my_key = my_key;
   sp->peer_key = peer_key;
   sp->tx_grant = sp->granted = WEFT__FIRST_GRANT;
-  sp->up_at = sp->last_rx = sp->last_tx = weft__now(s);
+  sp->up_at = sp->last_rx = weft__now(s);
   uint32_t r = 0;
   s->ops->random(s->owner, &r, sizeof r);
   sp->beat_jitter = s->conf.beat_ns / 8 * (r % 1024) / 1024;
@@ -424,7 +424,6 @@ static void look_at_peer(weft__session_t *s, uint64_t now, bool late) {
   if (!s->stalled && now - last >= s->tolerance) {
     s->stalled = true;
     s->st.stalls++;
-    s->silent_from = last;
     emit_event(s, WEFT__SEV_STALLED, s->tx_path ? s->tx_path->path : NULL, NULL, 0, "every path is silent", 0);
     if (weft__ended(s)) return;
   }

@@ -380,7 +380,6 @@ static void on_frame(weft__path_t *path, weft__rbuf_t *b) {
 
 static void on_writable(weft__path_t *path) {
   weft__spath_t *sp = path->user;
-  sp->full = false;
   sp->s->tx_stuck = false;
   if (sp->live && !weft__ended(sp->s)) {
     weft__s_heard(sp); /* the provider moves bytes: not silent */
