@@ -39,6 +39,23 @@ weft__spath_t *weft__s_best(weft__session_t *s, const weft__spath_t *but) {
   return best;
 }
 
+/* At-most-once gives up what has left when it moves. A dead path leaves no choice; a move that could also wait does, while
+ * a large message is on its way. */
+static bool moves_later(const weft__session_t *s) {
+  if (!s->at_most_once) return false;
+  for (const weft__txm_t *m = s->head; m && m != s->unsent; m = m->next)
+    if (m->flags & WEFT__TX_LARGE) return true;
+  return false;
+}
+
+static bool may_fail_back(const weft__session_t *s) {
+  return s->conf.initiator && s->tx_path && !s->tx_path->pinned && !s->resuming && !moves_later(s);
+}
+
+static bool better(const weft__session_t *s, const weft__spath_t *sp) {
+  return sp->live && !sp->broken && sp->rank < s->tx_path->rank;
+}
+
 /* ---- proof of life ----------------------------------------------------------------------------------------------- */
 
 void weft__s_heard(weft__spath_t *sp) {
@@ -49,8 +66,7 @@ void weft__s_heard(weft__spath_t *sp) {
     sp->ping_at = sp->other_alive_at = 0;
     s->pings_out--;
     /* a better path that need not settle has shown that it works: move soon, not with the next regular tick */
-    if (s->conf.initiator && sp->settle == 0 && sp->live && s->tx_path && sp->rank < s->tx_path->rank)
-      weft__s_timer_before(s, now);
+    if (sp->settle == 0 && may_fail_back(s) && better(s, sp)) weft__s_timer_before(s, now);
   }
   if (s->stalled) {
     s->stalled = false;
@@ -99,15 +115,6 @@ static bool waiting(const weft__session_t *s) {
 void weft__s_wake(weft__session_t *s) {
   uint64_t soon = weft__now(s) + s->tolerance / 8;
   if (s->tick_at > soon) weft__s_timer_before(s, soon);
-}
-
-/* At-most-once gives up what has left when it moves. A dead path leaves no choice; a move that could also wait does, while
- * a large message is on its way. */
-static bool moves_later(const weft__session_t *s) {
-  if (!s->at_most_once) return false;
-  for (const weft__txm_t *m = s->head; m && m != s->unsent; m = m->next)
-    if (m->flags & WEFT__TX_LARGE) return true;
-  return false;
 }
 
 /* ---- moving ------------------------------------------------------------------------------------------------------ */
@@ -433,11 +440,13 @@ static void look_at_peer(weft__session_t *s, uint64_t now, bool late) {
 }
 
 static void look_at_failback(weft__session_t *s, uint64_t now) {
-  weft__spath_t *cur = s->tx_path;
-  if (!s->conf.initiator || !cur || cur->pinned || s->resuming || moves_later(s)) return;
+  if (!may_fail_back(s)) return;
   for (unsigned i = 0; i < s->npaths; i++) {
     weft__spath_t *sp = s->paths[i];
-    if (!sp->live || sp->broken || sp->ping_at || sp->rank >= cur->rank || now - sp->up_at < sp->settle) continue;
+    if (!better(s, sp) || now - sp->up_at < sp->settle) continue;
+    /* one that owes an answer has to give it first; not one that this very tick has asked, because of another's silence:
+     * it would be asked again with each answer, and never be moved to */
+    if (sp->ping_at && sp->ping_at != now) continue;
     weft__s_move(s, sp, 0, "a better path has settled");
     return;
   }

@@ -31,6 +31,8 @@ static const struct {
     {17, "credits", "a goodbye that waited for credits"},
     {288039, "lonely", "round trips longer than a quarter of the tolerance"},
     {10161973, "chaos", "dead paths that filled a session"},
+    {1795387220459016613u, "chaos", "a better path that was asked for ever and never moved to"},
+    {1795387226658004675u, "lost", "the same with a third path"},
 };
 
 static unsigned twice(world_t *w, uint64_t seed, const char *profile, const char *what) {
