@@ -122,6 +122,7 @@ weft__conn_t *weft__conn_new(weft__core_t *core) {
   weft__conn_t *c = calloc(1, sizeof *c);
   if (!c) return NULL;
   c->core = core;
+  c->serial = ++core->conn_serial;
   c->h.core = core;
   c->later.run = settle;
   c->timer.fire = on_timer;

@@ -104,6 +104,7 @@ struct weft__conn {
   weft__core_t *core;
   weft__link_t link;    /* core->conns */
   weft__cnstate_t state;
+  uint64_t serial;      /* never twice in a context */
   bool initiator, gone, dirty;
   bool receiving, eof_held, eof_told, err_told;
   bool never_open; /* the connect failed: connect_cb has told, recv_cb need not */
@@ -269,11 +270,12 @@ struct weft__big {
   weft__big_t *next;
   weft__core_t *core;
   size_t cap; /* bytes mapped, with this header */
+  uint64_t conn; /* serial of the connection it served last */
   int32_t refs; /* atomic: the message, the session */
 };
 enum { WEFT__BIG_HEAD = 4096 };
 static inline void *weft__big_data(weft__big_t *b) { return (uint8_t *) b + WEFT__BIG_HEAD; }
-weft__big_t *weft__big_get(weft__core_t *, size_t size);
+weft__big_t *weft__big_get(weft__core_t *, uint64_t conn, size_t size); /* shows no other connection's bytes */
 void weft__big_unref(weft__big_t *); /* any thread */
 void weft__msgs_free(weft__core_t *); /* at the end of the context */
 

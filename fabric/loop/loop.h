@@ -156,6 +156,7 @@ struct weft__core {
   weft__link_t listeners;
   weft__link_t dials;
   unsigned nconns, ndials, nlisteners;
+  uint64_t conn_serial;
 
   /* accept.c */
   weft__conn_t **table; /* accepted sessions by id */

@@ -7,7 +7,9 @@
  *  - Releasing may happen on any thread: what is given back goes onto atomic stacks, which the loop's thread empties as a
  *    whole when its own free list has run out. Nothing is ever popped singly, so the stacks know no ABA.
  *  - Memory of large messages up to CACHE_ONE bytes is kept for the next one (CACHE_ALL in all): fresh pages cost more than
- *    moving the bytes. Larger ones go back to the system at once. */
+ *    moving the bytes. Larger ones go back to the system at once.
+ *  - A peer may say that it has written what it has not, and the message then shows what its memory held before. So memory
+ *    that served another connection is wiped first; within one connection it held that peer's own bytes. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -99,7 +101,7 @@ void weft_msg_release(weft_msg_t *m) {
 
 static void unmap(weft__big_t *b) { munmap(b, b->cap); }
 
-weft__big_t *weft__big_get(weft__core_t *core, size_t size) {
+weft__big_t *weft__big_get(weft__core_t *core, uint64_t conn, size_t size) {
   size_t cap = (size + WEFT__BIG_HEAD + 4095) & ~(size_t) 4095;
   weft__big_t *back = __atomic_exchange_n(&core->big_back, NULL, __ATOMIC_ACQUIRE), *b, **p;
   if (cap < size) return NULL;
@@ -113,12 +115,17 @@ weft__big_t *weft__big_get(weft__core_t *core, size_t size) {
     b->next = core->big_free;
     core->big_free = b;
   }
-  for (p = &core->big_free; *p; p = &(*p)->next)
-    if ((*p)->cap >= cap && (*p)->cap / 4 <= cap) break;
-  if (*p) {
-    b = *p;
-    *p = b->next;
+  weft__big_t **fit = NULL;
+  for (p = &core->big_free; *p; p = &(*p)->next) {
+    if ((*p)->cap < cap || (*p)->cap / 4 > cap) continue;
+    fit = p;
+    if ((*p)->conn == conn) break;
+  }
+  if (fit) {
+    b = *fit;
+    *fit = b->next;
     core->big_cached -= b->cap;
+    if (b->conn != conn) memset(weft__big_data(b), 0, size);
   } else {
     if (cap <= CACHE_ONE) { /* room for its somewhat larger brothers */
       size_t round = 64 * 1024;
@@ -131,6 +138,7 @@ weft__big_t *weft__big_get(weft__core_t *core, size_t size) {
     b->core = core;
   }
   b->next = NULL;
+  b->conn = conn;
   b->refs = 1;
   return b;
 }

@@ -32,7 +32,7 @@ void *weft__recv_alloc(weft__conn_t *c, uint64_t size, const void *head, uint32_
     if (!d->ptr && dst.len)
       weft__warn("alloc_cb gave %zu bytes for a message of %llu: it is refused", dst.len, (unsigned long long) size);
   } else {
-    d->big = weft__big_get(c->core, (size_t) size);
+    d->big = weft__big_get(c->core, c->serial, (size_t) size);
     if (d->big) d->ptr = weft__big_data(d->big);
   }
   if (!d->ptr) {
