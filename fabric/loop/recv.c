@@ -3,8 +3,8 @@
  *
  * Design notes
  *  - A message in recv_cb is a view: it points into the receive buffer, or to the large message's memory.
- *  - After weft_recv_stop nothing reaches the user: the session holds messages, and an end that comes meanwhile is kept here
- *    until weft_recv_start.
+ *  - After weft_recv_stop nothing reaches the user: the session holds messages, also beyond its end, and the end itself is
+ *    kept here until weft_recv_start.
  *  - `dsts` lists the memory that the peer may be writing to. close_cb waits until the session has given all of it back. */
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +66,7 @@ void weft__recv_deliver(weft__conn_t *c, const weft__rxm_t *m) {
     view.user = !d->big;
   }
   c->recv_cb(c->pub, 0, &view);
+  if (c->state == WEFT__CN_ENDED) weft__conn_later(c); /* the last one held lets the end be told */
   if (d) {
     if (d->big) weft__big_unref(d->big);
     free(d);
@@ -86,6 +87,7 @@ void weft__recv_settle(weft__conn_t *c) {
     c->recv_cb(c->pub, UV_EOF, NULL);
     if (!c->receiving || c->h.closing) return;
   }
+  if (c->s && !c->gone && weft__session_holds(c->s)) return; /* what had arrived comes first: with the next flush */
   if (c->state == WEFT__CN_ENDED && c->err && !c->err_told && !c->never_open) {
     c->err_told = true;
     c->recv_cb(c->pub, c->err, NULL);

@@ -177,6 +177,7 @@ struct weft__session {
   weft__rxi_t *rxq, *rxq_tail, *first_incomplete;
   uint64_t rx_bytes;                        /* MSG bytes received */
   uint64_t rx_seq_consumed, rx_bytes_consumed; /* first number not delivered, bytes delivered */
+  uint64_t rx_end; /* ended: what was complete below this number may still be delivered */
   uint64_t adv_seq, adv_bytes, ack_sent, ack_want; /* last told to the peer */
   bool ack_now, rx_fin, eof_done;
   weft__cts_out_t cts[WEFT__CTS_MAX];
@@ -231,6 +232,7 @@ extern const weft__path_cbs_t weft__s_path_cbs;
 void weft__s_rx_pump(weft__session_t *); /* deliver what may be delivered */
 void weft__s_rx_skip_to(weft__session_t *, uint64_t first);
 void weft__s_rx_complete(weft__session_t *, weft__rxi_t *);
+void weft__s_rx_free_unfinished(weft__session_t *); /* no path is left: what had not arrived whole never will */
 void weft__s_rx_free_all(weft__session_t *);
 
 /* large.c */

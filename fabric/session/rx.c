@@ -85,8 +85,12 @@ static void ask_memory(weft__session_t *s) {
   }
 }
 
+bool weft__session_holds(const weft__session_t *s) {
+  return s->rxq && s->rxq->complete && s->rxq->seq < s->rx_end && !s->aborting && !s->released;
+}
+
 void weft__s_rx_pump(weft__session_t *s) {
-  while (s->started && !weft__ended(s) && s->rxq && s->rxq->complete) {
+  while (s->started && weft__session_holds(s)) {
     weft__rxi_t *it = s->rxq;
     if (it->kind == WEFT__R_FIN) {
       pop_item(s);
@@ -135,16 +139,37 @@ void weft__s_rx_skip_to(weft__session_t *s, uint64_t first) {
   if (!s->rxq) s->rx_seq_consumed = s->rx_expect;
 }
 
-void weft__s_rx_free_all(weft__session_t *s) {
-  s->rx_expect = weft__s_rx_ack(s); /* a tombstone must not answer for what was unfinished */
-  while (s->rxq) {
-    weft__rxi_t *it = s->rxq;
-    s->rxq = it->next;
+static void free_from(weft__session_t *s, weft__rxi_t *it) {
+  while (it) {
+    weft__rxi_t *next = it->next;
     if (it->kind == WEFT__R_LARGE && it->dst) s->ops->unalloc(s->owner, it->dst);
+    if (it->kind == WEFT__R_MSG) {
+      s->st.held_messages--;
+      s->st.held_bytes -= it->total;
+    }
     free(it);
+    it = next;
   }
-  s->rxq_tail = s->first_incomplete = NULL;
-  s->st.held_messages = s->st.held_bytes = 0;
+}
+
+void weft__s_rx_free_unfinished(weft__session_t *s) {
+  if (s->rx_end < s->rx_expect) s->rx_expect = s->rx_end; /* a tombstone must not answer for what was unfinished */
+  weft__rxi_t **p = &s->rxq, *last = NULL, *rest;
+  while (*p && (*p)->complete && (*p)->seq < s->rx_end) {
+    last = *p;
+    p = &last->next;
+  }
+  rest = *p;
+  *p = NULL;
+  s->rxq_tail = last;
+  s->first_incomplete = NULL;
+  free_from(s, rest);
+}
+
+void weft__s_rx_free_all(weft__session_t *s) {
+  weft__s_rx_free_unfinished(s);
+  free_from(s, s->rxq);
+  s->rxq = s->rxq_tail = NULL;
 }
 
 /* One record with number n == rx_expect. */

@@ -4,7 +4,8 @@
  * Design notes
  *    HELLO --peer's HELLO--> (accepting end: WAIT --accept-->) OPEN --error, abort, both directions over--> ENDED --> gone
  *  - ENDED closes all paths; `gone` comes when the last one is closed, no RMA operation names a user's buffer and every
- *    destination has been given back.
+ *    destination has been given back. What had arrived whole by then was acknowledged: it is still delivered, however late
+ *    the user starts to receive, unless the user has let go of the session.
  *  - A session whose two directions are over stays OPEN until both ends have said BYE, so that a lost last acknowledgement
  *    can be asked for again; the owner has been told `ended(0)` by then. */
 #include <errno.h>
@@ -23,6 +24,7 @@
 void weft__s_enter(weft__session_t *s) { s->depth++; }
 
 static void settle(weft__session_t *s) {
+  if (s->end_pending && !s->end_called) weft__s_rx_pump(s); /* the peer was told that these have arrived */
   while (s->done_head) {
     weft__txm_t *m = s->done_head;
     s->done_head = m->next;
@@ -43,6 +45,8 @@ void weft__s_leave(weft__session_t *s) {
   if (s->done_head || s->end_pending) settle(s);
   s->depth = 0;
   if (s->state == WEFT__S_ENDED && s->npaths == 0 && !s->limbo && !s->done_head && !s->gone_called) {
+    weft__s_rx_free_unfinished(s);
+    if (weft__session_holds(s)) return; /* until they are delivered, or nobody wants them */
     s->gone_called = true;
     weft__s_rx_free_all(s);
     s->ops->gone(s->owner); /* s may be gone now */
@@ -66,6 +70,7 @@ void weft__s_timer_before(weft__session_t *s, uint64_t deadline) {
 static void end_now(weft__session_t *s) {
   s->state = WEFT__S_ENDED;
   s->aborting = false;
+  if (s->first_incomplete) s->rx_end = s->first_incomplete->seq;
   weft__s_close_paths(s);
   weft__s_dirty(s); /* somebody must come back for the upcalls */
 }
@@ -175,7 +180,7 @@ weft__session_t *weft__session_create(const weft__session_conf_t *conf, const we
   s->owner = owner;
   s->now = conf->now_ns;
   s->born = *s->now;
-  s->tick_at = FOREVER;
+  s->tick_at = s->rx_end = FOREVER;
   weft__hello_t *h = &s->conf.hello;
   if (h->win_bytes < WEFT__MIN_WIN_BYTES) h->win_bytes = WEFT__MIN_WIN_BYTES;
   if (h->win_messages < WEFT__MIN_WIN_SEQ) h->win_messages = WEFT__MIN_WIN_SEQ;
@@ -275,7 +280,7 @@ void weft__session_flush(weft__session_t *s) {
   weft__s_enter(s);
   s->in_flush = s->dirty = true; /* what gets dirty below is served below */
   if (s->aborting) finish_abort(s);
-  if (s->state == WEFT__S_OPEN && s->started && s->rxq) weft__s_rx_pump(s);
+  if (s->rxq) weft__s_rx_pump(s);
   if (s->state != WEFT__S_ENDED && !s->aborting) {
     for (unsigned i = 0; i < s->npaths; i++)
       if (s->paths[i]->live) weft__s_flush_control(s, s->paths[i]);

@@ -95,7 +95,7 @@ typedef struct weft__session_ops {
   void (*dirty)(void *owner);                    /* call weft__session_flush before the loop sleeps */
   void (*timer)(void *owner, uint64_t deadline); /* call weft__session_tick at this time (ns); the last one holds */
   /* The session is over for the user, once. 0: both directions ended in order; else the error. Pending txms have got
-   * their `sent` before this. */
+   * their `sent` before this. What the session holds may be delivered after it. */
   void (*ended)(void *owner, int err, const char *why);
   void (*gone)(void *owner);                     /* no path is left and nothing is owed: weft__session_destroy now or later */
   void (*random)(void *owner, void *out, size_t len);
@@ -130,7 +130,7 @@ void weft__session_set_offers(weft__session_t *, const weft__offer_t *, unsigned
 int weft__session_send(weft__session_t *, weft__txm_t *);
 /* 0: `sent(-ECANCELED)` follows from the next flush; -EBUSY: some of it has left. */
 int weft__session_cancel(weft__session_t *, weft__txm_t *);
-void weft__session_rx_start(weft__session_t *); /* delivers what is held, from the next flush on */
+void weft__session_rx_start(weft__session_t *); /* delivers what is held, from the next flush on, after the end too */
 void weft__session_rx_stop(weft__session_t *);
 void weft__session_flush(weft__session_t *);
 void weft__session_tick(weft__session_t *);
@@ -160,6 +160,9 @@ const weft__hello_t *weft__session_peer(const weft__session_t *); /* NULL before
 /* 0 while it lives or when it ended in order; else the error, known before the first `sent` that carries it. */
 int weft__session_error(const weft__session_t *, const char **why);
 bool weft__session_is_open(const weft__session_t *);
+/* Messages, or the end, that arrived before the session ended, and wait for weft__session_rx_start: they come before the
+ * owner may call it over. */
+bool weft__session_holds(const weft__session_t *);
 /* Everything of both directions is done (it may still linger for the peer). */
 bool weft__session_is_done(const weft__session_t *);
 uint64_t weft__session_rx_next(const weft__session_t *); /* for tombstones */

@@ -151,6 +151,45 @@ static void test_error_waits_for_start(void **state) {
   api_pair_close(&p);
 }
 
+/* The peer was told that it has them: they come although it has closed since, and before the error. */
+static void test_what_was_acknowledged_outlives_the_peer(void **state) {
+  enum { N = 50, LARGE = 1 << 20 };
+  api_pair_t p;
+  static weft_send_t reqs[N + 1];
+  char *large = bytes(LARGE, 3);
+  uv_buf_t buf = uv_buf_init((char *) "hello", 5), big = uv_buf_init(large, LARGE);
+  (void) state;
+  for (int once = 0; once < 2; once++) {
+    sent_ok = 0;
+    memset(&p, 0, sizeof p);
+    api_pair_open(&p, NULL, NULL, NULL);
+    for (unsigned i = 0; i < N; i++) assert_int_equal(weft_send(&reqs[i], &p.client, &buf, 1, on_sent), 0);
+    RUN_UNTIL(&p.loop, 3000, sent_ok == N);
+    if (once) { /* behind them one that has not arrived whole: it will not come */
+      assert_int_equal(weft_send(&reqs[N], &p.client, &big, 1, on_sent), 0);
+      RUN_FOR(&p.loop, 50);
+    }
+    weft_conn_close(&p.client, NULL);
+    RUN_UNTIL(&p.loop, 3000, *weft_conn_error(&p.server) != 0);
+    RUN_FOR(&p.loop, 100); /* its paths are closed by now */
+    p.server.data = &p.srx;
+    stop_after = 20;
+    assert_int_equal(weft_recv_start(&p.server, NULL, on_recv_stopping), 0);
+    assert_int_equal(p.srx.messages, 0); /* not inside the call */
+    RUN_UNTIL(&p.loop, 3000, p.srx.messages == 20);
+    RUN_FOR(&p.loop, 50);
+    assert_int_equal(p.srx.errors, 0); /* 30 are still to come */
+    assert_int_equal(weft_recv_start(&p.server, NULL, api_on_recv), 0);
+    RUN_UNTIL(&p.loop, 3000, p.srx.errors == 1);
+    assert_int_equal(p.srx.messages, N);
+    assert_int_equal(p.srx.last_error, UV_ECONNRESET);
+    RUN_FOR(&p.loop, 20);
+    assert_int_equal(p.srx.errors, 1);
+    api_pair_close(&p);
+  }
+  free(large);
+}
+
 /* ---- Large messages ---- */
 
 static char *given;
@@ -402,6 +441,7 @@ int main(void) {
       cmocka_unit_test_setup(test_eof_waits_for_start, setup),
       cmocka_unit_test_setup(test_peer_close_is_a_reset_once, setup),
       cmocka_unit_test_setup(test_error_waits_for_start, setup),
+      cmocka_unit_test_setup(test_what_was_acknowledged_outlives_the_peer, setup),
       cmocka_unit_test_setup(test_large_lands_in_our_memory, setup),
       cmocka_unit_test_setup(test_refusing_a_large_message, setup),
       cmocka_unit_test_setup(test_refused_status, setup),

@@ -171,7 +171,7 @@ void oracle_unkeep(owner_t *o, unsigned i) {
 }
 
 static void after_end(owner_t *o, const char *what) {
-  if (o->ended && o->end_err != 0)
+  if (o->ended && o->end_err != 0 && !o->held)
     world_violate(o->w, "%c: %s after the session has ended", C(o), what);
   if (o->aborted || o->gone)
     world_violate(o->w, "%c: %s after abort", C(o), what);
@@ -255,6 +255,8 @@ void *oracle_alloc(owner_t *o, uint64_t size, const void *head, uint32_t headlen
   dst_t *d;
 
   o->upcalls++;
+  if (o->ended && o->end_err != 0)
+    world_violate(o->w, "%c: a request for memory after the session has ended", C(o));
   after_end(o, "a request for memory");
   touch(head, headlen);
   if (!o->w->plan.hostile) {
@@ -336,6 +338,7 @@ void oracle_sent(owner_t *o, weft__txm_t *txm, int status) {
     if (status == -EMSGSIZE)
       m->refusal = true;
     if (status == 0 && !at_most_once(o)) {
+      m->acked = idx < o->n;
       has = peer->s != NULL ? weft__session_rx_next(peer->s) : peer->rx_last;
       if (txm->seq >= has)
         world_violate(w, "%c: message %u (#%llu) is sent, but the peer has only those below #%llu",
@@ -391,6 +394,7 @@ void oracle_ended(owner_t *o, int err, const char *why) {
   o->ended = true;
   o->ended_at = weft__sim_time(w->sim);
   o->end_err = err;
+  o->held = weft__session_holds(o->s);
   snprintf(o->end_why, sizeof(o->end_why), "%s", why);
   for (i = 0; i <= o->n && i < o->next; i++)
     if (o->msg[i].state == MSG_QUEUED) {
@@ -483,6 +487,9 @@ void oracle_end(owner_t *o) {
       world_violate(w, "%c: message %u never got its `sent`", C(o), i);
     if (clean && !at_most_once(o) && i < o->n && !left_out(&o->msg[i]) && !o->msg[i].delivered)
       world_violate(w, "%c: message %u was never delivered", C(o), i);
+    if (o->msg[i].acked && !o->msg[i].delivered && peer->end_err != 0 && !peer->aborted &&
+        !peer->discards && !w->plan.hostile && !w->failed_malloc)
+      world_violate(w, "%c: message %u was acknowledged and lost when the session ended", C(o), i);
   }
   if (o->created && !o->ended && !o->released && !o->aborted)
     world_violate(w, "%c: the session is gone and its owner was never told", C(o));

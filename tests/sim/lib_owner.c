@@ -183,6 +183,16 @@ static void release(void *arg, uint64_t life) {
 
   if (o->life != life || o->s == NULL || o->released || o->gone)
     return;
+  if (o->end_err != 0 && weft__session_holds(o->s)) {
+    if (!weft__rng_one_in(rng(o), 4)) { /* a user that reads to the end, then lets go */
+      o->started = true;
+      o->stopped = false;
+      weft__session_rx_start(o->s);
+      weft__sim_at(o->w->sim, o->side, weft__sim_time(o->w->sim) + MS, release, o, o->life);
+      return;
+    }
+    o->discards = true;
+  }
   o->released = true;
   weft__session_abort(o->s, -ECANCELED, 0, "released");
 }

@@ -108,6 +108,7 @@ typedef struct msg {
   uint64_t base;
   enum { MSG_NEW, MSG_QUEUED, MSG_DONE } state;
   bool canceled, refused, delivered, refusal; /* refusal: send said no */
+  bool acked;
 } msg_t;
 
 typedef struct dst {
@@ -135,6 +136,8 @@ typedef struct owner {
   weft__rng_t rng;
   bool dirty, open, ended, eof, gone, released, started, stopped, destroyed, created, aborted,
       failed;
+  bool held;     /* messages were held when the session ended */
+  bool discards; /* and nobody wanted them */
   bool waiting_accept, working, again, stalled;
   int end_err;
   char end_why[240];

@@ -643,6 +643,40 @@ static void too_many_clear_to_sends(void **state) {
   assert_int_not_equal(w->o[0].end_err, 0);
 }
 
+static bool all_of_a_sent(world_t *x) {
+  return x->o[0].nsent == x->o[0].n;
+}
+
+/* B holds what A was told has arrived; A aborts, or all its paths die; then B starts to receive. */
+static void acknowledged_and_held_is_delivered_after_the_end(void **state) {
+  unsigned how, seed, i;
+
+  (void) state;
+  for (how = 0; how < 2; how++)
+    for (seed = 0; seed < 8; seed++) { /* a user may also let go of it: one in four does */
+      unsigned count = 0;
+
+      plan_basic(&plan, 300 + seed);
+      plan_messages(&plan, 0, 12, 100, 0, 50 * US);
+      plan.side[0].fin_at = 100 * S;
+      plan.side[1].start_at = 50 * S;
+      plan.side[1].release_after = S;
+      plan.may_fail = true;
+      world_begin(w, &plan);
+      assert_true(world_until(w, all_of_a_sent));
+      assert_int_equal(w->o[1].ndelivered, 0);
+      if (how == 0)
+        owner_abort(&w->o[0], "enough");
+      else
+        weft__session_fail(w->o[1].s, -ECONNRESET, "the device says so");
+      assert_int_equal(world_end(w), 0);
+      assert_true(w->o[1].ended && w->o[1].held);
+      for (i = 0; i < w->o[0].n; i++)
+        count += w->o[0].msg[i].delivered;
+      assert_int_equal(count, w->o[1].discards ? 0 : 12);
+    }
+}
+
 /* A clear-to-send for bytes that the message does not have. */
 static void clear_to_send_beyond_the_message(void **state) {
   static const struct {
@@ -694,6 +728,7 @@ int main(void) {
       cmocka_unit_test(credits_overrun),
       cmocka_unit_test(too_many_clear_to_sends),
       cmocka_unit_test(clear_to_send_beyond_the_message),
+      cmocka_unit_test(acknowledged_and_held_is_delivered_after_the_end),
   };
   return cmocka_run_group_tests(tests, setup, teardown);
 }
