@@ -108,7 +108,8 @@ typedef void (*weft_post_cb)(weft_post_t *, int status);
  * Weft's to write until recv_cb has delivered the message, or the connection's close callback. */
 typedef void (*weft_alloc_cb)(weft_conn_t *, size_t size, const uv_buf_t *head, uv_buf_t *dst);
 /* status 0: msg is a message, valid until the callback returns (weft_msg_retain keeps it). status < 0: msg is NULL;
- * UV_EOF once when the peer has shut down, any other error once when the connection is lost. */
+ * UV_EOF once when the peer has shut down, any other error once when the connection is lost: after all messages that had
+ * arrived by then, also those that wait for weft_recv_start. */
 typedef void (*weft_recv_cb)(weft_conn_t *, int status, weft_msg_t *msg);
 
 /* ---- Options of a context ----------------------------------------------------------------------------------- */

@@ -226,11 +226,10 @@ static void reject(weft__req_t *req, unsigned code) {
 }
 
 static void answer_tomb(weft__core_t *core, weft__req_t *req, const weft__request_t *rq, const tomb_t *t) {
-  uint8_t blob[WEFT__ANSWER_SIZE], token[16];
+  uint8_t blob[WEFT__ANSWER_SIZE];
   weft__answer_t a = {.kind = WEFT__A_TOMBSTONE, .version = WEFT__WIRE_VERSION, .code = t->code ? 1 : 0,
                       .aux = t->rx_next};
-  weft__join_token(t->secret, t->id, rq->key, token);
-  if (!weft__proof_equal(token, rq->token)) {
+  if (!weft__join_token_ok(t->secret, t->id, rq->key, rq->token)) {
     reject(req, WEFT__J_BAD_TOKEN);
     return;
   }

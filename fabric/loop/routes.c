@@ -346,7 +346,7 @@ static void start(weft__croute_t *r, weft__crail_t *cr) {
   weft__request_t rq = {.vlow = WEFT__WIRE_VERSION, .vhigh = WEFT__WIRE_VERSION, .kind = WEFT__K_JOIN};
   weft__random(c->core, &rq.key, sizeof rq.key);
   memcpy(rq.id, weft__session_id(c->s), sizeof rq.id);
-  weft__join_token(weft__session_secret(c->s), rq.id, rq.key, rq.token);
+  weft__session_join_token(c->s, rq.key, rq.token);
   r->state = WEFT__RT_DIAL;
   int err = weft__dial_start(cr, r->use_alt ? &r->alt : &r->dst, &rq, DIAL_LIMIT, r, on_dialled, &r->dial);
   if (err) failed(r, WEFT_WHY_SYSTEM, uv_strerror(err));

@@ -24,7 +24,6 @@
 #define WEFT__FRAGMENT_MAX (4u << 20)
 #define WEFT__FRAGMENT_MIN (64u << 10)
 #define WEFT__LARGE_OPEN 16u  /* large messages whose memory is asked for ahead */
-#define WEFT__JOIN_KEYS 64u
 #define WEFT__RTT_SAMPLES 256u
 #define WEFT__MIN_WIN_BYTES (2u * WEFT__FRAME_MAX)
 #define WEFT__MIN_WIN_SEQ 8u
@@ -142,8 +141,8 @@ struct weft__session {
   uint64_t nolive_at;
   bool nolive_closed; /* the last path was closed by the peer, not lost */
   bool stalled;
-  uint64_t join_keys[WEFT__JOIN_KEYS];
-  unsigned join_pos;
+  uint32_t join_last; /* counter of the newest token given out (connecting end) or taken */
+  uint64_t join_seen; /* taken ones: bit n is that of join_last - n */
 
   /* sending */
   weft__txm_t *head, *tail, *unsent; /* unacknowledged .. queued; first that has to be sent (again) */

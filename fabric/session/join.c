@@ -124,15 +124,29 @@ static void mac(const uint8_t *key, size_t keylen, const char *label, const uint
 }
 
 void weft__join_token(const uint8_t secret[32], const uint8_t id[16], uint64_t key,
-                      uint8_t out[16]) {
-  uint8_t data[24];
+                      uint32_t counter, uint8_t out[16]) {
+  uint8_t data[28];
 
   memset(out, 0, 16);
   if (all_zero(secret, 32))
     return;
   memcpy(data, id, 16);
   weft__put64(data + 16, key);
-  mac(secret, 32, "weft join token", data, sizeof(data), out, 16);
+  weft__put32(data + 24, counter);
+  weft__put32(out, counter);
+  mac(secret, 32, "weft join token", data, sizeof(data), out + 4, 12);
+}
+
+uint32_t weft__join_counter(const uint8_t token[16]) {
+  return weft__get32(token);
+}
+
+bool weft__join_token_ok(const uint8_t secret[32], const uint8_t id[16], uint64_t key,
+                         const uint8_t token[16]) {
+  uint8_t want[16];
+
+  weft__join_token(secret, id, key, weft__join_counter(token), want);
+  return !all_zero(want + 4, 12) && weft__proof_equal(want, token);
 }
 
 void weft__join_proof(const uint8_t secret[32], const uint8_t id[16], uint64_t joiner_key,

@@ -2,8 +2,8 @@
 /* join.h - the blobs with which every path opens: the 48-byte request, the 40-byte answer, and their proofs.
  *
  * Design notes
- *  - A HELLO starts a session; a JOIN adds a path to one. A JOIN's token is an HMAC of the session's secret over the fresh
- *    path key, so it serves once; the answer's proof shows that the other end knows the secret too. Without the proof only
+ *  - A HELLO starts a session; a JOIN adds a path to one. A JOIN's token is a counter and an HMAC of the session's secret
+ *    over it and the fresh path key; a window over the counters lets each serve once, for ever. The answer's proof shows that the other end knows the secret too. Without the proof only
  *    this candidate fails: a private address behind NAT may be somebody else's Weft.
  *  - The secret travels in clear today (docs/trust.md): this guards against mistakes, not against eavesdroppers. */
 #ifndef WEFT_SESSION_JOIN_H
@@ -49,7 +49,10 @@ bool weft__answer_get(const void *blob, size_t len, weft__answer_t *out);
 const char *weft__jcode_text(unsigned code);
 
 /* secret is 32 bytes. */
-void weft__join_token(const uint8_t secret[32], const uint8_t id[16], uint64_t key, uint8_t out[16]);
+void weft__join_token(const uint8_t secret[32], const uint8_t id[16], uint64_t key, uint32_t counter, uint8_t out[16]);
+uint32_t weft__join_counter(const uint8_t token[16]);
+/* Does the token belong to this session and key? Says nothing of whether it was used before. */
+bool weft__join_token_ok(const uint8_t secret[32], const uint8_t id[16], uint64_t key, const uint8_t token[16]);
 void weft__join_proof(const uint8_t secret[32], const uint8_t id[16], uint64_t joiner_key, uint64_t acceptor_key,
                       uint64_t aux, uint8_t out[16]);
 bool weft__proof_equal(const uint8_t a[16], const uint8_t b[16]); /* constant time */

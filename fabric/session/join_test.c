@@ -25,15 +25,15 @@ static void the_secret(uint8_t secret[32]) {
   weft__join_secret(c, a, id, secret);
 }
 
-static const uint8_t token[16] = {0x66, 0x38, 0xb4, 0xd8, 0xb3, 0x0f, 0x39, 0xb2,
-                                  0xd9, 0x0d, 0xc9, 0x4f, 0xe6, 0xac, 0x36, 0x66};
+static const uint8_t token[16] = {0x05, 0x00, 0x00, 0x00, 0x32, 0xda, 0xbe, 0x33,
+                                  0x1f, 0xe2, 0x08, 0x03, 0x00, 0xc4, 0x8a, 0xc7};
 static const uint8_t proof[16] = {0xa2, 0x55, 0xd7, 0xbf, 0xb2, 0x19, 0x0d, 0xa0,
                                   0x07, 0x2c, 0x61, 0x66, 0xd1, 0x5e, 0x9c, 0x3d};
 
 static const uint8_t golden_request[48] = {
     'W',  'E',  'F',  'T',  1,    1,    2,    0,    0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11,
     0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7, 0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf,
-    0x66, 0x38, 0xb4, 0xd8, 0xb3, 0x0f, 0x39, 0xb2, 0xd9, 0x0d, 0xc9, 0x4f, 0xe6, 0xac, 0x36, 0x66};
+    0x05, 0x00, 0x00, 0x00, 0x32, 0xda, 0xbe, 0x33, 0x1f, 0xe2, 0x08, 0x03, 0x00, 0xc4, 0x8a, 0xc7};
 
 static const uint8_t golden_answer[40] = {
     'W',  'E',  'F',  'T',  1,    1,    0,    0,    0x00, 0xff, 0xee, 0xdd, 0xcc, 0xbb,
@@ -157,9 +157,10 @@ static void known_answers(void **state) {
   (void) state;
   the_secret(secret);
   assert_memory_equal(secret, want, 32);
-  weft__join_token(secret, id, joiner, out);
+  weft__join_token(secret, id, joiner, 5, out);
   assert_memory_equal(out, token, 16);
-  assert_true(weft__proof_equal(out, token));
+  assert_int_equal(weft__join_counter(token), 5);
+  assert_true(weft__join_token_ok(secret, id, joiner, token));
   weft__join_proof(secret, id, joiner, acceptor, 7, out);
   assert_memory_equal(out, proof, 16);
 }
@@ -174,12 +175,12 @@ static void proofs_differ(void **state) {
   other[31] ^= 1;
   memcpy(id2, id, 16);
   id2[0] ^= 1;
-  weft__join_token(other, id, joiner, out);
-  assert_false(weft__proof_equal(out, token));
-  weft__join_token(secret, id2, joiner, out);
-  assert_false(weft__proof_equal(out, token));
-  weft__join_token(secret, id, joiner + 1, out);
-  assert_false(weft__proof_equal(out, token));
+  assert_false(weft__join_token_ok(other, id, joiner, token));
+  assert_false(weft__join_token_ok(secret, id2, joiner, token));
+  assert_false(weft__join_token_ok(secret, id, joiner + 1, token));
+  memcpy(out, token, 16);
+  out[0]++; /* the counter */
+  assert_false(weft__join_token_ok(secret, id, joiner, out));
   weft__join_proof(other, id, joiner, acceptor, 7, out);
   assert_false(weft__proof_equal(out, proof));
   weft__join_proof(secret, id2, joiner, acceptor, 7, out);
@@ -198,8 +199,9 @@ static void zeros_prove_nothing(void **state) {
 
   (void) state;
   assert_false(weft__proof_equal(zero, zero));
-  weft__join_token(zero, id, joiner, out);
+  weft__join_token(zero, id, joiner, 5, out);
   assert_memory_equal(out, zero, 16);
+  assert_false(weft__join_token_ok(zero, id, joiner, zero));
   weft__join_proof(zero, id, joiner, acceptor, 7, out);
   assert_memory_equal(out, zero, 16);
   memcpy(proved, proof, 16);

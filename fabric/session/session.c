@@ -259,16 +259,32 @@ void weft__session_set_offers(weft__session_t *s, const weft__offer_t *offers, u
   memcpy(s->conf.hello.offers, offers, n * sizeof *offers);
 }
 
+void weft__session_join_token(weft__session_t *s, uint64_t key, uint8_t token[16]) {
+  weft__join_token(s->secret, s->conf.id, key, ++s->join_last, token);
+}
+
+/* Has no token with this counter been taken, as far as we remember? Joins over several paths overtake each other, but not
+ * by more than the window. */
+static bool fresh_join(weft__session_t *s, uint32_t n) {
+  if (n == 0) return false;
+  if (n > s->join_last) {
+    uint32_t step = n - s->join_last;
+    s->join_seen = step < 64 ? s->join_seen << step | 1 : 1;
+    s->join_last = n;
+    return true;
+  }
+  uint32_t back = s->join_last - n;
+  if (back >= 64 || s->join_seen >> back & 1) return false;
+  s->join_seen |= UINT64_C(1) << back;
+  return true;
+}
+
 int weft__session_join_check(weft__session_t *s, uint64_t joiner_key, const uint8_t token[16], uint64_t my_key,
                              uint8_t proof[16]) {
   if (s->state != WEFT__S_OPEN || s->aborting) return WEFT__J_CLOSING;
   if (s->npaths == WEFT__PATHS_MAX) return WEFT__J_FULL;
-  uint8_t want[16];
-  weft__join_token(s->secret, s->conf.id, joiner_key, want);
-  if (!weft__proof_equal(want, token)) return WEFT__J_BAD_TOKEN;
-  for (unsigned i = 0; i < WEFT__JOIN_KEYS; i++)
-    if (s->join_keys[i] == joiner_key) return WEFT__J_BAD_TOKEN; /* a token serves once */
-  s->join_keys[s->join_pos++ % WEFT__JOIN_KEYS] = joiner_key;
+  if (!weft__join_token_ok(s->secret, s->conf.id, joiner_key, token)) return WEFT__J_BAD_TOKEN;
+  if (!fresh_join(s, weft__join_counter(token))) return WEFT__J_BAD_TOKEN;
   weft__join_proof(s->secret, s->conf.id, joiner_key, my_key, 0, proof);
   return WEFT__J_OK;
 }

@@ -151,7 +151,9 @@ int weft__session_migrate(weft__session_t *, weft__path_t *, const char *why);
  * is the last one, or as weft__session_migrate), -ENOTCONN. */
 int weft__session_drop_path(weft__session_t *, weft__path_t *, const char *why);
 
-/* JOIN at the accepting end: checks token and that the key is fresh; 0 and the proof, or a weft__jcode_t. */
+/* JOIN at the connecting end: the token for a path with this key; never the same twice. */
+void weft__session_join_token(weft__session_t *, uint64_t key, uint8_t token[16]);
+/* JOIN at the accepting end: checks the token and that it was not used before; 0 and the proof, or a weft__jcode_t. */
 int weft__session_join_check(weft__session_t *, uint64_t joiner_key, const uint8_t token[16], uint64_t my_key,
                              uint8_t proof[16]);
 const uint8_t *weft__session_id(const weft__session_t *);

@@ -83,6 +83,32 @@ static void replayed_token(void) {
   peer_close(&p);
 }
 
+/* Nor after any number of other joins, in any order. */
+static void replayed_much_later(void) {
+  weft__request_t first;
+  peer_t p, j, late;
+  unsigned i;
+
+  peer_open(&p, world_port(), "hostile");
+  peer_join_request(&p, &late); /* overtaken by the next one: it may still come */
+  first = late.rq;
+  join(&p, &j);
+  peer_close(&j);
+  peer_dial(&late, NULL, world_port());
+  late.rq = first;
+  assert_true(peer_request(&late));
+  assert_int_equal(late.an.kind, WEFT__A_ACCEPT);
+  peer_close(&late);
+  join_refused(&first, WEFT__J_BAD_TOKEN, "token");
+  for (i = 0; i < 100; i++) {
+    join(&p, &j);
+    peer_close(&j);
+  }
+  join_refused(&first, WEFT__J_BAD_TOKEN, "token");
+  join_refused(&j.rq, WEFT__J_BAD_TOKEN, "token");
+  peer_close(&p);
+}
+
 /* A request of the session, sent before there is one. */
 static void before_hello(void) {
   peer_t p, j;
@@ -304,10 +330,10 @@ static void fragment_asked_again(void) {
 
 static const hostile_case_t cases[] = {
     RUN(unknown_session),    RUN(wrong_token),          RUN(token_of_another_key),
-    RUN(replayed_token),     RUN(before_hello),         RUN(too_many_paths),
-    RUN(tombstone),          RUN(second_path_violates), RUN(data_on_standby),
-    RUN(resume_ack_beyond),  RUN(resume_ping_pong),     RUN(frag_on_another_path),
-    RUN(fragment_asked_again),
+    RUN(replayed_token),       RUN(replayed_much_later), RUN(before_hello),
+    RUN(too_many_paths),       RUN(tombstone),           RUN(second_path_violates),
+    RUN(data_on_standby),      RUN(resume_ack_beyond),   RUN(resume_ping_pong),
+    RUN(frag_on_another_path), RUN(fragment_asked_again),
 };
 
 HOSTILE_MAIN("hostile_join", cases, tune)

@@ -376,12 +376,14 @@ void peer_open(peer_t *p, uint16_t port, const char *label) {
 }
 
 void peer_join_request(const peer_t *p, peer_t *joiner) {
+  static uint32_t joins; /* grows over all sessions: each sees it grow */
+
   memset(&joiner->rq, 0, sizeof(joiner->rq));
   joiner->rq.vlow = joiner->rq.vhigh = WEFT__WIRE_VERSION;
   joiner->rq.kind = WEFT__K_JOIN;
   fresh(&joiner->rq.key, sizeof(joiner->rq.key));
   memcpy(joiner->rq.id, p->rq.id, 16);
-  weft__join_token(p->secret, joiner->rq.id, joiner->rq.key, joiner->rq.token);
+  weft__join_token(p->secret, joiner->rq.id, joiner->rq.key, ++joins, joiner->rq.token);
 }
 
 /* ---- Weft: frames ---------------------------------------------------------------------------- */

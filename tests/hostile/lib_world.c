@@ -298,8 +298,8 @@ static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
 
   if (status == UV_EOF) {
     c->bye.data = c;
-    if (weft_shutdown(&c->bye, conn, on_bye) != 0)
-      sconn_end(c, 0);
+    if (weft_shutdown(&c->bye, conn, on_bye) != 0 && *weft_conn_error(conn) == '\0')
+      sconn_end(c, 0); /* else its loss is told next */
     return;
   }
   if (status < 0) {

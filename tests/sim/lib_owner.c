@@ -465,7 +465,7 @@ static void slot_connect(slot_t *sl) {
   sl->key = r.key = weft__rng_next(rng(o));
   memcpy(r.id, o->id, 16);
   if (!sl->hello)
-    weft__join_token(weft__session_secret(o->s), o->id, r.key, r.token);
+    weft__session_join_token(o->s, r.key, r.token);
   weft__request_put(blob, &r);
   sl->state = SLOT_CONNECTING;
   sl->gen++;
