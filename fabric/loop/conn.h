@@ -54,6 +54,8 @@ typedef struct weft__croute {
   weft__cand_t cand;           /* own side, without info */
   struct sockaddr_storage dst; /* peer's address with the port of its offer */
   struct sockaddr_storage alt; /* bootstrap: host:port, tried in turn; ss_family 0: none */
+  unsigned link;               /* index of the interface that cand's address is on, 0 = unknown */
+  char peer_device[64];        /* "" = unknown */
   uint64_t speed_bps;
   weft__rt_t state;
   weft__path_t *path;          /* UP */
@@ -138,6 +140,7 @@ struct weft__conn {
   weft__contact_t *contact;
 
   weft__croute_t **routes; /* connecting end, best first */
+  weft__croute_t **placed; /* the same in the order in which they are wanted: see place_routes */
   weft__croute_t *boot;    /* the first contact's */
   unsigned nroutes;
   uint64_t alone_since;   /* no path is left since, 0 = there is one */
@@ -179,9 +182,12 @@ void weft__routes_boot_up(weft__conn_t *, weft__path_t *);
 void weft__routes_work(weft__conn_t *);         /* dial what should be open and is due */
 void weft__routes_path_gone(weft__conn_t *, weft__path_t *, int err, const char *why);
 void weft__routes_stop(weft__conn_t *);         /* drop dials and waits */
-void weft__routes_now(weft__core_t *);          /* the network changed: look again, try at once */
+void weft__routes_retry(weft__core_t *, bool plan); /* try what is not open at once; plan: with new candidates */
 bool weft__routes_satisfied(weft__conn_t *, bool *hopeless); /* the best allowed route is up */
 int weft__rank_number(const weft_qos_t *, const weft__cand_t *, bool usable, unsigned order);
+
+/* rescan.c */
+void weft__rescan(weft__core_t *); /* the network has changed */
 
 /* events.c */
 void weft__event_session(weft__conn_t *, const weft__sev_t *);
@@ -234,6 +240,7 @@ void weft__join_listen(weft__core_t *, weft__crail_t *); /* a port for JOINs on 
 void weft__joins_listen(weft__core_t *); /* on every rail that has none yet, while somebody listens */
 void weft__joins_check(weft__core_t *); /* close those ports when nobody can come any more */
 void weft__listener_close_now(weft__listener_t *, weft_listener_close_cb);
+void weft__listeners_retry(weft__core_t *); /* there are new candidates: open what peers could use */
 
 /* ---- Memory: slab.c, msg.c --------------------------------------------------------------------------------------- */
 

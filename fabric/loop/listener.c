@@ -6,6 +6,8 @@
  *    take a first contact. Rails that cannot (RDMA) open afterwards, by themselves.
  *  - "*" is one wildcard listen per family. A single address is one listen; with an address that is not loopback, the other
  *    rails are opened too, for the offers.
+ *  - Devices and addresses that come later are opened when the network's change is noticed (rescan.c), and offered to the
+ *    peers that connect from then on.
  *  - Connections do not depend on their listener: it may close first. */
 #include <errno.h>
 #include <netdb.h>
@@ -163,32 +165,45 @@ static weft__crail_t *rail_for(weft__core_t *core, int family, const void *addr)
   return found;
 }
 
-/* One wildcard socket serves IPv4. IPv6's would take IPv4's port too, so there each address gets its own. */
-static int listen_all(weft__listener_t *lis, uint16_t port, int backlog) {
+static bool listens_on(const weft__listener_t *lis, const struct sockaddr_storage *addr) {
+  for (unsigned i = 0; i < lis->nlsts; i++)
+    if (weft__addr_same_ip(weft__lst_addr(lis->lsts[i]), addr)) return true;
+  return false;
+}
+
+/* Every IPv6 address that has no socket yet. The number that were bound, or the last error. */
+static int listen_v6(weft__listener_t *lis, uint16_t port) {
   weft__core_t *core = lis->core;
-  weft__crail_t *cr = rail_for(core, AF_INET, NULL);
+  int bound = 0, err = 0;
+  for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
+    weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+    struct sockaddr_storage addr = cr->cand.addr;
+    if (cr->state != WEFT__R_OPEN || !cr->cand.bootstrap || addr.ss_family != AF_INET6) continue;
+    if (lis->devices[0] && !weft__list_has(lis->devices, cr->cand.device)) continue;
+    const weft__if_t *own = weft__ifs_find(weft__netmon_ifs(core), &addr);
+    if ((own && own->tentative) || listens_on(lis, &addr)) continue; /* it is told again when it can be bound */
+    weft__addr_set_port(&addr, port);
+    if ((err = listen_on(lis, cr, &addr, lis->backlog_max)) != 0) continue;
+    port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
+    bound++;
+  }
+  return bound ? bound : err;
+}
+
+/* One wildcard socket serves IPv4. IPv6's would take IPv4's port too, so there each address gets its own. */
+static int listen_all(weft__listener_t *lis, uint16_t port) {
+  weft__crail_t *cr = rail_for(lis->core, AF_INET, NULL);
   int err = WEFT_ENOPROVIDER;
   if (cr) {
     struct sockaddr_storage any;
     memset(&any, 0, sizeof any);
     any.ss_family = AF_INET;
     weft__addr_set_port(&any, port);
-    if ((err = listen_on(lis, cr, &any, backlog)) != 0) return err;
+    if ((err = listen_on(lis, cr, &any, lis->backlog_max)) != 0) return err;
     port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
   }
-  for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
-    struct sockaddr_storage addr;
-    cr = weft__container(l, weft__crail_t, link);
-    addr = cr->cand.addr;
-    if (cr->state != WEFT__R_OPEN || !cr->cand.bootstrap || addr.ss_family != AF_INET6) continue;
-    const weft__if_t *own = weft__ifs_find(weft__netmon_ifs(core), &addr);
-    if (own && own->tentative) continue;
-    weft__addr_set_port(&addr, port);
-    int r = listen_on(lis, cr, &addr, backlog);
-    if (r == 0 && lis->nlsts == 1) port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
-    if (err) err = r; /* one that works is enough */
-  }
-  return err;
+  int n = listen_v6(lis, port);
+  return n > 0 || !err ? 0 : n < 0 ? n : err; /* one that works is enough */
 }
 
 static weft__cands_t *look(weft__listener_t *lis, struct sockaddr_storage *addr, bool again, int *err) {
@@ -216,10 +231,59 @@ static weft__cands_t *look(weft__listener_t *lis, struct sockaddr_storage *addr,
   return cands;
 }
 
+/* ---- Rails that come later ---------------------------------------------------------------------------------------- */
+
+typedef struct more {
+  weft__waiter_t waiter;
+  weft__core_t *core;
+} more_t;
+
+/* rails.c has given it a port for joins; wildcard listeners take its address for first contacts, too. */
 static void on_more(weft__waiter_t *w, weft__crail_t *cr) {
-  (void) cr; /* rails.c gives it a port for joins */
-  free(w);
+  more_t *m = weft__container(w, more_t, waiter);
+  weft__core_t *core = m->core;
+  free(m);
+  if (cr->state != WEFT__R_OPEN || !cr->cand.bootstrap || core->state != WEFT__C_OPEN) return;
+  for (weft__link_t *l = core->listeners.next; l != &core->listeners; l = l->next) {
+    weft__listener_t *lis = weft__container(l, weft__listener_t, link);
+    if (!lis->wildcard || !lis->nlsts || lis->h.closing || lis->err) continue;
+    int err = listen_v6(lis, weft__addr_port(weft__lst_addr(lis->lsts[0])));
+    if (err < 0) weft__warn("listener: %s %s: %s", cr->cand.provider, cr->cand.device, uv_strerror(err));
+  }
 }
+
+/* What a peer of this listener could use and is not open yet. */
+static void open_more(weft__listener_t *lis, weft__cands_t *cands, const struct sockaddr_storage *addr, bool bootstrap) {
+  const weft__cand_t *want[RAILS_MAX];
+  unsigned n = pick(lis, cands, addr, want, bootstrap);
+  for (unsigned i = 0; i < n; i++) {
+    const weft__crail_t *cr = weft__rail_find(lis->core, want[i]);
+    int err;
+    if (cr && cr->state != WEFT__R_FAILED) continue;
+    more_t *m = calloc(1, sizeof *m);
+    if (!m) return;
+    m->waiter.cb = on_more;
+    m->core = lis->core;
+    if (!weft__rail_want(lis->core, want[i], cands, &m->waiter, &err)) free(m);
+  }
+}
+
+void weft__listeners_retry(weft__core_t *core) {
+  for (weft__link_t *l = core->listeners.next; l != &core->listeners; l = l->next) {
+    weft__listener_t *lis = weft__container(l, weft__listener_t, link);
+    struct sockaddr_storage addr;
+    if (!lis->nlsts || lis->h.closing || lis->err) continue;
+    memset(&addr, 0, sizeof addr);
+    const struct sockaddr *own = weft__lst_addr(lis->lsts[0]);
+    memcpy(&addr, own, weft__addr_len(own));
+    open_more(lis, core->cands, &addr, true);
+    open_more(lis, core->cands, &addr, false);
+    /* an address of a rail that was open before may have come back */
+    if (lis->wildcard) listen_v6(lis, weft__addr_port(own));
+  }
+}
+
+/* ---- weft_listen --------------------------------------------------------------------------------------------------- */
 
 int weft_listen(weft_listener_t *l, const char *url, int backlog, weft_listen_cb cb) {
   weft__listener_t *lis = listener_of(l);
@@ -260,6 +324,7 @@ int weft_listen(weft_listener_t *l, const char *url, int backlog, weft_listen_cb
     core->port_low = lis->addr.port_low;
     core->port_high = lis->addr.port_high;
   }
+  lis->backlog_max = backlog > 0 ? backlog : 128;
   core->offers_on = true;
   weft__joins_listen(core);
   unsigned n = pick(lis, cands, &addr, want, true);
@@ -269,22 +334,14 @@ int weft_listen(weft_listener_t *l, const char *url, int backlog, weft_listen_cb
     err = WEFT_ENOPROVIDER;
     weft__warn("listen %s: %s", url, why[0] ? why : "no provider here can take a first contact");
   } else if (lis->wildcard) {
-    err = listen_all(lis, lis->addr.port, backlog > 0 ? backlog : 128);
+    err = listen_all(lis, lis->addr.port);
   } else {
     weft__crail_t *cr = rail_for(core, addr.ss_family, &addr);
-    err = cr ? listen_on(lis, cr, &addr, backlog > 0 ? backlog : 128) : WEFT_ENOPROVIDER;
+    err = cr ? listen_on(lis, cr, &addr, lis->backlog_max) : WEFT_ENOPROVIDER;
   }
   if (err == 0) {
     lis->listen_cb = cb;
-    lis->backlog_max = backlog > 0 ? backlog : 128;
-    n = pick(lis, cands, &addr, want, false);
-    for (unsigned i = 0; i < n; i++) { /* rails that cannot take a first contact but may be offered */
-      weft__waiter_t *w = calloc(1, sizeof *w);
-      int ignored;
-      if (!w) break;
-      w->cb = on_more;
-      if (!weft__rail_want(core, want[i], cands, w, &ignored)) free(w);
-    }
+    open_more(lis, cands, &addr, false); /* rails that cannot take a first contact but may be offered */
   } else {
     weft__joins_check(core);
   }

@@ -69,7 +69,7 @@ static void link_down(weft__core_t *core, unsigned index, const char *name) {
 static void back(weft__core_t *core) {
   refresh_ifs(core);
   weft__joins_listen(core);
-  weft__routes_now(core);
+  weft__rescan(core);
 }
 
 static void on_link(watch_t *w, const struct nlmsghdr *h) {

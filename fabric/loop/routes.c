@@ -5,8 +5,10 @@
  *  - A route pairs one own candidate with one address that the peer offers: same provider, same family, and the kernel
  *    sends what leaves from the one to the other through the very device (asked by weft__route, with the source). A pair
  *    that would travel over another device is no path of its own.
- *  - Wanted are standby + 1 paths, the best ranked ones. A better one than the worst that is open is tried too: that is
- *    failback; the session moves there after its settling time, which doubles with each death of the route.
+ *  - Wanted are standby + 1 paths: the best ranked one, then those that share least with what was taken before them (a
+ *    standby on the active path's device dies with it), the best ranked ones among these. One that is wanted more than one
+ *    that is open is tried too: that is failback; the session moves to a better one after its settling time, which doubles
+ *    with each death of the route.
  *  - A route that failed is tried again after 20 ms .. 5 s, or at once when the network changes. While no path is left,
  *    all routes are tried side by side; when every one is refused, the peer's process is gone.
  *  - The selector (weft__rank) says which pairs the needs allow, and why not. The number a path is ranked by is absolute
@@ -72,7 +74,8 @@ static void on_retry(weft__timer_t *);
 
 static weft__croute_t *add_route(weft__conn_t *c, const weft__cand_t *cand, const struct sockaddr_storage *dst) {
   if (c->nroutes == WEFT__ROUTES_MAX) return NULL;
-  if (!c->routes && !(c->routes = calloc(WEFT__ROUTES_MAX, sizeof *c->routes))) return NULL;
+  if (!c->routes && !(c->routes = calloc(2 * WEFT__ROUTES_MAX, sizeof *c->routes))) return NULL;
+  c->placed = c->routes + WEFT__ROUTES_MAX;
   weft__croute_t *r = calloc(1, sizeof *r);
   if (!r) return NULL;
   r->c = c;
@@ -83,6 +86,7 @@ static weft__croute_t *add_route(weft__conn_t *c, const weft__cand_t *cand, cons
   r->usable = true;
   r->why = WEFT_WHY_OUTRANKED;
   r->waiter.cb = on_rail;
+  c->placed[c->nroutes] = r;
   c->routes[c->nroutes++] = r;
   c->retry.fire = on_retry;
   return r;
@@ -95,6 +99,30 @@ static void sort_routes(weft__conn_t *c) { /* few: by insertion, stable */
       c->routes[j] = c->routes[j - 1];
       c->routes[j - 1] = r;
     }
+}
+
+static unsigned shares(const weft__croute_t *a, const weft__croute_t *b) {
+  bool near = (a->link && a->link == b->link) || weft__addr_same_ip(&a->cand.addr, &b->cand.addr);
+  bool far = (*a->peer_device && strcmp(a->peer_device, b->peer_device) == 0) || weft__addr_same_ip(&a->dst, &b->dst);
+  return (unsigned) near + (unsigned) far;
+}
+
+/* The order in which routes are wanted, from their ranks and from what they share; whether they work has no say in it, so
+ * that it stays as it is while paths come and go. */
+static void place_routes(weft__conn_t *c) {
+  bool taken[WEFT__ROUTES_MAX] = {false};
+  for (unsigned n = 0; n < c->nroutes; n++) {
+    unsigned least = UINT32_MAX, best = 0;
+    for (unsigned i = 0; i < c->nroutes; i++) { /* in order of rank: the first of equals */
+      unsigned sum = c->routes[i]->usable ? 0 : 1000;
+      for (unsigned k = 0; n <= c->qos.standby && k < n; k++) sum += shares(c->placed[k], c->routes[i]);
+      if (taken[i] || sum >= least) continue;
+      least = sum;
+      best = i;
+    }
+    taken[best] = true;
+    c->placed[n] = c->routes[best];
+  }
 }
 
 int weft__routes_boot(weft__conn_t *c, const weft__cand_t *cand, const struct sockaddr_storage *dst) {
@@ -143,12 +171,14 @@ static weft__croute_t *find_route(weft__conn_t *c, const weft__cand_t *cand, con
 
 /* What the needs say of each route. */
 static void judge_routes(weft__conn_t *c) {
+  weft__ifs_t *ifs = weft__netmon_ifs(c->core);
   struct weft__rank_filter filter = {.providers = "", .devices = c->devices};
   for (unsigned i = 0; i < c->nroutes; i++) {
     weft__croute_t *r = c->routes[i];
     struct weft__cand_view v;
     weft_verdict_t verdict;
     char local[80], remote[80];
+    const weft__if_t *own = weft__ifs_find(ifs, &r->cand.addr);
     view_of(&r->cand, weft__addr_str(&r->cand.addr, local, sizeof local),
             weft__addr_str(&r->dst, remote, sizeof remote), &v);
     weft__rank(&c->qos, &filter, &v, 1, &verdict, NULL);
@@ -158,8 +188,10 @@ static void judge_routes(weft__conn_t *c) {
       snprintf(r->detail, sizeof r->detail, "%s", verdict.detail);
     }
     rank_route(r);
+    if (own) r->link = own->index; /* it may be down now: then as it was */
   }
   sort_routes(c);
+  place_routes(c);
 }
 
 int weft__routes_plan(weft__conn_t *c) {
@@ -177,9 +209,10 @@ int weft__routes_plan(weft__conn_t *c) {
       weft__croute_t *r = find_route(c, cand, &dst);
       if (r) { /* the first contact's: its offer has a port that leads to this very context */
         if (weft__addr_port(&r->dst) == weft__addr_port(&r->alt)) weft__addr_set_port(&r->dst, weft__addr_port(&dst));
-        continue;
+      } else if (travels(c, cand, &dst)) {
+        r = add_route(c, cand, &dst);
       }
-      if (travels(c, cand, &dst)) add_route(c, cand, &dst);
+      if (r) snprintf(r->peer_device, sizeof r->peer_device, "%s", offer->device);
     }
   judge_routes(c);
   return 0;
@@ -375,21 +408,19 @@ static void open_route(weft__croute_t *r) {
   if (!weft__rail_want(core, &r->cand, core->cands, &r->waiter, &err)) failed(r, WEFT_WHY_SYSTEM, uv_strerror(err));
 }
 
-/* Let go of what is not wanted: paths beyond standby + 1, worst first, and a first contact over what the needs forbid. */
+/* Let go of what is not wanted: paths beyond the first standby + 1 in place, and a first contact over what the needs forbid.
+ * The one that carries the messages stays until failback has moved them. */
 static void prune(weft__conn_t *c, unsigned want) {
-  unsigned up = count(c, WEFT__RT_UP), allowed = 0;
+  unsigned kept = 0, allowed = 0;
   for (unsigned i = 0; i < c->nroutes; i++) allowed += c->routes[i]->usable && c->routes[i]->state == WEFT__RT_UP;
-  for (unsigned i = c->nroutes; i-- > 0;) {
-    weft__croute_t *r = c->routes[i];
-    if (r->state != WEFT__RT_UP || up < 2) continue;
+  for (unsigned i = 0; i < c->nroutes; i++) {
+    weft__croute_t *r = c->placed[i];
+    if (r->state != WEFT__RT_UP) continue;
     bool forbidden = !r->usable && allowed > 0;
-    /* the one that carries the messages stays until failback has moved them */
-    if (!forbidden && (up <= want || weft__session_tx_path(c->s) == r->path)) continue;
+    if (!forbidden && (kept++ < want || weft__session_tx_path(c->s) == r->path)) continue;
     r->dropping = true;
     if (weft__session_drop_path(c->s, r->path, forbidden ? "the needs do not allow it" : "enough others are open") != 0)
       r->dropping = false;
-    else
-      up--;
   }
 }
 
@@ -403,9 +434,8 @@ void weft__routes_work(weft__conn_t *c) {
     check_upgrade(c);
     if (c->state != WEFT__CN_CONNECTING && c->state != WEFT__CN_OPEN) return;
   }
-  unsigned want = done ? 1 : c->qos.standby + 1, up = count(c, WEFT__RT_UP);
-  unsigned busy = count(c, WEFT__RT_DIAL) + count(c, WEFT__RT_RAIL);
-  bool alone = up == 0;
+  unsigned want = done ? 1 : c->qos.standby + 1, open = c->nroutes - count(c, WEFT__RT_IDLE);
+  bool alone = count(c, WEFT__RT_UP) == 0;
   uint64_t next = c->upgrading ? c->upgrade_until : UINT64_MAX;
   if (alone && !c->alone_since) {
     c->alone_since = core->now_ns;
@@ -418,17 +448,15 @@ void weft__routes_work(weft__conn_t *c) {
   }
   if (want > WEFT__PATHS_MAX) want = WEFT__PATHS_MAX;
   if (done && !alone) return;
-  if (!c->upgrading && !alone) {
-    prune(c, want);
-    up = count(c, WEFT__RT_UP);
-  }
-  for (unsigned i = 0; i < c->nroutes && up + busy < WEFT__PATHS_MAX; i++) {
-    weft__croute_t *r = c->routes[i];
+  if (!c->upgrading && !alone) prune(c, want);
+  for (unsigned i = 0, ahead = 0; i < c->nroutes && open < WEFT__PATHS_MAX; i++) {
+    weft__croute_t *r = c->placed[i];
+    if (r->state != WEFT__RT_IDLE) {
+      ahead++; /* open, or on its way */
+      continue;
+    }
     /* a path that the needs do not allow for data is better than none that keeps the session alive: only for joins */
-    if (r->state != WEFT__RT_IDLE || !r->usable) continue;
-    bool better = false; /* than one that is open */
-    for (unsigned k = i + 1; k < c->nroutes; k++) better |= c->routes[k]->state == WEFT__RT_UP && c->routes[k]->rank > r->rank;
-    if (!alone && up + busy >= want && !better) continue;
+    if (!r->usable || (!alone && ahead >= want)) continue;
     if (r->next_try > core->now_ns) {
       if (r->next_try < next) next = r->next_try;
       continue;
@@ -437,7 +465,8 @@ void weft__routes_work(weft__conn_t *c) {
     if (r->state == WEFT__RT_IDLE) { /* failed at once */
       if (r->next_try < next) next = r->next_try;
     } else {
-      busy++;
+      ahead++;
+      open++;
     }
   }
   weft__timer_stop(core, &c->retry);
@@ -488,20 +517,7 @@ void weft__routes_stop(weft__conn_t *c) {
 
 /* ---- The network has changed ------------------------------------------------------------------------------------- */
 
-typedef struct rescan {
-  weft__job_t job;
-  weft__core_t *core;
-  weft__cands_t *cands;
-  char providers[WEFT_LIST_MAX], devices[WEFT_LIST_MAX];
-} rescan_t;
-
-static void rescan_run(weft__job_t *job) {
-  rescan_t *s = weft__container(job, rescan_t, job);
-  int err;
-  s->cands = weft__cands_get(s->providers, s->devices, 0, &err);
-}
-
-static void retry_all(weft__core_t *core, bool plan) {
+void weft__routes_retry(weft__core_t *core, bool plan) {
   for (weft__link_t *l = core->conns.next, *next; l != &core->conns; l = next) {
     next = l->next;
     weft__conn_t *c = weft__container(l, weft__conn_t, link);
@@ -514,33 +530,4 @@ static void retry_all(weft__core_t *core, bool plan) {
       }
     weft__routes_work(c);
   }
-}
-
-static void rescan_done(weft__job_t *job) {
-  rescan_t *s = weft__container(job, rescan_t, job);
-  weft__core_t *core = s->core;
-  if (s->cands) {
-    weft__cands_unref(core->cands);
-    core->cands = s->cands;
-    retry_all(core, true);
-  }
-  free(s);
-  core->rescanning = false;
-  if (core->rescan_again) weft__routes_now(core);
-}
-
-void weft__routes_now(weft__core_t *core) {
-  if (core->state != WEFT__C_OPEN) return;
-  retry_all(core, false); /* what was open before needs no new look at the machine */
-  core->rescan_again = core->rescanning; /* changes come in bursts */
-  if (core->rescanning) return;
-  rescan_t *s = calloc(1, sizeof *s);
-  if (!s) return;
-  s->job.run = rescan_run;
-  s->job.done = rescan_done;
-  s->core = core;
-  snprintf(s->providers, sizeof s->providers, "%s", core->opts.providers);
-  snprintf(s->devices, sizeof s->devices, "%s", core->opts.devices);
-  core->rescanning = weft__work(core, &s->job) == 0;
-  if (!core->rescanning) free(s);
 }

@@ -115,26 +115,34 @@ static weft_conn_info_t info(void) {
   return i;
 }
 
-static void client_start(rig_t *r, unsigned pair, const char *query, unsigned window, size_t size) {
+static void client_init(void) {
   weft_opts_t opts;
-  char url[200];
   memset(&c, 0, sizeof c);
   api_opts(&opts, "settle_ms", "300ms", "peer_timeout_ms", "8s", NULL);
   assert_int_equal(uv_loop_init(&c.loop), 0);
   assert_int_equal(weft_init(&c.loop, &c.w, &opts), 0);
   assert_int_equal(weft_conn_init(&c.w, &c.conn), 0);
   c.w.data = c.conn.data = c.req.data = &c;
-  c.window = window;
-  c.size = size;
   c.running = true;
   assert_int_equal(weft_conn_on_event(&c.conn, on_event), 0);
   assert_int_equal(weft_recv_start(&c.conn, NULL, on_recv), 0);
+}
+
+static void client_open(rig_t *r, unsigned pair, const char *query) {
+  char url[200];
+  client_init();
   snprintf(url, sizeof url, "weft://10.77.%u.2:%d%s%s", pair, r->port, *query ? "?" : "", query);
   assert_int_equal(weft_connect(&c.req, &c.conn, url, NULL, on_connect), 0);
   RUN_UNTIL(&c.loop, 5000, c.connected);
   if (c.status) printf("  %s\n", weft_conn_error(&c.conn));
   assert_int_equal(c.status, 0);
-  RUN_UNTIL(&c.loop, 2000, paths() == 2);
+}
+
+static void client_start(rig_t *r, unsigned pair, const char *query, unsigned window, size_t size) {
+  client_open(r, pair, query);
+  c.window = window;
+  c.size = size;
+  RUN_UNTIL(&c.loop, 2000, paths() >= 2);
   throw(&c);
   RUN_UNTIL(&c.loop, 5000, c.expected > 100 || size > 100000);
 }
@@ -356,6 +364,129 @@ static void test_no_more_paths_than_wanted(void **state) {
   rig_pairs = 2;
 }
 
+static const char *standby_device(void) {
+  static weft_verdict_t v;
+  for (unsigned i = 0; weft_conn_verdict(&c.conn, i, &v, sizeof v) == 0; i++)
+    if (v.why == WEFT_WHY_STANDBY) return v.device;
+  return "none";
+}
+
+/* The next best path leaves through the device of the best one, and would die with it. */
+static void test_standby_is_on_another_device(void **state) {
+  rig_t r;
+  (void) state;
+  rig_start(&r, NULL);
+  rig_ip("addr add fd77::1/64 dev va0 nodad");
+  rig_ip_there(&r, "addr add fd77::2/64 dev vb0 nodad");
+  uint64_t until = api_now_ms() + 5000 * api_slow();
+  for (bool known = false; !known;) { /* until the server offers its new address */
+    client_start(&r, 0, "standby=2", 4, 64);
+    RUN_FOR(&c.loop, 300);
+    known = paths() == 3;
+    client_finish();
+    assert_true(known || api_now_ms() < until);
+  }
+  client_start(&r, 0, "standby=1", 16, 0);
+  RUN_UNTIL(&c.loop, 2000, strcmp(device(), "va0") == 0 && strcmp(standby_device(), "va1") == 0);
+  goes_on(100);
+  assert_int_equal(paths(), 2);
+  unsigned moved = c.events[WEFT_EV_MIGRATED];
+  rig_ip("link set va0 down");
+  RUN_UNTIL(&c.loop, 3000, c.events[WEFT_EV_MIGRATED] == moved + 1);
+  assert_string_equal(device(), "va1");
+  goes_on(100);
+  client_finish();
+  rig_stop(&r);
+}
+
+/* The server listens on *; what it gets afterwards serves those that connect from then on. */
+static void test_device_and_address_that_come_later(void **state) {
+  rig_t r;
+  (void) state;
+  rig_pairs = 1;
+  rig_start(&r, NULL);
+  rig_pairs = 2;
+  rig_ip("link add va1 type veth peer name vb1 netns %d", (int) r.server);
+  rig_ip("addr add 10.77.1.1/24 dev va1");
+  rig_ip("link set va1 up");
+  rig_ip_there(&r, "addr add 10.77.1.2/24 dev vb1");
+  rig_ip_there(&r, "link set vb1 up");
+  uint64_t until = api_now_ms() + 5000 * api_slow();
+  for (bool known = false; !known;) {
+    client_open(&r, 0, "");
+    RUN_FOR(&c.loop, 300);
+    known = paths() == 2;
+    client_finish();
+    assert_true(known || api_now_ms() < until);
+  }
+  client_start(&r, 1, "", 16, 0); /* first contact over it works, too */
+  rig_ip("link set va0 down");
+  goes_on(500);
+  client_finish();
+  rig_ip("addr add fd77::1/64 dev va1 nodad");
+  rig_ip_there(&r, "addr add fd77::2/64 dev vb1 nodad");
+  for (bool known = false; !known;) { /* an IPv6 address needs a socket of its own */
+    char url[100];
+    client_init();
+    snprintf(url, sizeof url, "weft://[fd77::2]:%d", r.port);
+    assert_int_equal(weft_connect(&c.req, &c.conn, url, NULL, on_connect), 0);
+    RUN_UNTIL(&c.loop, 8000, c.connected);
+    known = c.status == 0;
+    if (known)
+      client_finish();
+    else
+      client_abandon();
+    assert_true(known || api_now_ms() < until + 5000 * api_slow());
+  }
+  rig_stop(&r);
+}
+
+/* No standby is wanted: failback still goes to the better path when that has settled, and then lets go of the other. */
+static void test_failback_without_standby(void **state) {
+  rig_t r;
+  (void) state;
+  rig_start(&r, NULL);
+  client_open(&r, 0, "standby=0");
+  c.window = 16;
+  throw(&c);
+  RUN_UNTIL(&c.loop, 5000, c.expected > 100 && paths() == 1);
+  assert_string_equal(device(), "va0");
+  rig_ip("link set va0 down");
+  RUN_UNTIL(&c.loop, 5000, c.events[WEFT_EV_MIGRATED] == 1);
+  assert_string_equal(device(), "va1");
+  goes_on(100);
+  unsigned up = c.events[WEFT_EV_PATH_UP];
+  rig_ip("link set va0 up");
+  RUN_UNTIL(&c.loop, 8000, c.events[WEFT_EV_MIGRATED] == 2);
+  assert_string_equal(device(), "va0");
+  RUN_UNTIL(&c.loop, 3000, paths() == 1);
+  goes_on(300);
+  assert_true(c.events[WEFT_EV_PATH_UP] - up <= 3); /* it is opened once, or again where the link was not ready */
+  client_finish();
+  rig_stop(&r);
+}
+
+/* An operator's order holds sending on the worst of three: the others stay, and none comes and goes. */
+static void test_order_to_the_worst_of_three(void **state) {
+  rig_t r;
+  (void) state;
+  rig_pairs = 3;
+  rig_start(&r, NULL);
+  client_start(&r, 0, "standby=2", 16, 0);
+  RUN_UNTIL(&c.loop, 3000, paths() == 3);
+  assert_int_equal(weft_conn_migrate(&c.conn, "tcp/va2"), 0);
+  RUN_UNTIL(&c.loop, 3000, c.events[WEFT_EV_MIGRATED] >= 1 && strcmp(device(), "va2") == 0);
+  unsigned up = c.events[WEFT_EV_PATH_UP], down = c.events[WEFT_EV_PATH_DOWN];
+  RUN_FOR(&c.loop, 1000);
+  goes_on(100);
+  assert_string_equal(device(), "va2");
+  assert_int_equal(c.events[WEFT_EV_PATH_UP], up);
+  assert_int_equal(c.events[WEFT_EV_PATH_DOWN], down);
+  client_finish();
+  rig_stop(&r);
+  rig_pairs = 2;
+}
+
 static void test_killed_server(void **state) {
   rig_t r;
   (void) state;
@@ -415,6 +546,10 @@ int main(void) {
       cmocka_unit_test(test_large_messages),
       cmocka_unit_test(test_stopped_peer_is_not_a_dead_path),
       cmocka_unit_test(test_no_more_paths_than_wanted),
+      cmocka_unit_test(test_standby_is_on_another_device),
+      cmocka_unit_test(test_device_and_address_that_come_later),
+      cmocka_unit_test(test_failback_without_standby),
+      cmocka_unit_test(test_order_to_the_worst_of_three),
       cmocka_unit_test(test_killed_server),
       cmocka_unit_test(test_killed_client),
   };
