@@ -156,6 +156,7 @@ struct weft__session {
   uint64_t queued_bytes, queued_messages;
   unsigned unposted;                 /* large ones that left and are not written yet: small ones wait */
   bool fin_queued, fin_acked, tx_stuck, skips_due;
+  unsigned writes_refused;           /* by the provider, in a row */
   unsigned nxfers;                   /* of all paths */
   uint64_t bandwidth;                /* bytes per second of fragments, smoothed */
 

@@ -8,13 +8,16 @@
  *  - Sender: a clear-to-send names a fragment; it is written on the path it came on, then FRAG follows on the same path, so
  *    FRAG cannot overtake the bytes. The source is the user's until acknowledged and no RMA operation names it.
  *  - A sender whose path cannot write answers any clear-to-send with CHUNK frames: what its provider can do is not the
- *    receiver's to know.
+ *    receiver's to know. So does one whose provider has refused a write on several paths in a row: else each new path would
+ *    die of the first large message, for ever.
  *  - Everything the peer says is checked against what we issued: a FRAG or CHUNK that answers no clear-to-send ends the
  *    session. */
 #include <errno.h>
 #include <string.h>
 
 #include "session/internal.h"
+
+enum { WRITES_REFUSED_MAX = 3 };
 
 /* ---- receiver ---------------------------------------------------------------------------------------------------- */
 
@@ -304,7 +307,7 @@ static void fragment_frame(weft__session_t *s, weft__spath_t *sp, weft__tbuf_t *
 /* As much of this fragment as goes now. true: finished. */
 static bool push_fragment(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t *x) {
   uint32_t len = x->cts.len;
-  if (x->cts.flags & WEFT__CTS_COPY || sp->path->lim.xfer != WEFT__XFER_WRITE) {
+  if (x->cts.flags & WEFT__CTS_COPY || sp->path->lim.xfer != WEFT__XFER_WRITE || s->writes_refused >= WRITES_REFUSED_MAX) {
     uint32_t most = sp->path->lim.frame_max - WEFT__HDR - WEFT__FRAG_SIZE;
     while (x->pos < len) {
       weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
@@ -329,8 +332,10 @@ static bool push_fragment(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t
     if (rc == -EAGAIN) return false;
     if (rc < 0) {
       sp->broken = true;
+      s->writes_refused++;
       return false;
     }
+    s->writes_refused = 0;
     sp->free_slots = slot->next;
     slot->m = x->m;
     slot->bytes = n;

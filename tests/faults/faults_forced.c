@@ -41,7 +41,8 @@ enum { SLOW = 4 };
 enum { SLOW = 1 };
 #endif
 
-/* What follows when the step fails the first time, and when it always fails. */
+/* What follows when the step fails the first time, and when it always fails. EITHER is for what nobody decides: which of
+ * several rails the worker opens first, and so which one misses its step. */
 typedef enum { EITHER = 0, FINE, ERR } result_t;
 static const char *const result_names[] = {"either", "recovers", "clear error"};
 
@@ -49,14 +50,14 @@ static const struct {
   const char *point;
   result_t once, always;
 } expected[] = {
-    {"getinfo", EITHER, ERR},     {"fabric_open", EITHER, ERR},   {"domain_open", EITHER, ERR},
-    {"cq_open", EITHER, ERR},     {"eq_open", EITHER, ERR},       {"ep_open", EITHER, ERR},
-    {"ep_enable", EITHER, ERR},   {"mr_reg", FINE, FINE},         {"listen", EITHER, ERR},
-    {"connect", EITHER, ERR},     {"accept", EITHER, ERR},        {"post_recv", EITHER, ERR},
-    {"post_send", EITHER, ERR},   {"post_write", EITHER, EITHER}, {"pool_grow", EITHER, ERR},
-    {"thread_start", ERR, ERR},   {"resolve", ERR, ERR},          {"epoll", EITHER, ERR},
-    {"netlink", FINE, EITHER},    {"timer", EITHER, EITHER},      {"alloc_session", EITHER, ERR},
-    {"alloc_conn", EITHER, ERR},  {"alloc_msg", EITHER, EITHER},  {"alloc_large", EITHER, EITHER},
+    {"getinfo", ERR, ERR},            {"fabric_open", FINE, ERR},       {"domain_open", EITHER, ERR},
+    {"cq_open", FINE, ERR},           {"eq_open", FINE, ERR},           {"ep_open", FINE, ERR},
+    {"ep_enable", ERR, ERR},          {"mr_reg", FINE, FINE},           {"listen", FINE, ERR},
+    {"connect", ERR, ERR},            {"accept", ERR, ERR},             {"post_recv", ERR, ERR},
+    {"post_send", ERR, ERR},          {"post_write", FINE, FINE},       {"pool_grow", ERR, ERR},
+    {"thread_start", ERR, ERR},       {"resolve", ERR, ERR},            {"epoll", FINE, ERR},
+    {"netlink", FINE, FINE},          {"timer", FINE, FINE},            {"alloc_session", ERR, ERR},
+    {"alloc_conn", ERR, ERR},         {"alloc_msg", FINE, ERR},         {"alloc_large", ERR, ERR},
 };
 
 /* ---- One run: a server and a client on one loop ---------------------------------------------- */
@@ -617,6 +618,8 @@ static void force(const char *self, const char *point, result_t once, result_t a
 
   queue(self, point, "1", "ENOMEM", once, true);
   queue(self, point, "1+", "ENOMEM", always, true);
+  if (SLOW > 1) /* under a sanitizer: what can go wrong once and always */
+    return;
   queue(self, point, "1", "EIO", EITHER, true);
   for (i = 0; i < sizeof(later) / sizeof(later[0]); i++)
     queue(self, point, later[i], "ENOMEM", EITHER, false);
