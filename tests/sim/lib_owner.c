@@ -442,7 +442,7 @@ static void on_connect_down(weft__path_t *p, int err, const char *why, const voi
       tombstone(sl, &a);
     else if (a.kind == WEFT__A_REJECT && a.code == WEFT__J_NO_SESSION)
       weft__session_fail(o->s, WEFT__E_NOSESSION, "the peer knows no such session");
-    else if (a.kind == WEFT__A_REJECT && a.code == WEFT__J_BAD_TOKEN)
+    else if (a.kind == WEFT__A_REJECT && a.code == WEFT__J_BAD_TOKEN && o->joins - sl->join < 64)
       proof_fails(o, "our token was refused");
   }
   give_up(sl);
@@ -466,6 +466,7 @@ static void slot_connect(slot_t *sl) {
   memcpy(r.id, o->id, 16);
   if (!sl->hello)
     weft__session_join_token(o->s, r.key, r.token);
+  sl->join = o->joins = weft__join_counter(r.token);
   weft__request_put(blob, &r);
   sl->state = SLOT_CONNECTING;
   sl->gen++;
@@ -483,6 +484,8 @@ static void retry(void *arg, uint64_t gen) {
     return;
   if (!o->open && o->npaths != 0)
     return; /* joins wait for the hello */
+  if (o->open && !weft__session_is_open(o->s))
+    return; /* it only waits for its paths to close */
   if (sl - o->slot >= o->w->plan.nslots && !o->stalled)
     return; /* only there for a stall */
   slot_connect(sl);

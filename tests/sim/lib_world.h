@@ -124,6 +124,7 @@ typedef struct slot {
   slot_state_t state;
   weft__path_t *path;
   uint64_t key, backoff, gen;
+  uint32_t join; /* counter of its token */
   bool hello;
 } slot_t;
 
@@ -146,6 +147,7 @@ typedef struct owner {
   uint64_t rx_last; /* rx_next when the session was gone */
   slot_t slot[MAX_SLOTS];
   unsigned npaths;
+  uint32_t joins;
   uint64_t nolive_since, ended_at, gone_at;
   unsigned upcalls, moved, lost_paths, stalls;
   weft__session_stats_t stats; /* when it was gone */
