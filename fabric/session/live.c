@@ -74,9 +74,10 @@ void weft__s_heard(weft__spath_t *sp) {
   }
 }
 
-/* How long a path may keep us waiting. */
+/* How long a path may keep us waiting. One of which nothing was ever heard may still be on its way to the peer: the accepting
+ * end has it before the connecting end knows. */
 static uint64_t patience(const weft__spath_t *sp) {
-  uint64_t t = sp->s->tolerance / 4;
+  uint64_t t = sp->rx_fc ? sp->s->tolerance / 4 : sp->s->tolerance;
   return 4 * sp->rtt > t ? 4 * sp->rtt : t;
 }
 
