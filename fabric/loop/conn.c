@@ -39,6 +39,7 @@ static void up_eof(void *owner) { weft__recv_eof(owner); }
 static void *up_alloc(void *owner, uint64_t size, const void *head, uint32_t headlen) {
   return weft__recv_alloc(owner, size, head, headlen);
 }
+static bool up_lasts(void *owner, const void *dst) { return weft__recv_lasts(owner, dst); }
 static void up_unalloc(void *owner, void *dst) { weft__recv_unalloc(owner, dst); }
 static void up_sent(void *owner, weft__txm_t *m, int status) {
   weft__conn_t *c = owner;
@@ -104,6 +105,7 @@ const weft__session_ops_t weft__conn_ops = {
     .deliver = up_deliver,
     .eof = up_eof,
     .alloc = up_alloc,
+    .lasts = up_lasts,
     .unalloc = up_unalloc,
     .sent = up_sent,
     .event = up_event,

@@ -198,6 +198,7 @@ void weft__event_need(weft__conn_t *, const char *detail);
 void weft__recv_deliver(weft__conn_t *, const weft__rxm_t *);
 void weft__recv_eof(weft__conn_t *);
 void *weft__recv_alloc(weft__conn_t *, uint64_t size, const void *head, uint32_t headlen);
+bool weft__recv_lasts(const weft__conn_t *, const void *dst);
 void weft__recv_unalloc(weft__conn_t *, void *dst);
 void weft__recv_settle(weft__conn_t *); /* tell what was held back */
 
@@ -278,6 +279,7 @@ struct weft__big {
   weft__core_t *core;
   size_t cap; /* bytes mapped, with this header */
   uint64_t conn; /* serial of the connection it served last */
+  uint64_t free_ns; /* when it was given back */
   int32_t refs; /* atomic: the message, the session */
 };
 enum { WEFT__BIG_HEAD = 4096 };

@@ -144,6 +144,7 @@ struct weft__core {
   /* rails.c */
   weft__link_t rails;
   unsigned nrails, opening;
+  uint64_t heard_since, heard_until; /* what weft__rails_heard_since found, and how long it is good for */
   struct weft__cands *cands;
 
   /* netmon.c */
@@ -177,6 +178,8 @@ struct weft__core {
   void *msg_slabs;
   weft__big_t *big_free;
   weft__big_t *big_back;        /* atomic stack */
+  weft__big_t *big_limbo;       /* oldest first: without pages, until every path is past it */
+  weft__big_t *big_limbo_tail;
   size_t big_cached;
   uint32_t msg_out;             /* atomic: retained messages */
   weft__link_t mems;

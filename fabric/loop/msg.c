@@ -7,9 +7,12 @@
  *  - Releasing may happen on any thread: what is given back goes onto atomic stacks, which the loop's thread empties as a
  *    whole when its own free list has run out. Nothing is ever popped singly, so the stacks know no ABA.
  *  - Memory of large messages up to CACHE_ONE bytes is kept for the next one (CACHE_ALL in all): fresh pages cost more than
- *    moving the bytes. Larger ones go back to the system at once.
+ *    moving the bytes. Of larger ones the pages go back to the system at once.
  *  - A peer may say that it has written what it has not, and the message then shows what its memory held before. So memory
- *    that served another connection is wiped first; within one connection it held that peer's own bytes. */
+ *    that served another connection is wiped first; within one connection it held that peer's own bytes.
+ *  - Over tcp a peer may go on writing, on another path of the rail, after its message was delivered and released. So memory
+ *    goes to another connection, or its addresses to the system, only when every path has been heard since: until then
+ *    late bytes meet pages that are nobody's (`limbo`), or the same peer's next message. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -101,31 +104,62 @@ void weft_msg_release(weft_msg_t *m) {
 
 static void unmap(weft__big_t *b) { munmap(b, b->cap); }
 
-weft__big_t *weft__big_get(weft__core_t *core, uint64_t conn, size_t size) {
-  size_t cap = (size + WEFT__BIG_HEAD + 4095) & ~(size_t) 4095;
-  weft__big_t *back = __atomic_exchange_n(&core->big_back, NULL, __ATOMIC_ACQUIRE), *b, **p;
-  if (cap < size) return NULL;
+/* Its pages go, its addresses stay taken. */
+static void drop_pages(weft__big_t *b) { madvise(weft__big_data(b), b->cap - WEFT__BIG_HEAD, MADV_DONTNEED); }
+
+/* Is every write over that could have begun while it was open to a peer? */
+static bool settled(weft__core_t *core, const weft__big_t *b) { return b->free_ns < weft__rails_heard_since(core); }
+
+/* What was given back since: to the cache, or, where that is full, out of it. */
+static void take_back(weft__core_t *core) {
+  weft__big_t *back = __atomic_exchange_n(&core->big_back, NULL, __ATOMIC_ACQUIRE), *b;
   while ((b = back) != NULL) {
     back = b->next;
-    if (core->big_cached + b->cap > CACHE_ALL) {
-      unmap(b);
+    if (b->cap <= CACHE_ONE && core->big_cached + b->cap <= CACHE_ALL) {
+      core->big_cached += b->cap;
+      b->next = core->big_free;
+      core->big_free = b;
       continue;
     }
-    core->big_cached += b->cap;
-    b->next = core->big_free;
-    core->big_free = b;
+    if (b->cap <= CACHE_ONE) drop_pages(b);
+    b->next = NULL;
+    if (core->big_limbo)
+      core->big_limbo_tail->next = b;
+    else
+      core->big_limbo = b;
+    core->big_limbo_tail = b;
   }
-  weft__big_t **fit = NULL;
-  for (p = &core->big_free; *p; p = &(*p)->next) {
+  while ((b = core->big_limbo) != NULL && settled(core, b)) {
+    core->big_limbo = b->next;
+    unmap(b);
+  }
+}
+
+static weft__big_t **find(weft__core_t *core, weft__big_t **list, uint64_t conn, size_t cap) {
+  weft__big_t **fit = NULL, **p;
+  for (p = list; *p; p = &(*p)->next) {
     if ((*p)->cap < cap || (*p)->cap / 4 > cap) continue;
-    fit = p;
-    if ((*p)->conn == conn) break;
+    if ((*p)->conn == conn) return p;
+    if (!fit && settled(core, *p)) fit = p;
   }
-  if (fit) {
-    b = *fit;
-    *fit = b->next;
+  return fit;
+}
+
+weft__big_t *weft__big_get(weft__core_t *core, uint64_t conn, size_t size) {
+  size_t cap = (size + WEFT__BIG_HEAD + 4095) & ~(size_t) 4095;
+  weft__big_t *b, **p;
+  if (cap < size) return NULL;
+  take_back(core);
+  if ((p = find(core, &core->big_free, conn, cap)) != NULL) {
+    b = *p;
+    *p = b->next;
     core->big_cached -= b->cap;
     if (b->conn != conn) memset(weft__big_data(b), 0, size);
+  } else if ((p = find(core, &core->big_limbo, conn, cap)) != NULL) {
+    b = *p;
+    *p = b->next;
+    for (core->big_limbo_tail = core->big_limbo; core->big_limbo_tail && core->big_limbo_tail->next;)
+      core->big_limbo_tail = core->big_limbo_tail->next;
   } else {
     if (cap <= CACHE_ONE) { /* room for its somewhat larger brothers */
       size_t round = 64 * 1024;
@@ -145,11 +179,9 @@ weft__big_t *weft__big_get(weft__core_t *core, uint64_t conn, size_t size) {
 
 void weft__big_unref(weft__big_t *b) {
   if (__atomic_sub_fetch(&b->refs, 1, __ATOMIC_ACQ_REL) != 0) return;
-  if (b->cap > CACHE_ONE) {
-    unmap(b);
-    return;
-  }
   weft__core_t *core = b->core;
+  b->free_ns = weft__clock_ns();
+  if (b->cap > CACHE_ONE) drop_pages(b); /* at once: the loop may not come by for long */
   weft__big_t *top = __atomic_load_n(&core->big_back, __ATOMIC_RELAXED);
   do b->next = top;
   while (!__atomic_compare_exchange_n(&core->big_back, &top, b, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
@@ -167,8 +199,8 @@ void weft__msgs_free(weft__core_t *core) {
     core->msg_slabs = s->next;
     free(s);
   }
-  weft__big_t *b, *lists[] = {core->big_free, core->big_back};
-  for (unsigned i = 0; i < 2; i++)
+  weft__big_t *b, *lists[] = {core->big_free, core->big_back, core->big_limbo};
+  for (unsigned i = 0; i < 3; i++)
     while ((b = lists[i]) != NULL) {
       lists[i] = b->next;
       unmap(b);

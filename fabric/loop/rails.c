@@ -312,6 +312,19 @@ void weft__rails_close(weft__core_t *core) {
   }
 }
 
+uint64_t weft__rails_heard_since(weft__core_t *core) {
+  if (core->heard_until > core->now_ns) return core->heard_since; /* it only grows */
+  core->heard_until = core->now_ns + 100 * WEFT__MS;
+  core->heard_since = UINT64_MAX;
+  for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
+    const weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+    if (!cr->rail) continue;
+    uint64_t since = weft__rail_heard_since(cr->rail);
+    if (since < core->heard_since) core->heard_since = since;
+  }
+  return core->heard_since;
+}
+
 const char *weft__device_of(weft__core_t *core, const weft__path_t *path) {
   const char *device = path->rail ? weft__rail_device(path->rail) : "";
   /* a listener on all addresses takes peers on every device: what counts is the local address */

@@ -66,6 +66,8 @@ weft__crail_t *weft__rail_find(weft__core_t *, const weft__cand_t *);
 unsigned weft__rails_open_now(weft__core_t *, weft__cands_t *, const weft__cand_t *const *, unsigned n, char *why,
                               size_t len);
 void weft__rails_close(weft__core_t *); /* all; core->nrails counts them down */
+/* weft__rail_heard_since over all rails, at most a tenth of a second old. */
+uint64_t weft__rails_heard_since(weft__core_t *);
 /* Which device does this local address belong to, for people? */
 const char *weft__device_of(weft__core_t *, const weft__path_t *);
 

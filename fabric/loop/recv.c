@@ -52,6 +52,13 @@ static void drop_dst(weft__conn_t *c, void *ptr) {
   if (c->h.closing && !c->dsts) weft__conn_later(c);
 }
 
+/* Weft's own memory stays this connection's until every path is past it (msg.c); the user's is anybody's once delivered. */
+bool weft__recv_lasts(const weft__conn_t *c, const void *dst) {
+  const weft__dst_t *d = c->dsts;
+  while (d && d->ptr != dst) d = d->next;
+  return d && d->big;
+}
+
 void weft__recv_unalloc(weft__conn_t *c, void *dst) { drop_dst(c, dst); }
 
 void weft__recv_deliver(weft__conn_t *c, const weft__rxm_t *m) {

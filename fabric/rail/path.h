@@ -90,6 +90,7 @@ typedef struct weft__path_limits {
   uint32_t rma_depth;  /* RMA operations that may be outstanding */
   uint32_t rma_max;    /* bytes of one RMA operation */
   weft__xfer_t xfer;
+  bool late_writes;    /* a write that began before unexpose may go on, on any path of the rail: see expose */
 } weft__path_limits_t;
 
 /* Memory opened to the peer's RMA on this path. addr and key travel in the clear-to-send. */
@@ -129,11 +130,14 @@ typedef struct weft__path_ops {
   void (*tx_put)(weft__path_t *, weft__tbuf_t *); /* give back unused */
   /* 0: rma_done follows; -EAGAIN: `writable` follows; other: `down` has been or will be reported, no rma_done. */
   int (*write)(weft__path_t *, weft__rma_t *);
-  /* Open buf to the peer's writes; at most rma_max bytes. 0 or negative errno. */
+  /* Open buf to the peer's writes; at most rma_max bytes. 0 or negative errno. Keys are the rail's, not the path's: a peer
+   * that has one may use it on another path of the same rail. Where lim.late_writes says so a write begun there outlives
+   * unexpose: then open only memory that nobody else gets until weft__rail_heard_since shows that it is over. */
   int (*expose)(weft__path_t *, void *buf, size_t len, weft__mr_t *);
-  /* When it returns, no write under this key can land any more. Allowed until `closed` has returned. It costs nothing in
-   * the upcall of the frame that tells of the last write under the key, and on a path that is down or closing; anywhere
-   * else a rail that cannot stop a write that has begun (tcp) puts the path to death (`down`, -ECANCELED). */
+  /* When it returns, no write under this key can begin any more, and none that this path began can land. Allowed until
+   * `closed` has returned. It costs nothing in the upcall of a frame of this path (what the peer wrote before it has
+   * arrived), and on a path that is down or closing; anywhere else a rail that cannot stop a write that has begun (tcp)
+   * puts the path to death (`down`, -ECANCELED). */
   void (*unexpose)(weft__path_t *, weft__mr_t *);
   /* Let go: shutdown, reap, close. `closed` follows, later. Once. */
   void (*close)(weft__path_t *);
@@ -228,6 +232,10 @@ int weft__rail_connect(weft__rail_t *, const struct sockaddr *dst, socklen_t len
 /* The system says that something happened to a device or an address (rtnetlink, verbs port events): the rail reports
  * `down` on every path that uses it. `device` NULL: any; addr NULL: any. why is the sentence. */
 void weft__rail_lost(weft__rail_t *, const char *device, const struct sockaddr *addr, const char *why);
+
+/* Since when (loop time) has each path of the rail whose writes may come late delivered a frame? A write that began before
+ * that has ended: a path is a stream. UINT64_MAX: nothing comes late here. */
+uint64_t weft__rail_heard_since(const weft__rail_t *);
 
 /* Memory known to the rail, so that sends and RMA from it need no registration of their own (a no-op where the provider
  * needs none). [worker] for large memory. */

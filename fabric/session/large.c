@@ -70,7 +70,7 @@ static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxi_t *it) {
   weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
   if (!b) return false;
   weft__mr_t mr = {0, 0, NULL};
-  bool copy = sp->path->lim.xfer != WEFT__XFER_WRITE;
+  bool copy = sp->path->lim.xfer != WEFT__XFER_WRITE || (sp->path->lim.late_writes && !s->ops->lasts(s->owner, it->dst));
   if (!copy) {
     int rc = sp->path->ops->expose(sp->path, (uint8_t *)it->dst + off, len, &mr);
     if (rc == -EAGAIN || rc == -ENOTCONN) {

@@ -85,6 +85,9 @@ typedef struct weft__session_ops {
   void (*eof)(void *owner);
   /* Destination of a large message; NULL refuses it. `head` is its first bytes. */
   void *(*alloc)(void *owner, uint64_t size, const void *head, uint32_t headlen);
+  /* Will nobody but this connection's messages be found in the memory that `alloc` gave, for as long as any path may go on
+   * writing to it? Only then is it opened on a path whose writes may come late. */
+  bool (*lasts)(void *owner, const void *dst);
   /* A destination that will not be delivered is free again (the session ended). */
   void (*unalloc)(void *owner, void *dst);
   /* 0: the peer has it. Negative: UV_ENOBUFS refused, -ECANCELED, or the session's error. */

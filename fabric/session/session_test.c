@@ -164,7 +164,7 @@ static void on_random(void *o, void *p, size_t n) {
   (void)o;
   for (size_t i = 0; i < n; i++) ((uint8_t *)p)[i] = (uint8_t)(rand());
 }
-static const weft__session_ops_t sops = {on_hello, on_deliver, on_eof, on_alloc, on_unalloc, on_sent, on_event,
+static const weft__session_ops_t sops = {on_hello, on_deliver, on_eof, on_alloc, NULL, on_unalloc, on_sent, on_event,
                                          on_path_closed, on_dirty, on_timer, on_ended, on_gone, on_random};
 
 static end_t *ends[2] = {&A, &B};
@@ -234,7 +234,7 @@ static void add_wire(unsigned w, int rank) {
     p->tail = &p->inbox;
     p->is_open = true;
     p->path.ops = &ops;
-    p->path.lim = (weft__path_limits_t){WEFT__FRAME_MAX, 128, 64, 16, 16, 1 << 20, WEFT__XFER_WRITE};
+    p->path.lim = (weft__path_limits_t){WEFT__FRAME_MAX, 128, 64, 16, 16, 1 << 20, WEFT__XFER_WRITE, false};
     strcpy(p->path.local, i ? "b" : "a");
   }
   for (unsigned i = 0; i < 2; i++)

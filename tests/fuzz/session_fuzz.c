@@ -193,7 +193,7 @@ static void on_random(void *o, void *out, size_t len) {
     *p++ = (uint8_t) weft__rng_next(&g.rng);
 }
 
-static const weft__session_ops_t ops = {on_hello, on_deliver, on_eof,         on_alloc, on_unalloc,
+static const weft__session_ops_t ops = {on_hello, on_deliver, on_eof,         on_alloc, NULL, on_unalloc,
                                         on_sent,  on_event,   on_path_closed, on_dirty, on_timer,
                                         on_ended, on_gone,    on_random};
 
@@ -441,7 +441,7 @@ static void setup(void) {
   weft__sim_reset(g.sim, 1);
   for (i = 0; i < 2; i++)
     conf.lim[i] = (weft__path_limits_t){
-        WEFT__FRAME_MAX, 64, 16, 32, 2, 1 << 16, mode & 2 ? WEFT__XFER_COPY : WEFT__XFER_WRITE};
+        WEFT__FRAME_MAX, 64, 16, 32, 2, 1 << 16, mode & 2 ? WEFT__XFER_COPY : WEFT__XFER_WRITE, false};
   g.link = weft__sim_link(g.sim, &conf);
   g.rng = weft__rng_fork(1, 2);
   g.npaths = g.nmsg = g.unsent = 0;

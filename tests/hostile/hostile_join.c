@@ -293,6 +293,85 @@ static void frag_on_another_path(void) {
   peer_close(&p);
 }
 
+static weft__cts_t cts_of(peer_t *p) {
+  peer_frame_t f;
+
+  assert_int_equal(peer_read_type(p, &f, WEFT__F_CTS, 5000), 1);
+  return (weft__cts_t){.seq = weft__get64(f.payload), .off = weft__get64(f.payload + 8),
+                       .addr = weft__get64(f.payload + 16), .key = weft__get64(f.payload + 24),
+                       .len = weft__get32(f.payload + 32), .flags = weft__get32(f.payload + 36)};
+}
+
+/* "I have written it." */
+static void frag(peer_t *p, const weft__cts_t *c) {
+  uint8_t b[WEFT__FRAG_SIZE] = {0};
+
+  weft__put64(b, c->seq);
+  weft__put64(b + 8, c->off);
+  weft__put32(b + 16, c->len);
+  peer_frame(p, WEFT__F_FRAG, b, sizeof(b));
+}
+
+/* What was written so far is in its place. */
+static void landed(peer_t *p) {
+  peer_frame_t f;
+
+  peer_ping(p);
+  assert_int_equal(peer_read_type(p, &f, WEFT__F_PONG, 5000), 1);
+}
+
+/* tcp looks at a key when a write begins. An accomplice begins one under the peer's key and waits until the message was
+ * delivered and its memory given back: what then still comes must not meet anybody else's message. */
+static void write_that_outlives_its_key(void) {
+  static uint8_t junk[1 << 20];
+  static const uint8_t zeros[1 << 20];
+  uint8_t head[128];
+  peer_t p, accomplice, victim;
+  uint32_t off = 0, i;
+  peer_frame_t f;
+  weft__cts_t c, v;
+  uint64_t words[3];
+  weft__rec_t r;
+  size_t n;
+
+  memset(junk, 0x41, sizeof(junk));
+  peer_open(&p, world_port(), "hostile");
+  peer_open(&accomplice, world_port(), "accomplice");
+  peer_announce(&p, sizeof(junk));
+  c = cts_of(&p);
+  assert_int_equal(c.flags & WEFT__CTS_COPY, 0); /* or this test shows nothing */
+  words[0] = c.addr;
+  words[1] = c.len;
+  words[2] = c.key;
+  n = peer_op_bytes(head, OP_WRITE, 0, words, 3, c.len);
+  head[5] = 1;
+  assert_true(peer_raw(&accomplice, head, n));
+  usleep(200000); /* nothing answers a header: this is the time that it needs to be read */
+  frag(&p, &c);
+  do /* the echo of it: the memory is given back */
+    assert_int_equal(peer_read_type(&p, &f, WEFT__F_DATA, 5000), 1);
+  while (p.next != 2);
+  peer_open(&victim, world_port(), "victim");
+  peer_announce(&victim, sizeof(zeros));
+  v = cts_of(&victim);
+  assert_int_equal(v.len, sizeof(zeros));
+  assert_true(peer_write(&victim, v.addr, v.key, zeros, sizeof(zeros), false));
+  landed(&victim);
+  assert_true(peer_raw(&accomplice, junk, c.len));
+  landed(&accomplice);
+  frag(&victim, &v);
+  do
+    assert_int_equal(peer_read_type(&victim, &f, WEFT__F_DATA, 5000), 1);
+  while (victim.next != 2);
+  assert_int_equal(weft__rec_next(f.payload, f.h.length, &off, &r), WEFT__W_OK);
+  assert_int_equal(r.total, sizeof(zeros));
+  for (i = 0; i < r.size; i++) /* the echo's first bytes */
+    assert_int_equal(r.data[i], 0);
+  peer_close(&victim);
+  peer_close(&accomplice);
+  peer_close(&p);
+}
+
 /* The path with the open memory dies; the server asks again on the other one, under another key. */
 static void fragment_asked_again(void) {
   static const uint8_t zeros[1 << 20];
@@ -334,6 +413,7 @@ static const hostile_case_t cases[] = {
     RUN(too_many_paths),       RUN(tombstone),           RUN(second_path_violates),
     RUN(data_on_standby),      RUN(resume_ack_beyond),   RUN(resume_ping_pong),
     RUN(frag_on_another_path), RUN(fragment_asked_again),
+    RUN(write_that_outlives_its_key),
 };
 
 HOSTILE_MAIN("hostile_join", cases, tune)

@@ -102,6 +102,11 @@ static void *on_alloc(void *owner, uint64_t size, const void *head, uint32_t hea
   return oracle_alloc(owner, size, head, headlen);
 }
 
+static bool on_lasts(void *owner, const void *dst) {
+  (void) owner, (void) dst;
+  return true;
+}
+
 static void on_unalloc(void *owner, void *dst) {
   oracle_unalloc(owner, dst);
 }
@@ -252,6 +257,7 @@ static const weft__session_ops_t session_ops = {
     .deliver = on_deliver,
     .eof = on_eof,
     .alloc = on_alloc,
+    .lasts = on_lasts,
     .unalloc = on_unalloc,
     .sent = on_sent,
     .event = on_event,

@@ -472,7 +472,7 @@ void plan_basic(plan_t *p, uint64_t seed) {
     c->delay = 20 * US;
     c->kernel = 16;
     for (k = 0; k < 2; k++)
-      c->lim[k] = (weft__path_limits_t){WEFT__FRAME_MAX, 64, 32, 32, 4, 1 << 20, WEFT__XFER_WRITE};
+      c->lim[k] = (weft__path_limits_t){WEFT__FRAME_MAX, 64, 32, 32, 4, 1 << 20, WEFT__XFER_WRITE, false};
     ps->win_messages = 256;
     ps->win_bytes = 262144;
     ps->max_message = 1 << 20;

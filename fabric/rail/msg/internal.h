@@ -131,6 +131,7 @@ struct weft__mpath {
   bool ended; /* down was reported, or is not going to be */
   bool on_todo, want, connect_job;
   bool in_frame; /* in the upcall of one of its frames */
+  uint64_t heard_ns; /* loop time of its last frame, before that of its making */
   struct fid_ep *ep;
   weft__shard_t *shard;
   weft__eq_t *eq; /* its own, or NULL: the rail's */

@@ -281,6 +281,7 @@ static void rx_done(weft__mpath_t *p, uint32_t i, size_t len) {
     b->r.len = (uint32_t) len;
     b->r.refs = 1;
     p->in_frame = true;
+    p->heard_ns = *rail->env->now_ns;
     p->p.cbs->frame(&p->p, &b->r);
     p->in_frame = false;
     if (__atomic_load_n(&b->r.refs, __ATOMIC_ACQUIRE) != 1) {
@@ -412,7 +413,9 @@ int weft__mpath_new(weft__rail_t *rail, const weft__path_cbs_t *cbs, void *user,
       .rma_depth = RMA_DEPTH,
       .rma_max = rail->rma_max,
       .xfer = rail->q->xfer,
+      .late_writes = rail->q->late_writes,
   };
+  p->heard_ns = *rail->env->now_ns;
   p->next = rail->paths;
   if (p->next != NULL)
     p->next->prev = p;

@@ -6,10 +6,10 @@
  * overtake frames that the path holds back: then it answers -EAGAIN.
  *  - Limits are checked here: tcp only asserts them, and a release build then writes over its own
  * memory.
- *  - On tcp a write that has begun goes on after its memory was closed. Closing memory in the
- * upcall of a frame of the same path is taken for what it is in practice, an answer to "I have
- * written"; anywhere else nobody knows what the peer is at, and the path is put to death so that
- * the memory is really free.
+ *  - On tcp a write that has begun goes on after its memory was closed. In the upcall of a frame of
+ * the same path none of this path is under way, for a path is a stream; anywhere else nobody knows
+ * what the peer is at, and the path is put to death so that it cannot go on. Other paths of the
+ * domain take the same key: weft__rail_heard_since says when they are past it.
  *  - Source memory that needs registration and has none is registered for the one operation. */
 #include <errno.h>
 #include <string.h>
@@ -164,4 +164,16 @@ void weft__mpath_unexpose(weft__path_t *path, weft__mr_t *m) {
     weft__warn("%s: closing memory to %s: %s", path->rail->name, path->remote,
                weft__err_str(err, text, sizeof(text)));
   m->priv = NULL;
+}
+
+uint64_t weft__rail_heard_since(const weft__rail_t *rail) {
+  const weft__mpath_t *p;
+  uint64_t since = UINT64_MAX;
+
+  if (!rail->q->late_writes)
+    return since;
+  for (p = rail->paths; p != NULL; p = p->next)
+    if (p->ep != NULL && p->heard_ns < since)
+      since = p->heard_ns;
+  return since;
 }

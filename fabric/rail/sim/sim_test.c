@@ -74,7 +74,7 @@ static weft__sim_link_conf_t conf(void) {
   unsigned i;
 
   for (i = 0; i < 2; i++)
-    c.lim[i] = (weft__path_limits_t){WEFT__FRAME_MAX, 64, 4, 8, 2, 65536, WEFT__XFER_WRITE};
+    c.lim[i] = (weft__path_limits_t){WEFT__FRAME_MAX, 64, 4, 8, 2, 65536, WEFT__XFER_WRITE, false};
   return c;
 }
 
