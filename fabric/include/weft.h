@@ -229,7 +229,8 @@ WEFT_EXPORT int weft_conn_init(weft_t *, weft_conn_t *);
 /* Connect to `url`; `qos` (may be NULL) overrides what the URL says. The callback's status: 0, UV_ECONNREFUSED,
  * UV_ETIMEDOUT, UV_EAI_*, UV_EHOSTUNREACH, WEFT_ENOTWEFT, WEFT_EVERSION, WEFT_EREJECTED, WEFT_EUNMET,
  * WEFT_ENOPROVIDER, UV_ECANCELED; weft_conn_error says the whole sentence. Returned at once: WEFT_EURL, UV_EINVAL,
- * UV_EALREADY. A failed connection must still be closed and cannot connect again. Sends may be queued at once. */
+ * UV_EALREADY. A failed connection must still be closed and cannot connect again. Sends may be queued at once; they leave
+ * when there is a path that the needs allow. */
 WEFT_EXPORT int weft_connect(weft_connect_t *, weft_conn_t *, const char *url, const weft_qos_t *qos, weft_connect_cb);
 /* Give up: the callback fires with UV_ECANCELED. UV_EALREADY when it has fired. */
 WEFT_EXPORT int weft_connect_cancel(weft_connect_t *);
@@ -245,7 +246,9 @@ WEFT_EXPORT void weft_conn_close(weft_conn_t *, weft_conn_close_cb);
  * Callback: 0; UV_ENOBUFS (the receiver refused it); UV_ECANCELED; UV_ECONNRESET, WEFT_EPEERLOST, ... */
 WEFT_EXPORT int weft_send(weft_send_t *, weft_conn_t *, const uv_buf_t bufs[], unsigned n, weft_send_cb);
 /* Copy and send, no callback: 0, or UV_EAGAIN when more than opts.send_queue bytes are queued (WEFT_EV_WRITABLE tells
- * when to try again), or as weft_send. Messages over 64 KiB answer UV_EMSGSIZE: use weft_send. */
+ * when to try again), or as weft_send. Messages over 64 KiB answer UV_EMSGSIZE: use weft_send. Nobody is told of one message
+ * alone, so the connection is lost where one turns out to be over the peer's limit (sent before the connection was open) or
+ * is refused by its alloc_cb: UV_EMSGSIZE, UV_ENOBUFS. */
 WEFT_EXPORT int weft_try_send(weft_conn_t *, const uv_buf_t bufs[], unsigned n);
 /* Take back a message of which nothing has left: its callback fires with UV_ECANCELED. UV_EBUSY when some of it has
  * left (it completes normally); UV_EALREADY when its callback has fired. */

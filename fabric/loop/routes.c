@@ -24,7 +24,7 @@
 static const uint64_t BACKOFF_MIN = 20 * WEFT__MS, BACKOFF_MAX = 5 * WEFT__S, BRIEF_LIFE = WEFT__S, SETTLE_MAX = 600 * WEFT__S;
 static const uint64_t DIAL_LIMIT = 3 * WEFT__S;
 
-enum { RANK_FORBIDDEN = 1 << 30, RANK_UNMET = 1 << 29 };
+enum { RANK_FORBIDDEN = WEFT__RANK_NO_DATA, RANK_UNMET = 1 << 29 };
 
 static void view_of(const weft__cand_t *cand, const char *local, const char *remote, struct weft__cand_view *v) {
   memset(v, 0, sizeof *v);

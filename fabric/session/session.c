@@ -109,7 +109,13 @@ void weft__s_violation(weft__session_t *s, weft__spath_t *sp, const char *fmt, .
   weft__s_end(s, WEFT__E_PROTOCOL, "%.70s: the peer broke the protocol: %.100s", sp->path->remote, why);
 }
 
-void weft__session_fail(weft__session_t *s, int err, const char *why) { weft__s_end(s, err, "%s", why); }
+void weft__session_fail(weft__session_t *s, int err, const char *why) {
+  weft__spath_t *sp = weft__ended(s) || s->done_at ? NULL : weft__s_best(s, NULL);
+  weft__s_enter(s);
+  if (sp) send_abort(sp, err, why);
+  weft__s_end(s, err, "%s", why);
+  weft__s_leave(s);
+}
 
 void weft__session_abort(weft__session_t *s, int status, int code, const char *why) {
   s->released = true;
@@ -251,6 +257,11 @@ int weft__session_accept(weft__session_t *s) {
   s->tx_path->hello_due = true;
   become_open(s);
   return 0;
+}
+
+void weft__session_set_rank(weft__session_t *s, const weft__path_t *path, int rank) {
+  for (unsigned i = 0; i < s->npaths; i++)
+    if (s->paths[i]->path == path) s->paths[i]->rank = rank;
 }
 
 void weft__session_set_offers(weft__session_t *s, const weft__offer_t *offers, unsigned n) {

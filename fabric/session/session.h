@@ -118,12 +118,16 @@ weft__session_t *weft__session_create(const weft__session_conf_t *, const weft__
 /* Only after `gone`, or before any path was added. */
 void weft__session_destroy(weft__session_t *);
 
+/* A path of this rank or a worse one carries no messages: only what keeps the session together. */
+#define WEFT__RANK_NO_DATA (1 << 30)
+
 /* Hand an established path to the session: it exchanges path->cbs and path->user. my_key: frames to us carry it.
  * rank: lower is better. settle_ns: how long it must live before sending moves to it while a worse path works.
  * The first path of the initiator starts with HELLO. Makes the PATH_UP upcall. Errors: -ENOMEM, -ENOSPC (WEFT__PATHS_MAX),
  * -EINVAL (limits below the protocol's), -ENOTCONN (ended): the path stays the caller's. */
 int weft__session_add_path(weft__session_t *, weft__path_t *, uint64_t my_key, uint64_t peer_key, int rank,
                            uint64_t settle_ns);
+void weft__session_set_rank(weft__session_t *, const weft__path_t *, int rank); /* more is known now. Before accept */
 int weft__session_accept(weft__session_t *);                       /* accepting end: open */
 void weft__session_reject(weft__session_t *, int code, const char *why); /* the peer gets code and text */
 void weft__session_set_offers(weft__session_t *, const weft__offer_t *, unsigned n); /* before accept */
@@ -141,7 +145,8 @@ void weft__session_tick(weft__session_t *);
 /* End it. abort: tells the peer (code, why), pending txms get `status`; `ended` is not called. A session whose both
  * directions have ended in order is only released: it lingers until the peer has the last acknowledgement. */
 void weft__session_abort(weft__session_t *, int status, int code, const char *why);
-/* Like a fatal error from inside: pending txms get err, `ended(err, why)` is called; nothing is told to the peer. */
+/* Like a fatal error from inside: pending txms get err, `ended(err, why)` is called. The peer is told where
+ * there is a path. */
 void weft__session_fail(weft__session_t *, int err, const char *why);
 /* Proven end of the peer by a tombstone's answer: every record below `next` has arrived. Ends in order when nothing else
  * is owed, else with -ECONNRESET. */

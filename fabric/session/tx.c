@@ -177,6 +177,7 @@ static void drop_sent_small(weft__session_t *s) {
 void weft__s_emit(weft__session_t *s, bool full_only) {
   if (s->state != WEFT__S_OPEN || !s->hello_sent || s->aborting || s->resuming || !s->tx_path || !s->unsent) return;
   weft__spath_t *sp = s->tx_path;
+  if (sp->rank >= WEFT__RANK_NO_DATA) return; /* until sending moves */
   uint32_t room = sp->path->lim.frame_max - WEFT__HDR;
   while (s->unsent && (!full_only || s->queued_space >= room)) {
     if (!may_leave(s, s->unsent)) {

@@ -270,6 +270,58 @@ static void test_forbidden_and_required_providers(void **state) {
   api_pair_close(&p);
 }
 
+/* Both ends send at once; the first contact is over a provider that must not carry data. */
+static weft_conn_t taken;
+static api_rx_t taken_rx, conn_rx;
+static void on_taken_closed(weft_conn_t *c) { c->data = NULL; }
+static void on_wary_peer(weft_listener_t *l, int status) {
+  weft_t *ctx = l->data;
+  uv_buf_t buf = uv_buf_init((char *) "secret", 6);
+  CHECK(status == 0);
+  CHECK(weft_conn_init(ctx, &taken) == 0);
+  CHECK(weft_accept(l, &taken) == 0);
+  memset(&taken_rx, 0, sizeof taken_rx);
+  api_recv(&taken, &taken_rx);
+  CHECK(weft_try_send(&taken, &buf, 1) == 0);
+}
+
+static void test_nothing_leaves_over_a_forbidden_provider(void **state) {
+  static const char *const needs[] = {"forbid=tcp&bootstrap=tcp", "require=verbs&strict=yes", "latency=1ns&strict=yes",
+                                      "require=verbs&bootstrap=tcp"};
+  weft_listener_t wary;
+  api_pair_t p;
+  char url[200];
+  size_t len;
+  (void) state;
+  api_pair_start(&p, NULL, NULL);
+  assert_int_equal(weft_listener_init(&p.a, &wary), 0);
+  wary.data = &p.a;
+  assert_int_equal(weft_listen(&wary, "weft://127.0.0.1:0", 8, on_wary_peer), 0);
+  for (unsigned i = 0; i < sizeof needs / sizeof needs[0]; i++) {
+    uv_buf_t buf = uv_buf_init((char *) "secret", 6);
+    len = sizeof url;
+    assert_int_equal(weft_listener_addr(&wary, url, &len), 0);
+    snprintf(url + len, sizeof url - len, "?%s", needs[i]);
+    called = 0;
+    assert_int_equal(weft_conn_init(&p.b, &conn), 0);
+    memset(&conn_rx, 0, sizeof conn_rx);
+    assert_int_equal(weft_connect(&req, &conn, url, NULL, on_connect), 0);
+    api_recv(&conn, &conn_rx);
+    assert_int_equal(weft_try_send(&conn, &buf, 1), 0);
+    RUN_UNTIL(&p.loop, 9000, called == 1);
+    assert_int_equal(status_was, WEFT_EUNMET);
+    weft_conn_close(&conn, NULL);
+    RUN_UNTIL(&p.loop, 3000, taken_rx.errors == 1);
+    assert_int_equal(taken_rx.messages, 0);
+    assert_int_equal(conn_rx.messages, 0);
+    taken.data = &taken;
+    weft_conn_close(&taken, on_taken_closed);
+    RUN_UNTIL(&p.loop, 3000, taken.data == NULL);
+  }
+  weft_listener_close(&wary, NULL);
+  api_pair_close(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_closed_port),
@@ -283,6 +335,7 @@ int main(void) {
       cmocka_unit_test(test_retry_until_somebody_listens),
       cmocka_unit_test(test_retry_gives_up),
       cmocka_unit_test(test_forbidden_and_required_providers),
+      cmocka_unit_test(test_nothing_leaves_over_a_forbidden_provider),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
