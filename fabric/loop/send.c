@@ -145,6 +145,12 @@ void weft__send_done(weft__conn_t *c, weft__txm_t *m, int status) {
   }
   switch (m->owner[1]) {
     case WEFT__TXM_NODE:
+      /* nobody is told of this one alone, and the stream must have no hole that its user does not know of */
+      if ((status == UV_EMSGSIZE || status == UV_ENOBUFS) && c->state != WEFT__CN_ENDED) {
+        weft__conn_fail(c, status, "a message of %llu bytes, sent by weft_try_send: %s", (unsigned long long) m->size,
+                        status == UV_EMSGSIZE ? "over the limit that the peer has told since" : "refused by the peer");
+        weft__session_fail(c->s, c->err, c->error ? c->error : ""); /* before the next one leaves */
+      }
       weft__node_put(c->core, weft__container(m, weft__node_t, m));
       break;
     case WEFT__TXM_FIN:

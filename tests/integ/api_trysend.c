@@ -107,11 +107,76 @@ static void test_after_shutdown(void **state) {
   api_pair_close(&p);
 }
 
+/* Accepted before the peer's limit was known: the stream must not go on without it. */
+static int connected_with;
+static void on_connected(weft_connect_t *req, int status) {
+  (void) req;
+  connected_with = status;
+}
+static void on_server(weft_listener_t *l, int status) {
+  api_pair_t *p = l->data;
+  CHECK(status == 0 && weft_conn_init(&p->a, &p->server) == 0 && weft_accept(l, &p->server) == 0);
+  api_recv(&p->server, &p->srx);
+}
+static void test_over_the_limit_that_came_later(void **state) {
+  weft_opts_t opts;
+  api_pair_t p;
+  weft_listener_t lis;
+  static char text[4096];
+  char url[200];
+  size_t len = sizeof url;
+  (void) state;
+  api_opts(&opts, "max_message", "1KiB", NULL);
+  api_pair_start(&p, &opts, NULL);
+  assert_int_equal(weft_listener_init(&p.a, &lis), 0);
+  lis.data = &p;
+  assert_int_equal(weft_listen(&lis, "weft://127.0.0.1:0", 8, on_server), 0);
+  assert_int_equal(weft_listener_addr(&lis, url, &len), 0);
+  connected_with = 1;
+  assert_int_equal(weft_conn_init(&p.b, &p.client), 0);
+  assert_int_equal(weft_connect(&p.req, &p.client, url, NULL, on_connected), 0);
+  api_recv(&p.client, &p.crx);
+  uv_buf_t one = uv_buf_init(text, 3), two = uv_buf_init(text, 4096), three = uv_buf_init(text, 5);
+  assert_int_equal(weft_try_send(&p.client, &one, 1), 0);
+  assert_int_equal(weft_try_send(&p.client, &two, 1), 0);
+  assert_int_equal(weft_try_send(&p.client, &three, 1), 0);
+  RUN_UNTIL(&p.loop, 3000, connected_with == UV_EMSGSIZE || p.crx.errors == 1);
+  assert_non_null(strstr(weft_conn_error(&p.client), "4096"));
+  RUN_UNTIL(&p.loop, 3000, p.srx.errors == 1);
+  assert_true(p.srx.messages <= 1); /* never the third without the second */
+  weft_listener_close(&lis, NULL);
+  api_pair_close(&p);
+}
+
+/* The receiver refuses it: the same. */
+static void refuse(weft_conn_t *conn, size_t size, const uv_buf_t *head, uv_buf_t *dst) {
+  (void) conn, (void) size, (void) head;
+  *dst = uv_buf_init(NULL, 0);
+}
+static void test_refused(void **state) {
+  api_pair_t p;
+  static char text[60000];
+  uv_buf_t buf = uv_buf_init(text, sizeof text), small = uv_buf_init(text, 5);
+  (void) state;
+  api_pair_open(&p, NULL, NULL, NULL);
+  p.server.data = &p.srx;
+  assert_int_equal(weft_recv_start(&p.server, refuse, api_on_recv), 0);
+  api_recv(&p.client, &p.crx);
+  assert_int_equal(weft_try_send(&p.client, &buf, 1), 0);
+  assert_int_equal(weft_try_send(&p.client, &small, 1), 0);
+  RUN_UNTIL(&p.loop, 3000, p.crx.errors == 1);
+  assert_int_equal(p.crx.last_error, UV_ENOBUFS);
+  assert_non_null(strstr(weft_conn_error(&p.client), "60000"));
+  RUN_UNTIL(&p.loop, 3000, p.srx.errors == 1);
+  api_pair_close(&p);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_copies_and_arrives), cmocka_unit_test(test_limit_of_size),
       cmocka_unit_test(test_backpressure),       cmocka_unit_test(test_receiver_that_does_not_read),
-      cmocka_unit_test(test_after_shutdown),
+      cmocka_unit_test(test_after_shutdown),     cmocka_unit_test(test_over_the_limit_that_came_later),
+      cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
