@@ -16,6 +16,7 @@ endfunction()
 weft_require(WEFT_UV        "libuv>=1.42"     libuv1-dev)
 weft_require(WEFT_FABRIC    "libfabric>=1.17" libfabric-dev)
 weft_require(WEFT_CRYPTO    "libcrypto>=1.1"  libssl-dev)
+weft_require(WEFT_JANSSON   "jansson>=2.13"   libjansson-dev)
 
 # Optional ones: <VAR>_FOUND tells.
 pkg_check_modules(WEFT_RDMACM QUIET IMPORTED_TARGET GLOBAL librdmacm libibverbs)

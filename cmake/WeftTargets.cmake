@@ -21,9 +21,10 @@ target_include_directories(weft_internal INTERFACE
   "${PROJECT_SOURCE_DIR}/selector")
 target_compile_definitions(weft_internal INTERFACE
   $<$<BOOL:${WEFT_VERBS_ENABLED}>:WEFT_HAVE_VERBS=1>
+  $<$<BOOL:${WEFT_DPDK_ENABLED}>:WEFT_HAVE_DPDK=1>
   $<$<BOOL:${WEFT_FAULTS_ENABLED}>:WEFT_FAULTS=1>)
 target_link_libraries(weft_internal INTERFACE
-  PkgConfig::WEFT_FABRIC PkgConfig::WEFT_UV PkgConfig::WEFT_CRYPTO Threads::Threads)
+  PkgConfig::WEFT_FABRIC PkgConfig::WEFT_UV PkgConfig::WEFT_CRYPTO PkgConfig::WEFT_JANSSON Threads::Threads)
 if(WEFT_VERBS_ENABLED)
   target_link_libraries(weft_internal INTERFACE PkgConfig::WEFT_RDMACM)
 endif()

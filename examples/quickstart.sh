@@ -67,7 +67,7 @@ download_size() { # "61 packages, 71.2 MB to download"
 packages() {
   command -v dpkg-query >/dev/null || { echo "not a Debian: the build says what is missing"; return; }
   local wanted=(gcc libc6-dev cmake ninja-build pkg-config libfabric-dev libuv1-dev libssl-dev
-    librdmacm-dev libibverbs-dev iproute2)
+    libjansson-dev librdmacm-dev libibverbs-dev iproute2)
   local there missing=() package size apt=(apt-get -qq -y -o DPkg::Lock::Timeout=300)
   there=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' "${wanted[@]}" 2>/dev/null)
   for package in "${wanted[@]}"; do

@@ -157,6 +157,14 @@ static void fill(const weft_qos_t *needs, const struct weft__rank_filter *filter
   snprintf(v->remote, sizeof(v->remote), "%s", text(cand->remote));
   v->latency_ns = weft__rank_cost_ns(cand, needs->message_size);
   v->bandwidth = bandwidth_of(cand);
+  v->speed_bps = cand->speed_bps;
+  v->max_op = cand->max_op;
+  v->mtu = cand->mtu;
+  v->traits = cand->traits;
+  if (cand->flags & WEFT__CAND_LOOPBACK)
+    v->traits |= WEFT_TRAIT_LOOPBACK;
+  if (cand->flags & WEFT__CAND_MEASURED)
+    v->traits |= WEFT_TRAIT_MEASURED;
   v->why = judge(needs, filter, cand, v, v->detail, sizeof(v->detail));
   v->rank = v->why == WEFT_WHY_OK ? 0 : -1;
   if (*v->detail == '\0')
@@ -165,9 +173,33 @@ static void fill(const weft_qos_t *needs, const struct weft__rank_filter *filter
     v->latency_ns = v->bandwidth = 0; /* of something that is not there, nothing is expected */
 }
 
+void weft__rank_outranked(const weft_qos_t *needs, const weft_verdict_t *better,
+                          const weft_verdict_t *worse, char *out, size_t len) {
+  char who[80], missed[100], a[24], b[24], c[24];
+
+  snprintf(who, sizeof(who), "%.16s %.20s%s%.40s", better->provider, better->device,
+           *better->local != '\0' ? " " : "", better->local);
+  if (weft__rank_meets(needs, better, missed, sizeof(missed)) &&
+      !weft__rank_meets(needs, worse, missed, sizeof(missed)))
+    snprintf(out, len, "%s meets the needs; here: %s", who, missed);
+  else if (better->latency_ns < worse->latency_ns)
+    snprintf(out, len, "%s takes %s for %s, this one %s", who,
+             weft__format_duration(better->latency_ns, a, sizeof(a)),
+             weft__format_bytes(needs->message_size, b, sizeof(b)),
+             weft__format_duration(worse->latency_ns, c, sizeof(c)));
+  else if (better->latency_ns == worse->latency_ns)
+    snprintf(out, len, "%s takes %s for %s as this one, and comes first in the fixed order", who,
+             weft__format_duration(better->latency_ns, a, sizeof(a)),
+             weft__format_bytes(needs->message_size, b, sizeof(b)));
+  else /* the better one is slower: something else decided, as a measurement on one of them only */
+    snprintf(out, len, "%s comes first", who);
+}
+
 static int compare_u64(uint64_t a, uint64_t b) {
   return (a > b) - (a < b);
 }
+
+_Static_assert(sizeof(weft_verdict_t) == 480, "new fields of a verdict come out of `reserved`");
 
 struct entry {
   const struct weft__cand_view *cand;

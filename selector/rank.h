@@ -35,6 +35,10 @@ struct weft__cand_view {
   uint32_t flags;      /* WEFT__CAND_* */
   int32_t why;         /* already passed over for this reason; WEFT_WHY_OK = not passed over */
   const char *detail;  /* the sentence that goes with `why` */
+  /* Not judged, only shown in the verdict: */
+  uint64_t max_op;
+  uint32_t mtu;
+  uint32_t traits; /* weft_trait bits, but for WEFT_TRAIT_MEASURED, which `flags` tells */
 };
 
 /* What narrows the choice beside the needs: options of the context. NULL counts as "" = all. */
@@ -55,5 +59,10 @@ unsigned weft__rank(const weft_qos_t *needs, const struct weft__rank_filter *fil
 
 /* Does a verdict of weft__rank meet latency and bandwidth? If not, a sentence with the figures. */
 int weft__rank_meets(const weft_qos_t *needs, const weft_verdict_t *verdict, char *why, size_t len);
+
+/* Why `better` stands before `worse`, with the figures that decided, in one sentence: for the one that
+ * is passed over. Both come from weft__rank with the same needs. */
+void weft__rank_outranked(const weft_qos_t *needs, const weft_verdict_t *better,
+                          const weft_verdict_t *worse, char *out, size_t len);
 
 #endif

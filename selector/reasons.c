@@ -30,8 +30,8 @@ static const struct reason {
            "Run fi_info -l. A provider that is a file of its own must lie in FI_PROVIDER_PATH and "
            "load: check ldd on it. Check that FI_PROVIDER does not leave it out."),
     REASON(NOT_BUILT, "left out of this build of Weft",
-           "Configure Weft with the option of that name ON (cmake -DWEFT_VERBS=ON); the summary of "
-           "the configure step says what is missing."),
+           "Configure Weft with the option that the detail names (cmake -DWEFT_DPDK=ON); the summary "
+           "of the configure step says what is missing."),
     REASON(NO_ADDRESS, "the device has no address that a peer could reach",
            "Give its network interface an IP address: ip address add ADDRESS/LENGTH dev DEVICE. "
            "RoCE devices need one too."),

@@ -68,7 +68,7 @@ fail() {
 # --- packages -------------------------------------------------------------------------------------
 wanted() { # the packages that the stages need
   echo gcc g++ make cmake ninja-build pkg-config libc6-dev libfabric-dev libuv1-dev libssl-dev \
-    librdmacm-dev libibverbs-dev libcmocka-dev libzmq3-dev iproute2 procps \
+    libjansson-dev librdmacm-dev libibverbs-dev libcmocka-dev libzmq3-dev iproute2 procps python3-minimal \
     libfabric-bin
   case " ${stages[*]} " in *" fuzz "*) echo clang llvm libclang-rt-dev ;; esac
 }

@@ -144,6 +144,9 @@ typedef struct weft_opts_s {
 WEFT_EXPORT void weft_opts_init(weft_opts_t *, size_t sz);
 /* Set one option by name; numbers take units ("64MiB", "250ms"). 0, UV_ENOENT or UV_EINVAL. Any thread. */
 WEFT_EXPORT int weft_opts_set(weft_opts_t *, const char *key, const char *val);
+/* One option's value as text that weft_opts_set takes and that gives the same value ("64MiB", "250ms"). *len is the
+ * buffer's size, then the text's length; UV_ENOBUFS when it is too small. UV_ENOENT, UV_EINVAL. Any thread. */
+WEFT_EXPORT int weft_opts_get(const weft_opts_t *, const char *key, char *buf, size_t *len);
 /* The i-th option's name, default, and help; UV_ENOENT past the last. Static storage, any thread. */
 WEFT_EXPORT int weft_option(unsigned i, const char **name, const char **deflt, const char **help);
 

@@ -5,6 +5,20 @@
 
 #include "loop/conn.h"
 
+void weft__cand_view_of(const weft__cand_t *c, const char *local, struct weft__cand_view *v) {
+  memset(v, 0, sizeof *v);
+  v->provider = c->provider;
+  v->device = c->device;
+  v->local = local;
+  v->speed_bps = c->speed_bps;
+  v->why = c->why;
+  v->detail = c->detail;
+  v->flags = c->loopback ? WEFT__CAND_LOOPBACK : 0;
+  v->max_op = c->max_op;
+  v->mtu = c->mtu;
+  v->traits = c->traits;
+}
+
 int weft_candidates(const weft_opts_t *opts, weft_verdict_t *out, size_t elemsize, unsigned cap) {
   weft_opts_t o;
   int err;
@@ -26,13 +40,7 @@ int weft_candidates(const weft_opts_t *opts, weft_verdict_t *out, size_t elemsiz
     for (unsigned i = 0; i < n; i++) {
       const weft__cand_t *c = &cands->list.v[i];
       if (c->addr.ss_family) weft__addr_str(&c->addr, local[i], sizeof local[i]);
-      views[i].provider = c->provider;
-      views[i].device = c->device;
-      views[i].local = local[i];
-      views[i].speed_bps = c->speed_bps;
-      views[i].why = c->why;
-      views[i].detail = c->detail;
-      views[i].flags = c->loopback ? WEFT__CAND_LOOPBACK : 0;
+      weft__cand_view_of(c, local[i], &views[i]);
     }
     weft_qos_t qos;
     weft_qos_init(&qos, sizeof qos);

@@ -5,6 +5,7 @@
  *  - Verdicts are made when asked for: routes of the connecting end in order of rank (for the accepting end, its open
  *    paths), then what this machine has beside them, each with its reason.
  *  - The JSON is written from the same structs, so the two cannot disagree. */
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,29 +58,20 @@ int weft_conn_info(const weft_conn_t *conn, weft_conn_info_t *out, size_t sz) {
 
 /* ---- Verdicts ---------------------------------------------------------------------------------------------------- */
 
-static void view_of(const weft__cand_t *cand, const char *local, struct weft__cand_view *v) {
-  memset(v, 0, sizeof *v);
-  v->provider = cand->provider;
-  v->device = cand->device;
-  v->local = local;
-  v->speed_bps = cand->speed_bps;
-  v->why = cand->why;
-  v->detail = cand->detail;
-  if (cand->loopback) v->flags |= WEFT__CAND_LOOPBACK;
-}
-
 static void judge(const weft__conn_t *c, const weft__cand_t *cand, weft_verdict_t *out) {
   struct weft__cand_view v;
   char local[80] = "";
   if (cand->addr.ss_family) weft__addr_str(&cand->addr, local, sizeof local);
-  view_of(cand, local, &v);
+  weft__cand_view_of(cand, local, &v);
   weft__rank(&c->qos, NULL, &v, 1, out, NULL);
 }
 
 static void measured(const weft__conn_t *c, weft_verdict_t *v) {
   weft__session_stats_t st;
   weft__session_stats(c->s, &st);
-  if (st.rtt_p50) v->latency_ns = st.rtt_p50;
+  if (!st.rtt_p50) return;
+  v->latency_ns = st.rtt_p50;
+  v->traits |= WEFT_TRAIT_MEASURED;
 }
 
 static const char *open_state(const weft__conn_t *c, const weft__path_t *path, weft_verdict_t *v) {
@@ -97,6 +89,52 @@ static bool shown(const weft_verdict_t *v, unsigned n, const weft__cand_t *cand)
   return false;
 }
 
+/* The own candidate that a path of the accepting end runs over; what it can do stands there. */
+static const weft__cand_t *cand_of(const weft__conn_t *c, const weft__path_t *path) {
+  const weft__cands_t *cands = c->core->cands;
+  const struct sockaddr *own = path->rail ? weft__rail_addr(path->rail) : NULL;
+  const char *device = weft__device_of(c->core, path);
+  const weft__cand_t *found = NULL;
+  for (unsigned i = 0; cands && own && i < cands->list.n; i++) {
+    const weft__cand_t *cand = &cands->list.v[i];
+    if (strcmp(cand->provider, weft__rail_provider(path->rail)) != 0 || !weft__cand_usable(cand)) continue;
+    if (weft__addr_same_ip(&cand->addr, own)) return cand;
+    /* a listener on a wildcard takes calls to every address of the provider: the device has one at least */
+    if (!found && strcmp(cand->device, device) == 0) found = cand;
+  }
+  return found;
+}
+
+static void open_path(const weft__conn_t *c, const weft__path_t *path, int rank, weft_verdict_t *v) {
+  const weft__cand_t *cand = cand_of(c, path);
+  memset(v, 0, sizeof *v);
+  if (cand) judge(c, cand, v);
+  v->size = sizeof *v;
+  v->rank = rank;
+  snprintf(v->provider, sizeof v->provider, "%s", path->rail ? weft__rail_provider(path->rail) : "");
+  snprintf(v->device, sizeof v->device, "%s", weft__device_of(c->core, path));
+  snprintf(v->detail, sizeof v->detail, "%s", open_state(c, path, v));
+}
+
+/* A route that is allowed and not open: what stands before it, by which figures. */
+static void outranked(const weft__conn_t *c, const weft__croute_t *r, const weft_verdict_t *before, unsigned n,
+                      weft_verdict_t *v) {
+  char figures[160];
+  int best = -1;
+  if (r->state == WEFT__RT_RAIL || r->state == WEFT__RT_DIAL) {
+    snprintf(v->detail, sizeof v->detail, "being opened");
+    return;
+  }
+  for (unsigned i = 0; i < n; i++) /* the one it would have to beat: the last that is open */
+    if (before[i].why == WEFT_WHY_IN_USE || before[i].why == WEFT_WHY_STANDBY) best = (int) i;
+  if (best < 0) {
+    snprintf(v->detail, sizeof v->detail, "not tried yet");
+    return;
+  }
+  weft__rank_outranked(&c->qos, &before[best], v, figures, sizeof figures);
+  snprintf(v->detail, sizeof v->detail, "%.125s; standby=%u", figures, c->qos.standby);
+}
+
 static unsigned verdicts(const weft__conn_t *c, weft_verdict_t *v, unsigned cap) {
   unsigned n = 0;
   int rank = 0;
@@ -112,17 +150,12 @@ static unsigned verdicts(const weft__conn_t *c, weft_verdict_t *v, unsigned cap)
       snprintf(v[n].detail, sizeof v[n].detail, "%s", r->detail);
     }
   }
+  for (unsigned i = 0; i < n; i++) /* when it is known what is open */
+    if (v[i].why == WEFT_WHY_OUTRANKED) outranked(c, c->routes[i], v, n, &v[i]);
   if (!c->initiator && c->s) {
     weft__path_t *paths[WEFT__PATHS_MAX];
     unsigned np = weft__session_paths(c->s, paths, WEFT__PATHS_MAX);
-    for (unsigned i = 0; i < np && n < cap; i++, n++) {
-      memset(&v[n], 0, sizeof v[n]);
-      v[n].size = sizeof v[n];
-      v[n].rank = rank++;
-      snprintf(v[n].provider, sizeof v[n].provider, "%s", paths[i]->rail ? weft__rail_provider(paths[i]->rail) : "");
-      snprintf(v[n].device, sizeof v[n].device, "%s", weft__device_of(c->core, paths[i]));
-      snprintf(v[n].detail, sizeof v[n].detail, "%s", open_state(c, paths[i], &v[n]));
-    }
+    for (unsigned i = 0; i < np && n < cap; i++) open_path(c, paths[i], rank++, &v[n++]);
   }
   const weft__cands_t *cands = c->core->cands;
   unsigned own = n;
@@ -130,7 +163,11 @@ static unsigned verdicts(const weft__conn_t *c, weft_verdict_t *v, unsigned cap)
     const weft__cand_t *cand = &cands->list.v[i];
     if (weft__cand_usable(cand) && (shown(v, own, cand) || !c->initiator)) continue;
     judge(c, cand, &v[n]);
-    if (v[n].why == WEFT_WHY_OK) {
+    if (v[n].why == WEFT_WHY_OK && cand->loopback) {
+      v[n].why = WEFT_WHY_LOOPBACK;
+      snprintf(v[n].detail, sizeof v[n].detail, "%s reaches only this machine, and the peer is not reached there",
+               cand->device);
+    } else if (v[n].why == WEFT_WHY_OK) {
       v[n].why = WEFT_WHY_PEER_LACKS;
       snprintf(v[n].detail, sizeof v[n].detail, "the peer offers nothing that can be reached from here");
     }
@@ -157,86 +194,81 @@ int weft_conn_verdict(const weft_conn_t *conn, unsigned i, weft_verdict_t *out, 
 
 /* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
-static void text(FILE *f, const char *key, const char *s) {
-  fprintf(f, "\"%s\":\"", key);
-  for (; *s; s++) {
+/* Names come from peers and from the system: what is no UTF-8 is shown byte by byte, as if it were Latin-1. */
+static json_t *text(const char *s) {
+  char latin[2 * 256 + 1];
+  size_t n = 0;
+  json_t *j = json_string(s);
+  if (j) return j;
+  for (; *s && n + 2 < sizeof latin; s++) {
     unsigned char ch = (unsigned char) *s;
-    if (ch == '"' || ch == '\\')
-      fprintf(f, "\\%c", ch);
-    else if (ch < 0x20 || ch >= 0x7f) /* names come from peers: nothing but ASCII leaves here */
-      fprintf(f, "\\u%04x", ch);
-    else
-      fputc(ch, f);
+    if (ch < 0x80) {
+      latin[n++] = (char) ch;
+    } else {
+      latin[n++] = (char) (0xc0 | ch >> 6);
+      latin[n++] = (char) (0x80 | (ch & 0x3f));
+    }
   }
-  fputs("\",", f);
+  latin[n] = '\0';
+  return json_string(latin);
 }
 
-static void number(FILE *f, const char *key, uint64_t n) {
-  fprintf(f, "\"%s\":%llu,", key, (unsigned long long) n);
+/* JSON has no unsigned 64 bits; of all figures only "no limit" is that large. */
+static json_t *number(uint64_t n) { return n == UINT64_MAX ? json_null() : json_integer((json_int_t) n); }
+
+static json_t *verdict_json(const weft_verdict_t *v) {
+  return json_pack("{si so so so so ss so so so ss so so so sb sb sb sb sb}", "rank", v->rank, "provider",
+                   text(v->provider), "device", text(v->device), "local", text(v->local), "remote", text(v->remote), "why",
+                   weft_why_name(v->why), "detail", text(v->detail), "latency_ns", number(v->latency_ns), "bandwidth",
+                   number(v->bandwidth), "known", v->traits & WEFT_TRAIT_MEASURED ? "measured" : "expected", "speed_bps",
+                   number(v->speed_bps), "mtu", number(v->mtu), "max_op", number(v->max_op), "rma",
+                   (int) (v->traits & WEFT_TRAIT_RMA), "rdma", (int) (v->traits & WEFT_TRAIT_RDMA), "events",
+                   (int) (v->traits & WEFT_TRAIT_EVENTS), "shared_rx", (int) (v->traits & WEFT_TRAIT_SHARED_RX),
+                   "loopback", (int) (v->traits & WEFT_TRAIT_LOOPBACK));
 }
 
-static void write_json(FILE *f, weft__conn_t *c, const weft_conn_info_t *i, const weft_verdict_t *v, unsigned n) {
-  fprintf(f, "{\"open\":%s,\"paths\":%d,", i->open ? "true" : "false", i->paths);
-  text(f, "provider", i->provider);
-  text(f, "device", i->device);
-  text(f, "local", i->local);
-  text(f, "remote", i->remote);
-  text(f, "peer_name", i->peer_name);
-  fputs("\"session\":\"", f);
-  for (unsigned k = 0; k < sizeof i->session_id; k++) fprintf(f, "%02x", i->session_id[k]);
-  fputs("\",", f);
-  number(f, "max_message", i->max_message);
-  number(f, "eager_max", i->eager_max);
-  fprintf(f, "\"rtt_ns\":{\"p50\":%llu,\"p99\":%llu,\"max\":%llu},", (unsigned long long) i->rtt_ns_p50,
-          (unsigned long long) i->rtt_ns_p99, (unsigned long long) i->rtt_ns_max);
-#define NUMBER(field) number(f, #field, i->field)
+static json_t *info_json(const weft__conn_t *c, const weft_conn_info_t *i, const weft_verdict_t *v, unsigned n) {
+  char session[2 * sizeof i->session_id + 1];
+  json_t *list = json_array();
+  for (unsigned k = 0; k < sizeof i->session_id; k++) snprintf(session + 2 * k, 3, "%02x", i->session_id[k]);
+  for (unsigned k = 0; k < n; k++) json_array_append_new(list, verdict_json(&v[k]));
+  json_t *j = json_pack("{sb si so so so so so ss so so s{so so so}}", "open", i->open, "paths", i->paths, "provider",
+                        text(i->provider), "device", text(i->device), "local", text(i->local), "remote", text(i->remote),
+                        "peer_name", text(i->peer_name), "session", session, "max_message", number(i->max_message),
+                        "eager_max", number(i->eager_max), "rtt_ns", "p50", number(i->rtt_ns_p50), "p99",
+                        number(i->rtt_ns_p99), "max", number(i->rtt_ns_max));
+#define NUMBER(field) json_object_set_new(j, #field, number(i->field))
   NUMBER(tx_messages), NUMBER(tx_bytes), NUMBER(rx_messages), NUMBER(rx_bytes), NUMBER(tx_frames);
   NUMBER(rx_frames), NUMBER(tx_large), NUMBER(rx_large), NUMBER(replayed), NUMBER(duplicates);
   NUMBER(late_frames), NUMBER(migrations), NUMBER(last_gap_ns), NUMBER(stalls), NUMBER(queued_messages);
   NUMBER(queued_bytes), NUMBER(held_messages), NUMBER(held_bytes), NUMBER(payload_copies);
 #undef NUMBER
-  text(f, "last_cause", i->last_cause);
-  text(f, "error", c->error ? c->error : "");
-  fputs("\"verdicts\":[", f);
-  for (unsigned k = 0; k < n; k++) {
-    fputs(k ? ",{" : "{", f);
-    text(f, "provider", v[k].provider);
-    text(f, "device", v[k].device);
-    text(f, "local", v[k].local);
-    text(f, "remote", v[k].remote);
-    text(f, "why", weft_why_name(v[k].why));
-    text(f, "detail", v[k].detail);
-    number(f, "latency_ns", v[k].latency_ns);
-    number(f, "bandwidth", v[k].bandwidth);
-    fprintf(f, "\"rank\":%d}", v[k].rank);
+  json_object_set_new(j, "last_cause", text(i->last_cause));
+  json_object_set_new(j, "error", text(c->error ? c->error : ""));
+  /* any of these fails only when memory is out, and then the list, set last, is missing */
+  if (json_array_size(list) != n || json_object_set_new(j, "verdicts", list) != 0) {
+    json_decref(j);
+    return NULL;
   }
-  fputs("]}", f);
+  return j;
 }
 
 int weft_conn_info_json(const weft_conn_t *conn, char *buf, size_t *len) {
   weft__conn_t *c = weft__conn_of(conn);
   weft_conn_info_t info;
-  char *json = NULL;
-  size_t n = 0;
   if (!c || !len || (!buf && *len)) return UV_EINVAL;
   int err = weft_conn_info(conn, &info, sizeof info);
   if (err) return err;
   weft_verdict_t *v = calloc(VERDICTS_MAX, sizeof *v);
-  FILE *f = v ? open_memstream(&json, &n) : NULL;
-  if (!f) {
-    free(v);
-    return UV_ENOMEM;
-  }
-  write_json(f, c, &info, v, verdicts(c, v, VERDICTS_MAX));
+  json_t *j = v ? info_json(c, &info, v, verdicts(c, v, VERDICTS_MAX)) : NULL;
+  char *out = j ? json_dumps(j, JSON_COMPACT | JSON_ENSURE_ASCII) : NULL;
+  json_decref(j);
   free(v);
-  if (fclose(f) != 0) {
-    free(json);
-    return UV_ENOMEM;
-  }
-  size_t room = *len;
+  if (!out) return UV_ENOMEM;
+  size_t room = *len, n = strlen(out);
   *len = n;
-  if (n < room) memcpy(buf, json, n + 1);
-  free(json);
+  if (n < room) memcpy(buf, out, n + 1);
+  free(out);
   return n < room ? 0 : UV_ENOBUFS;
 }
 

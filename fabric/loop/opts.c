@@ -2,7 +2,7 @@
 /* opts.c - the one table of options: name, unit, default, limits, help.
  *
  * Design notes
- *   - weft_opts_init, weft_opts_set, weft_option, the environment, weft_info -e and the docs all
+ *   - weft_opts_init, weft_opts_set, weft_opts_get, weft_option, the environment, weft_info -e and the docs all
  *     come from this table. The default is a text that weft_opts_set would take.
  *   - The order is default, environment, weft_opts_set. A bad value in the environment is told in
  *     the log by name and ignored: a typing error must not keep a service from starting.
@@ -191,6 +191,62 @@ int weft_opts_set(weft_opts_t *opts, const char *key, const char *val) {
       return set(opts, &options[i], val);
     }
   return UV_ENOENT;
+}
+
+/* The shortest text with a unit that names the value exactly. */
+static void print_value(uint64_t value, enum kind kind, char *buf, size_t len) {
+  static const struct {
+    enum kind kind;
+    uint64_t factor;
+    const char *unit;
+  } units[] = {{BYTES, TIB, "TiB"}, {BYTES, GIB, "GiB"}, {BYTES, MIB, "MiB"}, {BYTES, KIB, "KiB"},
+               {BYTES, 1, "B"},     {MS, SECOND, "s"},   {MS, 1, "ms"}};
+  size_t i;
+
+  for (i = 0; value != 0 && i < sizeof(units) / sizeof(units[0]); i++)
+    if (units[i].kind == kind && value % units[i].factor == 0) {
+      snprintf(buf, len, "%" PRIu64 "%s", value / units[i].factor, units[i].unit);
+      return;
+    }
+  snprintf(buf, len, "%" PRIu64, value);
+}
+
+static void get(const weft_opts_t *opts, const struct option *o, char *buf, size_t len) {
+  const char *field = (const char *) opts + o->offset;
+  uint64_t value;
+  uint32_t narrow;
+
+  if (o->kind == LIST) {
+    snprintf(buf, len, "%.*s", (int) o->width - 1, field);
+    return;
+  }
+  if (o->width == sizeof(value)) {
+    memcpy(&value, field, sizeof(value));
+  } else {
+    memcpy(&narrow, field, sizeof(narrow));
+    value = narrow;
+  }
+  print_value(value, o->kind, buf, len);
+}
+
+int weft_opts_get(const weft_opts_t *opts, const char *key, char *buf, size_t *len) {
+  char text[WEFT_LIST_MAX];
+  size_t i, room, n;
+
+  if (opts == NULL || key == NULL || len == NULL || (buf == NULL && *len != 0))
+    return UV_EINVAL;
+  for (i = 0; i < OPTIONS; i++)
+    if (strcmp(options[i].name, key) == 0)
+      break;
+  if (i == OPTIONS || options[i].offset + options[i].width > opts->size)
+    return UV_ENOENT;
+  get(opts, &options[i], text, sizeof(text));
+  room = *len;
+  *len = n = strlen(text);
+  if (n >= room)
+    return UV_ENOBUFS;
+  memcpy(buf, text, n + 1);
+  return 0;
 }
 
 int weft_option(unsigned i, const char **name, const char **deflt, const char **help) {

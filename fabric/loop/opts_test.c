@@ -149,6 +149,69 @@ static void bad_values_change_nothing(void **state) {
   }
 }
 
+/* Every option: its default as the table writes it, and two other values there and back. */
+static void every_option_makes_the_round_trip(void **state) {
+  static const char *const numbers[] = {"999", "1000", "1024", "4097", "61s", "1536KiB", "3MiB", "1TiB", "24576B"};
+  const char *name, *deflt;
+  unsigned i, taken_by_all = 0;
+  (void) state;
+  for (i = 0; weft_option(i, &name, &deflt, NULL) == 0; i++) {
+    weft_opts_t o = fresh(), copy;
+    char text[WEFT_LIST_MAX];
+    unsigned taken = 0;
+    size_t len = sizeof(text), k;
+    assert_int_equal(weft_opts_get(&o, name, text, &len), 0);
+    assert_string_equal(text, deflt);
+    assert_int_equal(len, strlen(deflt));
+    for (k = 0; k < sizeof(numbers) / sizeof(numbers[0]); k++) {
+      o = fresh();
+      if (weft_opts_set(&o, name, numbers[k]) != 0)
+        continue; /* out of its range, or another kind of value */
+      taken++;
+      len = sizeof(text);
+      assert_int_equal(weft_opts_get(&o, name, text, &len), 0);
+      copy = fresh();
+      assert_int_equal(weft_opts_set(&copy, name, text), 0);
+      assert_memory_equal(&copy, &o, sizeof(o));
+    }
+    assert_true(taken >= 2);
+    taken_by_all++;
+    /* too small by the terminator, then just right */
+    o = fresh();
+    len = strlen(deflt);
+    assert_int_equal(weft_opts_get(&o, name, text, &len), UV_ENOBUFS);
+    assert_int_equal(len, strlen(deflt));
+    len++;
+    assert_int_equal(weft_opts_get(&o, name, text, &len), 0);
+    assert_int_equal(len, strlen(deflt));
+  }
+  assert_true(taken_by_all > 15);
+}
+
+static void values_are_read_in_their_own_words(void **state) {
+  weft_opts_t o = fresh();
+  char text[16];
+  size_t len = sizeof(text);
+  (void) state;
+  assert_int_equal(weft_opts_set(&o, "peer_timeout_ms", "1500"), 0);
+  assert_int_equal(weft_opts_get(&o, "peer_timeout_ms", text, &len), 0);
+  assert_string_equal(text, "1500ms");
+  len = sizeof(text);
+  assert_int_equal(weft_opts_set(&o, "max_message", "1000MiB"), 0);
+  assert_int_equal(weft_opts_get(&o, "max_message", text, &len), 0);
+  assert_string_equal(text, "1000MiB");
+  len = sizeof(text);
+  assert_int_equal(weft_opts_get(&o, "nosuch", text, &len), UV_ENOENT);
+  assert_int_equal(weft_opts_get(&o, "rx_depth", NULL, &len), UV_EINVAL);
+  len = 0;
+  assert_int_equal(weft_opts_get(&o, "rx_depth", NULL, &len), UV_ENOBUFS);
+  assert_int_equal(len, 2);
+  o.size = offsetof(weft_opts_t, beat_ms);
+  len = sizeof(text);
+  assert_int_equal(weft_opts_get(&o, "beat_ms", text, &len), UV_ENOENT);
+  assert_int_equal(weft_opts_get(NULL, "rx_depth", text, &len), UV_EINVAL);
+}
+
 static void the_environment_comes_before_the_program(void **state) {
   weft_opts_t o;
   (void) state;
@@ -215,6 +278,8 @@ int main(void) {
       cmocka_unit_test_setup(the_table_covers_the_whole_struct, setup),
       cmocka_unit_test_setup(options_are_set_by_name, setup),
       cmocka_unit_test_setup(bad_values_change_nothing, setup),
+      cmocka_unit_test_setup(every_option_makes_the_round_trip, setup),
+      cmocka_unit_test_setup(values_are_read_in_their_own_words, setup),
       cmocka_unit_test_setup(the_environment_comes_before_the_program, setup),
       cmocka_unit_test_setup(a_bad_value_in_the_environment_is_told_and_ignored, setup),
       cmocka_unit_test_setup(a_smaller_struct_is_respected, setup),

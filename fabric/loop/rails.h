@@ -30,6 +30,10 @@ static inline bool weft__cand_usable(const weft__cand_t *c) {
   return c->addr.ss_family != 0 && c->why == WEFT_WHY_OK;
 }
 
+/* What the selector sees of a candidate, `local` being its address as text. candidates.c */
+struct weft__cand_view;
+void weft__cand_view_of(const weft__cand_t *, const char *local, struct weft__cand_view *);
+
 /* ---- Rails: rails.c ---- */
 
 typedef struct weft__waiter {

@@ -161,6 +161,8 @@ typedef struct weft__cand {
   struct sockaddr_storage addr; /* local address, port 0; ss_family 0 when there is none */
   uint64_t speed_bps; /* link speed in bits per second, 0 = unknown */
   uint32_t mtu;       /* 0 = unknown */
+  uint32_t traits;    /* weft_trait bits that the provider's attributes and the quirks table tell */
+  uint64_t max_op;    /* most bytes of one operation, UINT64_MAX = no limit, 0 = unknown */
   int32_t why;        /* weft_why: WEFT_WHY_OK, or why it cannot be used */
   bool loopback;
   bool bootstrap;     /* speaks TCP at a well-known port: may carry the first contact */

@@ -86,6 +86,17 @@ typedef enum {
   WEFT_WHY_SYSTEM = 50,        /* a system call failed: the detail names it */
 } weft_why;
 
+/* What a candidate can do, and what is known of its figures: bits of weft_verdict_t.traits. */
+typedef enum {
+  WEFT_TRAIT_RMA = 1 << 0,       /* the provider reads and writes the peer's memory (tcp: in software) */
+  WEFT_TRAIT_RDMA = 1 << 1,      /* an RDMA device does that, past the kernel */
+  WEFT_TRAIT_EVENTS = 1 << 2,    /* wakes its reader by a file descriptor: no CPU when idle */
+  WEFT_TRAIT_SHARED_RX = 1 << 3, /* has shared receive contexts (Weft posts receives per path) */
+  WEFT_TRAIT_LOOPBACK = 1 << 4,  /* reaches this machine only */
+  WEFT_TRAIT_BOOTSTRAP = 1 << 5, /* speaks TCP: may carry the first contact to host:port */
+  WEFT_TRAIT_MEASURED = 1 << 6,  /* latency_ns was measured on this very path; else it is expected */
+} weft_trait;
+
 /* The selector's answer for one candidate. */
 typedef struct weft_verdict_s {
   size_t size;          /* sizeof of the caller's struct */
@@ -95,10 +106,14 @@ typedef struct weft_verdict_s {
   char device[64];      /* libfabric's domain name */
   char local[80];       /* own address, "" when unknown */
   char remote[80];      /* peer's address, "" when unknown */
-  uint64_t latency_ns;  /* expected (later measured) round trip of message_size, 0 = unknown */
+  uint64_t latency_ns;  /* expected or measured (WEFT_TRAIT_MEASURED) round trip of message_size, 0 = unknown */
   uint64_t bandwidth;   /* expected bytes per second, 0 = unknown */
   char detail[160];     /* a sentence with the evidence */
-  uint64_t reserved[4];
+  uint64_t speed_bps;   /* link's speed, BITS per second, 0 = unknown */
+  uint64_t max_op;      /* most bytes of one operation of the provider, UINT64_MAX = no limit, 0 = unknown */
+  uint32_t mtu;         /* link's MTU, bytes, 0 = unknown */
+  uint32_t traits;      /* weft_trait bits; 0 where there is no device to ask */
+  uint64_t reserved[1];
 } weft_verdict_t;
 
 /* Fill `q` with the defaults. `sz` is sizeof(*q) as the caller sees it. Any thread. */

@@ -8,8 +8,11 @@
  *  - One candidate for each provider, domain and local IP address. libfabric lists an address
  * several times (with and without shared contexts): the first plain one counts.
  *  - libfabric names loopback addresses whether they exist or not, and skips interfaces that are
- * down, so the system's own list of addresses is compared with it. */
+ * down, so the system's own list of addresses is compared with it.
+ *  - libfabric says nothing of a provider file that it could not load, so that file is looked for
+ * and loaded here once more, for the linker's own words. */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -17,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -212,6 +216,28 @@ static unsigned ib_rest(struct scan *s, const char *provider, bool has_provider)
  * ------------------------------------------------------------------------------------------------
  */
 
+/* What the provider's attributes and the quirks table tell of every candidate, usable or not. */
+static void traits(weft__cand_t *c, const weft__quirks_t *q, const struct fi_info *info) {
+  const struct fi_link_attr *nic = info->nic != NULL ? info->nic->link_attr : NULL;
+
+  /* Attributes do not tell whether a queue can be waited for. Those that have a row in the quirks
+   * table were seen to: tcp by FI_WAIT_POLLFD, the others by FI_WAIT_FD. */
+  c->traits = WEFT_TRAIT_EVENTS;
+  if ((info->caps & FI_RMA) != 0)
+    c->traits |= WEFT_TRAIT_RMA;
+  if (q->rdma)
+    c->traits |= WEFT_TRAIT_RDMA;
+  if (q->speaks_tcp)
+    c->traits |= WEFT_TRAIT_BOOTSTRAP;
+  if (info->domain_attr->max_ep_srx_ctx > 0)
+    c->traits |= WEFT_TRAIT_SHARED_RX;
+  c->max_op = info->ep_attr->max_msg_size == SIZE_MAX ? UINT64_MAX : info->ep_attr->max_msg_size;
+  if (nic != NULL) { /* the system's own figures, where there are any, replace these */
+    c->speed_bps = nic->speed;
+    c->mtu = nic->mtu < UINT32_MAX ? (uint32_t) nic->mtu : 0;
+  }
+}
+
 static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info) {
   const char *device = info->domain_attr->name;
   const struct ifaddrs *i;
@@ -241,6 +267,7 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
   c->bootstrap = q->speaks_tcp;
   weft__sa_str(&c->addr, ip, sizeof(ip));
   i = find_if(s, &c->addr);
+  traits(c, q, info);
   c->loopback = weft__sa_loopback(&c->addr) || (i != NULL && (i->ifa_flags & IFF_LOOPBACK) != 0);
 
   if (i == NULL && s->ifa != NULL && !(q->speaks_tcp && strcmp(q->provider, "dpdk") == 0)) {
@@ -256,6 +283,8 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
     if (v > 0)
       c->mtu = (uint32_t) v;
   }
+  if (c->loopback)
+    c->traits |= WEFT_TRAIT_LOOPBACK;
   if (q->rdma) {
     uint64_t bps = ib_speed(device);
     if (bps != 0)
@@ -304,6 +333,63 @@ static struct fi_info *portable_hints(const char *provider) {
   return h;
 }
 
+/* Where libfabric looks for providers that are files: FI_PROVIDER_PATH, else the folder beside itself. */
+static void provider_dirs(char *buf, size_t len) {
+  const char *env = getenv("FI_PROVIDER_PATH"), *end;
+  Dl_info self;
+
+  buf[0] = '\0';
+  if (env != NULL && *env != '\0')
+    snprintf(buf, len, "%s", *env == '@' ? env + 1 : env);
+  else if (dladdr((void *) fi_version, &self) != 0 && self.dli_fname != NULL &&
+           (end = strrchr(self.dli_fname, '/')) != NULL)
+    snprintf(buf, len, "%.*s/libfabric", (int) (end - self.dli_fname), self.dli_fname);
+}
+
+/* libfabric does not have the provider: is there a file of it, and what does the linker say?
+ * Answers whether there is a file; the sentence in any case. */
+static bool provider_file(const char *provider, char *text, size_t len) {
+  char dirs[1024], path[1200], *dir, *save = NULL;
+  void *lib;
+
+  provider_dirs(dirs, sizeof(dirs));
+  snprintf(text, len, "no lib%.30s-fi.so in %.110s", provider, dirs[0] != '\0' ? dirs : "any folder");
+  for (dir = strtok_r(dirs, ":", &save); dir != NULL; dir = strtok_r(NULL, ":", &save)) {
+    snprintf(path, sizeof(path), "%s/lib%s-fi.so", dir, provider);
+    if (access(path, F_OK) != 0)
+      continue;
+    lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (lib == NULL)
+      snprintf(text, len, "%s", dlerror());
+    else
+      snprintf(text, len,
+               "%.100s loads, but libfabric %u.%u did not take it%s", path,
+               FI_MAJOR(fi_version()), FI_MINOR(fi_version()),
+               dlsym(lib, "fi_prov_ini") == NULL ? ": it has no fi_prov_ini" : "");
+    if (lib != NULL)
+      dlclose(lib);
+    return true;
+  }
+  return false;
+}
+
+/* libfabric does not have a provider that Weft would use. */
+static void absent(struct scan *s, const weft__quirks_t *q) {
+  const char *env = getenv("FI_PROVIDER");
+  char text[160];
+  bool file = provider_file(q->provider, text, sizeof(text));
+  bool asked = s->providers != NULL && *s->providers != '\0';
+
+  if (file)
+    reason(s, q->provider, "", WEFT_WHY_NO_PROVIDER, "%s", text);
+  else if (q->left_out != NULL)
+    reason(s, q->provider, "", WEFT_WHY_NOT_BUILT, "built with %s=OFF, and %s", q->left_out, text);
+  else if (strcmp(q->provider, "tcp") == 0 || asked)
+    reason(s, q->provider, "", WEFT_WHY_NO_PROVIDER, "libfabric %u.%u has none (%s%.40s); %s",
+           FI_MAJOR(s->version), FI_MINOR(s->version), env != NULL ? "FI_PROVIDER=" : "it is not built in",
+           env != NULL ? env : "", text);
+}
+
 /* Interfaces that libfabric's tcp does not even mention. */
 static void idle_interfaces(struct scan *s, const char *provider) {
   struct if_nameindex *names = if_nameindex(), *n;
@@ -348,7 +434,6 @@ static void idle_interfaces(struct scan *s, const char *provider) {
 static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present) {
   struct fi_info *hints, *list = NULL, *i;
   unsigned before = s->list.n, devices;
-  const char *env = getenv("FI_PROVIDER");
   char text[96];
   int r;
 
@@ -392,13 +477,8 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
   if (present)
     reason(s, q->provider, "", WEFT_WHY_NO_DEVICE,
            "libfabric's provider finds no device for connections with RMA");
-  else if (strcmp(q->provider, "tcp") == 0 || (s->providers != NULL && *s->providers != '\0'))
-    reason(s, q->provider, "", WEFT_WHY_NO_PROVIDER,
-           "libfabric %u.%u has no such provider (%s%.60s)", FI_MAJOR(s->version),
-           FI_MINOR(s->version), env != NULL ? "FI_PROVIDER=" : "FI_PROVIDER_PATH=",
-           env != NULL                          ? env
-           : getenv("FI_PROVIDER_PATH") != NULL ? getenv("FI_PROVIDER_PATH")
-                                                : "");
+  else
+    absent(s, q);
 }
 
 /* ---- The order
@@ -426,7 +506,7 @@ static int order(const void *pa, const void *pb) {
 
 /* Names in the filter that nothing answers to. */
 static void unknown_names(struct scan *s) {
-  char copy[WEFT_LIST_MAX * 2], *p = copy, *name, *save;
+  char copy[WEFT_LIST_MAX * 2], text[160], *p = copy, *name, *save;
   unsigned i;
 
   snprintf(copy, sizeof(copy), "%s", s->providers != NULL ? s->providers : "");
@@ -434,9 +514,11 @@ static void unknown_names(struct scan *s) {
     for (i = 0; i < s->list.n; i++)
       if (strcmp(s->list.v[i].provider, name) == 0)
         break;
-    if (i == s->list.n)
-      reason(s, name, "", WEFT_WHY_NO_PROVIDER, "libfabric %u.%u has no provider of this name",
-             FI_MAJOR(s->version), FI_MINOR(s->version));
+    if (i == s->list.n) {
+      provider_file(name, text, sizeof(text));
+      reason(s, name, "", WEFT_WHY_NO_PROVIDER, "libfabric %u.%u has no provider %.24s; %s",
+             FI_MAJOR(s->version), FI_MINOR(s->version), name, text);
+    }
   }
 }
 

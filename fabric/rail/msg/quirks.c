@@ -18,6 +18,12 @@
 
 #define ANY 0, UINT32_MAX
 
+#ifdef WEFT_HAVE_DPDK
+#define DPDK_LEFT_OUT NULL
+#else
+#define DPDK_LEFT_OUT "WEFT_DPDK"
+#endif
+
 static const weft__quirks_t table[] = {
     {.provider = "verbs",
      0,
@@ -53,6 +59,7 @@ static const weft__quirks_t table[] = {
     {.provider = "dpdk",
      0,
      UINT32_MAX,
+     .left_out = DPDK_LEFT_OUT,
      .speaks_tcp = true,
      .wildcard = true,
      .late_writes = true,

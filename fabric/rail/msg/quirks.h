@@ -17,6 +17,7 @@ typedef struct weft__quirks {
   const char *provider;
   uint32_t min, max;   /* versions of libfabric (FI_VERSION) this row is for, inclusive */
   const char *refused; /* why Weft does not use it; NULL: it does */
+  const char *left_out; /* the option of cmake that this build has OFF and that makes the provider; NULL: none */
   bool rdma;           /* ordered before the others; needs a device in /sys/class/infiniband */
   bool speaks_tcp;     /* may carry the first contact to host:port */
   bool wildcard;       /* can listen on any address */
