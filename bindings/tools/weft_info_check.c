@@ -9,6 +9,7 @@
  *   - "ok" is more than a handshake: the path in use is the candidate's, and the peer's session has
  *     acknowledged the end of the stream. Nothing is delivered to the server's program, see
  *     weft_info_conn.c. */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -83,13 +84,25 @@ static void narrow(const weft_addr_t *addr, const weft_verdict_t *list, int n, c
   }
 }
 
+/* Where the host is a number, it is known beforehand. */
+static int families_differ(const char *host, const char *local) {
+  struct in_addr v4;
+  int own6 = *local == '[';
+
+  if (strchr(host, ':') != NULL)
+    return !own6;
+  return own6 && inet_pton(AF_INET, host, &v4) == 1;
+}
+
 /* The URL and the needs speak against it, so it is not tried. */
 static int excluded(const weft_addr_t *addr, const weft_qos_t *qos, const weft_verdict_t *v,
                     char *why, size_t len) {
   char bound[80] = "";
 
   append_host(bound, sizeof(bound), addr->bind);
-  if (*qos->require != '\0' && !in_list(qos->require, v->provider))
+  if (families_differ(addr->host, v->local))
+    snprintf(why, len, "an address of another family than %s", addr->host);
+  else if (*qos->require != '\0' && !in_list(qos->require, v->provider))
     snprintf(why, len, "%s: require=%s", weft_why_name(WEFT_WHY_NOT_REQUIRED), qos->require);
   else if (in_list(qos->forbid, v->provider))
     snprintf(why, len, "%s: forbid=%s", weft_why_name(WEFT_WHY_FORBIDDEN), qos->forbid);

@@ -3,7 +3,7 @@
  *
  * Design notes
  *  - Verdicts are made when asked for: routes of the connecting end in order of rank (for the accepting end, its open
- *    paths), then what this machine has beside them, each with its reason.
+ *    paths), then what this machine has beside them and what the peer offers beside them, each with its reason.
  *  - The JSON is written from the same structs, so the two cannot disagree. */
 #include <jansson.h>
 #include <stdio.h>
@@ -63,7 +63,8 @@ static void judge(const weft__conn_t *c, const weft__cand_t *cand, weft_verdict_
   char local[80] = "";
   if (cand->addr.ss_family) weft__addr_str(&cand->addr, local, sizeof local);
   weft__cand_view_of(cand, local, &v);
-  weft__rank(&c->qos, NULL, &v, 1, out, NULL);
+  struct weft__rank_filter filter = {.providers = "", .devices = c->devices};
+  weft__rank(&c->qos, &filter, &v, 1, out, NULL);
 }
 
 static void measured(const weft__conn_t *c, weft_verdict_t *v) {
@@ -116,23 +117,77 @@ static void open_path(const weft__conn_t *c, const weft__path_t *path, int rank,
   snprintf(v->detail, sizeof v->detail, "%s", open_state(c, path, v));
 }
 
-/* A route that is allowed and not open: what stands before it, by which figures. */
-static void outranked(const weft__conn_t *c, const weft__croute_t *r, const weft_verdict_t *before, unsigned n,
-                      weft_verdict_t *v) {
+static bool is_open(const weft_verdict_t *v) { return v->why == WEFT_WHY_IN_USE || v->why == WEFT_WHY_STANDBY; }
+
+/* What a route that is allowed has to say of the others, now that it is known what is open. Figures are the expected
+ * ones on both sides, for those have decided. */
+static void compare(const weft__conn_t *c, unsigned at, const weft_verdict_t *all, unsigned n, weft_verdict_t *v) {
+  const weft__croute_t *r = c->routes[at];
+  int active = -1, last = -1;
+  unsigned usable = 0;
+  weft_verdict_t best, own;
   char figures[160];
-  int best = -1;
-  if (r->state == WEFT__RT_RAIL || r->state == WEFT__RT_DIAL) {
+  for (unsigned i = 0; i < n; i++) {
+    if (all[i].why == WEFT_WHY_IN_USE) active = (int) i;
+    if (is_open(&all[i])) last = (int) i; /* the one to beat */
+    usable += all[i].rank >= 0;
+  }
+  judge(c, &r->cand, &own);
+  if (v->why == WEFT_WHY_IN_USE) {
+    snprintf(v->detail, sizeof v->detail, usable == 1 ? "carries the messages: the only one that the needs allow"
+             : at == 0                                ? "carries the messages: the best of %u that the needs allow"
+                         : "carries the messages: number %d of %u, until a better one has settled",
+             at == 0 ? (int) usable : (int) at + 1, usable);
+  } else if (v->why == WEFT_WHY_STANDBY && active >= 0 && (unsigned) active < at) {
+    judge(c, &c->routes[active]->cand, &best);
+    weft__rank_outranked(&c->qos, &best, &own, figures, sizeof figures);
+    snprintf(v->detail, sizeof v->detail, "open, ready to take over: %.130s", figures);
+  } else if (v->why == WEFT_WHY_STANDBY && active >= 0) {
+    snprintf(v->detail, sizeof v->detail, "open and better than the one in use: sending moves here when it has settled");
+  } else if (v->why == WEFT_WHY_OUTRANKED && (r->state == WEFT__RT_RAIL || r->state == WEFT__RT_DIAL)) {
     snprintf(v->detail, sizeof v->detail, "being opened");
-    return;
-  }
-  for (unsigned i = 0; i < n; i++) /* the one it would have to beat: the last that is open */
-    if (before[i].why == WEFT_WHY_IN_USE || before[i].why == WEFT_WHY_STANDBY) best = (int) i;
-  if (best < 0) {
+  } else if (v->why == WEFT_WHY_OUTRANKED && last >= 0) {
+    judge(c, &c->routes[last]->cand, &best);
+    weft__rank_outranked(&c->qos, &best, &own, figures, sizeof figures);
+    snprintf(v->detail, sizeof v->detail, "%.125s; standby=%u", figures, c->qos.standby);
+  } else if (v->why == WEFT_WHY_OUTRANKED) {
     snprintf(v->detail, sizeof v->detail, "not tried yet");
-    return;
   }
-  weft__rank_outranked(&c->qos, &before[best], v, figures, sizeof figures);
-  snprintf(v->detail, sizeof v->detail, "%.125s; standby=%u", figures, c->qos.standby);
+}
+
+/* An address that the peer offers and no route leads to: which side is to blame. */
+static void unmatched(const weft__conn_t *c, const weft__offer_t *offer, weft_verdict_t *v) {
+  const weft__cands_t *cands = c->core->cands;
+  const weft__cand_t *own = NULL;
+  char why[sizeof own->detail];
+  memset(v, 0, sizeof *v);
+  v->size = sizeof *v;
+  v->rank = -1;
+  snprintf(v->provider, sizeof v->provider, "%s", offer->provider);
+  weft__addr_str(&offer->addr, v->remote, sizeof v->remote);
+  for (unsigned i = 0; cands && i < cands->list.n; i++) {
+    const weft__cand_t *cand = &cands->list.v[i];
+    if (strcmp(cand->provider, offer->provider) != 0) continue;
+    if (!own || weft__cand_usable(cand)) own = cand;
+  }
+  if (!own) {
+    v->why = WEFT_WHY_NO_PROVIDER;
+    snprintf(why, sizeof why, "nothing of this kind is known here");
+  } else if (weft__cand_usable(own)) {
+    v->why = WEFT_WHY_UNREACHABLE;
+    snprintf(why, sizeof why, "no device of this machine leads there");
+  } else {
+    v->why = own->why;
+    memcpy(why, own->detail, sizeof why);
+  }
+  snprintf(v->detail, sizeof v->detail, "the peer offers it on %.40s; %.90s", offer->device, why);
+}
+
+static bool routed(const weft__conn_t *c, const weft__offer_t *offer) {
+  for (unsigned i = 0; i < c->nroutes; i++)
+    if (strcmp(c->routes[i]->cand.provider, offer->provider) == 0 && weft__addr_same_ip(&c->routes[i]->dst, &offer->addr))
+      return true;
+  return false;
 }
 
 static unsigned verdicts(const weft__conn_t *c, weft_verdict_t *v, unsigned cap) {
@@ -141,17 +196,17 @@ static unsigned verdicts(const weft__conn_t *c, weft_verdict_t *v, unsigned cap)
   for (unsigned i = 0; i < c->nroutes && n < cap; i++, n++) {
     const weft__croute_t *r = c->routes[i];
     judge(c, &r->cand, &v[n]);
-    v[n].rank = r->usable ? rank++ : -1;
     weft__addr_str(&r->dst, v[n].remote, sizeof v[n].remote);
     if (r->state == WEFT__RT_UP && r->path) {
       snprintf(v[n].detail, sizeof v[n].detail, "%s", open_state(c, r->path, &v[n]));
-    } else {
+    } else if (r->usable || v[n].why == WEFT_WHY_OK) { /* else what speaks against it stands there already */
       v[n].why = r->why;
       snprintf(v[n].detail, sizeof v[n].detail, "%s", r->detail);
     }
+    v[n].rank = r->usable ? rank++ : -1;
   }
-  for (unsigned i = 0; i < n; i++) /* when it is known what is open */
-    if (v[i].why == WEFT_WHY_OUTRANKED) outranked(c, c->routes[i], v, n, &v[i]);
+  for (unsigned i = 0; i < n; i++)
+    if (v[i].rank >= 0) compare(c, i, v, n, &v[i]);
   if (!c->initiator && c->s) {
     weft__path_t *paths[WEFT__PATHS_MAX];
     unsigned np = weft__session_paths(c->s, paths, WEFT__PATHS_MAX);
@@ -173,6 +228,9 @@ static unsigned verdicts(const weft__conn_t *c, weft_verdict_t *v, unsigned cap)
     }
     v[n++].rank = -1;
   }
+  const weft__hello_t *peer = c->initiator && c->s && c->nroutes ? weft__session_peer(c->s) : NULL;
+  for (unsigned i = 0; peer && i < peer->noffers && n < cap; i++)
+    if (!routed(c, &peer->offers[i])) unmatched(c, &peer->offers[i], &v[n++]);
   return n;
 }
 
