@@ -46,7 +46,7 @@ static const struct reason {
            "the same kind of network."),
     REASON(PEER_VETO, "the peer refused it",
            "The peer's needs, options or policy forbid it; the detail has its reason."),
-    REASON(UNREACHABLE, "it was tried and did not connect",
+    REASON(UNREACHABLE, "it did not connect, or nothing leads there",
            "The detail names the address and the error. Check routes (ip route get ADDRESS), "
            "firewalls on the ports named, and that both ends are on that network."),
     REASON(TIMEOUT, "it was tried and did not connect in time",

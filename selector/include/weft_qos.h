@@ -73,7 +73,7 @@ typedef enum {
   WEFT_WHY_LOOPBACK = 16,      /* a loopback device, of no use for a peer elsewhere */
   WEFT_WHY_PEER_LACKS = 20,    /* the peer offers nothing of this kind */
   WEFT_WHY_PEER_VETO = 21,     /* the peer refused it */
-  WEFT_WHY_UNREACHABLE = 22,   /* it was tried and did not connect: the detail says how */
+  WEFT_WHY_UNREACHABLE = 22,   /* it did not connect, or nothing leads there: the detail says how */
   WEFT_WHY_TIMEOUT = 23,       /* it was tried and did not connect in time */
   WEFT_WHY_NO_PROOF = 24,      /* somebody answered, but not the peer of this session */
   WEFT_WHY_DIED = 25,          /* it carried this connection and died */

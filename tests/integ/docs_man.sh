@@ -7,6 +7,8 @@ src=${WEFT_SRC:-$(cd "$(dirname "$0")/../.." && pwd)}
 bin=${WEFT_BIN:-$src/build/release/bin}
 pages=$src/docs/man
 bad=0 count=0
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
 
 # What a reader sees: no escapes, fonts joined.
 plain() { sed 's/\\f[BIRP]//g; s/\\-/-/g; s/\\e/\\/g; s/" "//g; s/"//g' "$pages/$1"; }
@@ -31,12 +33,23 @@ done
 
 for tool in weft_info weft_perf; do
   [ -x "$bin/$tool" ] || continue
-  for option in $("$bin/$tool" --help | grep -oE -- '--[a-z]+' | sort -u); do
+  "$bin/$tool" --help >"$tmp/help"
+  for option in $(grep -oE -- '--[a-z]+' "$tmp/help" | sort -u); do
     wants "$tool.1" "(^|[ ,])$option( |,|$)" "$option"
   done
   for option in $(plain "$tool.1" | grep -oE -- '--[a-z]+' | sort -u); do
-    "$bin/$tool" --help | grep -qF -- "$option" || { echo "$tool.1: $tool has no $option"; bad=1; }
+    grep -qF -- "$option" "$tmp/help" || { echo "$tool.1: $tool has no $option"; bad=1; }
   done
+  # short and long names of one option stand together, as in --help
+  while read -r short long; do
+    wants "$tool.1" "^\.B[IR]* .*$short *, *$long( |,|$)" "$short, $long"
+  done < <(grep -oE -- '-[a-zA-Z], --[a-z]+' "$tmp/help" | tr -d ,)
+  # what the usage lines name is what the synopsis names
+  options() { grep -oE -- '(^|[^a-z-])--?[a-zA-Z][a-z]*' | grep -oE -- '--?[a-zA-Z][a-z]*' | sort -u; }
+  sed -n '/^Usage/,/^$/p' "$tmp/help" | options >"$tmp/usage"
+  plain "$tool.1" | sed -n '/^\.SH SYNOPSIS/,/^\.SH DESCRIPTION/p' | options >"$tmp/synopsis"
+  [ -s "$tmp/usage" ] || { echo "$tool --help has no usage lines"; bad=1; }
+  diff "$tmp/usage" "$tmp/synopsis" || { echo "$tool: usage lines of --help (<) and SYNOPSIS of its page (>) differ"; bad=1; }
 done
 
 if command -v groff >/dev/null; then

@@ -27,6 +27,17 @@ cc -std=gnu11 -Wall -Wextra -Werror "$here/consumer/c.c" -o "$scratch/c" $flags
 c++ -std=c++11 -Wall -Wextra -Werror "$here/consumer/cxx.cc" -o "$scratch/cxx" $flags
 "$scratch/cxx"
 
+# What the library itself stands on is no business of its users: they need weft.pc and libuv.pc, nothing else.
+mkdir "$scratch/pc"
+cp "$libdir/pkgconfig/weft.pc" "$(pkg-config --variable pcfiledir libuv)/libuv.pc" "$scratch/pc"
+PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR=$scratch/pc pkg-config --cflags --libs weft >/dev/null
+readelf -d "$libdir/libweft.so" | grep -q 'NEEDED.*libjansson' || { echo "libweft.so does not name libjansson"; exit 1; }
+
+for tool in weft_info weft_perf; do
+  [ ! -x "$prefix/bin/$tool" ] || [ -s "$prefix/share/bash-completion/completions/$tool" ] ||
+    { echo "$tool is installed without its completion"; exit 1; }
+done
+
 echo "--- find_package"
 cmake -S "$here/consumer" -B "$scratch/build" -DCMAKE_PREFIX_PATH="$prefix" >"$scratch/cmake.log" ||
   { cat "$scratch/cmake.log"; exit 1; }
