@@ -50,7 +50,7 @@ function(weft_feature_summary)
   message(STATUS "")
   message(STATUS "Weft ${PROJECT_VERSION}, ${CMAKE_BUILD_TYPE}, ${CMAKE_C_COMPILER_ID} "
     "${CMAKE_C_COMPILER_VERSION}; libfabric ${WEFT_FABRIC_VERSION}, libuv ${WEFT_UV_VERSION}, "
-    "libcrypto ${WEFT_CRYPTO_VERSION}")
+    "libcrypto ${WEFT_CRYPTO_VERSION}, jansson ${WEFT_JANSSON_VERSION}")
   get_property(names GLOBAL PROPERTY WEFT_FEATURES)
   foreach(name IN LISTS names)
     get_property(enabled GLOBAL PROPERTY WEFT_FEATURE_${name}_ON)

@@ -225,6 +225,58 @@ static void lax_needs_order_and_tell(void **state) {
                       "usable, but misses a need: expected 125 MB/s, needed: 1 GB/s");
 }
 
+static void what_is_outranked_hears_by_whom_and_by_how_much(void **state) {
+  static const struct weft__cand_view c[] = {
+      {.provider = "tcp", .device = "eth0", .local = "10.0.0.1"},
+      {.provider = "tcp", .device = "eth1", .local = "10.0.0.2"},
+      {.provider = "verbs", .device = "mlx5_0", .local = "10.0.0.3"},
+      {.provider = "tcp", .device = "eth2", .speed_bps = 1000000, .local = "10.0.0.4"},
+  };
+  enum { N = sizeof(c) / sizeof(c[0]) };
+  weft_verdict_t v[N];
+  weft_qos_t needs;
+  char text[160];
+  (void) state;
+  weft_qos_init(&needs, sizeof(needs));
+  assert_int_equal(weft__rank(&needs, NULL, c, N, v, NULL), N);
+  assert_string_equal(v[0].provider, "verbs");
+  assert_string_equal(v[1].device, "eth0");
+  assert_string_equal(v[3].device, "eth2");
+  weft__rank_outranked(&needs, &v[0], &v[1], text, sizeof(text));
+  assert_string_equal(text, "verbs mlx5_0 10.0.0.3 takes 5.03 us for 64 B, this one 35.1 us");
+  weft__rank_outranked(&needs, &v[1], &v[2], text, sizeof(text));
+  assert_string_equal(
+      text, "tcp eth0 10.0.0.1 takes 35.1 us for 64 B as this one, and comes first in the fixed order");
+  weft__rank_outranked(&needs, &v[2], &v[1], text, sizeof(text));
+  assert_non_null(strstr(text, "tcp eth1 10.0.0.2"));
+  weft__rank_outranked(&needs, &v[3], &v[0], text, sizeof(text)); /* slower, and yet before it */
+  assert_string_equal(text, "tcp eth2 10.0.0.4 comes first");
+  needs.bandwidth = 1000000;
+  assert_int_equal(weft__rank(&needs, NULL, c, N, v, NULL), N);
+  weft__rank_outranked(&needs, &v[0], &v[3], text, sizeof(text));
+  assert_string_equal(text,
+                      "verbs mlx5_0 10.0.0.3 meets the needs; here: 125 kB/s, needed: 1 MB/s");
+}
+
+static void what_a_candidate_can_do_is_passed_on(void **state) {
+  static const struct weft__cand_view c = {.provider = "tcp",
+                                           .device = "lo",
+                                           .speed_bps = 10,
+                                           .max_op = UINT64_MAX,
+                                           .mtu = 65536,
+                                           .traits = WEFT_TRAIT_RMA | WEFT_TRAIT_EVENTS,
+                                           .flags = WEFT__CAND_LOOPBACK | WEFT__CAND_MEASURED};
+  weft_verdict_t v;
+  (void) state;
+  assert_int_equal(weft__rank(NULL, NULL, &c, 1, &v, NULL), 1);
+  assert_int_equal(v.speed_bps, 10);
+  assert_true(v.max_op == UINT64_MAX);
+  assert_int_equal(v.mtu, 65536);
+  assert_int_equal(v.traits, WEFT_TRAIT_RMA | WEFT_TRAIT_EVENTS | WEFT_TRAIT_LOOPBACK |
+                                 WEFT_TRAIT_MEASURED);
+  assert_int_equal(v.reserved[0], 0); /* scratch space while sorting */
+}
+
 static void nothing_in_nothing_out(void **state) {
   (void) state;
   assert_int_equal(weft__rank(NULL, NULL, NULL, 0, NULL, NULL), 0);
@@ -242,6 +294,8 @@ int main(void) {
       cmocka_unit_test(the_system_s_reasons),
       cmocka_unit_test(strict_needs_reject_with_figures),
       cmocka_unit_test(lax_needs_order_and_tell),
+      cmocka_unit_test(what_is_outranked_hears_by_whom_and_by_how_much),
+      cmocka_unit_test(what_a_candidate_can_do_is_passed_on),
       cmocka_unit_test(nothing_in_nothing_out),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,6 +67,12 @@ static void test_verdicts(void **state) {
     while (weft_conn_verdict(c, n, &v, sizeof v) == 0) {
       assert_int_equal(v.size, sizeof v);
       assert_string_not_equal(weft_why_name(v.why), "WEFT_WHY_?");
+      if (strcmp(v.provider, "tcp") == 0 && v.rank >= 0) { /* what it runs over is known at both ends */
+        assert_int_equal(v.traits & (WEFT_TRAIT_RMA | WEFT_TRAIT_RDMA | WEFT_TRAIT_EVENTS), WEFT_TRAIT_RMA | WEFT_TRAIT_EVENTS);
+        assert_true(v.mtu >= 1280);
+        assert_true(v.max_op == UINT64_MAX);
+        assert_true(v.latency_ns > 0 && v.bandwidth > 0);
+      }
       if (v.why == WEFT_WHY_IN_USE) {
         in_use++;
         assert_int_equal(v.rank >= 0, 1);
@@ -95,7 +101,37 @@ static void test_json(void **state) {
   assert_non_null(strstr(json, "\"provider\":\"tcp\""));
   assert_non_null(strstr(json, "\"verdicts\":[{"));
   assert_non_null(strstr(json, "WEFT_WHY_IN_USE"));
+  assert_non_null(strstr(json, "\"known\":\"expected\""));
+  assert_non_null(strstr(json, "\"max_op\":null"));
+  assert_non_null(strstr(json, "\"rma\":true,\"rdma\":false,\"events\":true"));
   free(json);
+  api_pair_close(&p);
+}
+
+/* Before a message has been acknowledged the round trip is expected, afterwards it is measured, and said to be. */
+static void test_measured(void **state) {
+  api_pair_t p;
+  weft_verdict_t v;
+  weft_send_t req;
+  uv_buf_t buf = uv_buf_init((char *) "x", 1);
+  (void) state;
+  sent = 0;
+  api_pair_open(&p, NULL, NULL, NULL);
+  api_recv(&p.server, &p.srx);
+  assert_int_equal(weft_conn_verdict(&p.client, 0, &v, sizeof v), 0);
+  assert_int_equal(v.why, WEFT_WHY_IN_USE);
+  assert_false(v.traits & WEFT_TRAIT_MEASURED);
+  uint64_t expected = v.latency_ns;
+  assert_int_equal(weft_send(&req, &p.client, &buf, 1, on_sent), 0);
+  RUN_UNTIL(&p.loop, 5000, sent == 1);
+  assert_int_equal(weft_conn_verdict(&p.client, 0, &v, sizeof v), 0);
+  assert_true(v.traits & WEFT_TRAIT_MEASURED);
+  assert_true(v.latency_ns > 0 && v.latency_ns != expected);
+  /* a caller with an older, smaller struct */
+  memset(&v, 0xee, sizeof v);
+  assert_int_equal(weft_conn_verdict(&p.client, 0, &v, offsetof(weft_verdict_t, speed_bps)), 0);
+  assert_int_equal(v.why, WEFT_WHY_IN_USE);
+  assert_int_equal(v.mtu, 0xeeeeeeee);
   api_pair_close(&p);
 }
 
@@ -217,7 +253,8 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_figures),         cmocka_unit_test(test_verdicts),
       cmocka_unit_test(test_json),            cmocka_unit_test(test_candidates),
-      cmocka_unit_test(test_operators_order), cmocka_unit_test(test_registered_memory),
+      cmocka_unit_test(test_measured),        cmocka_unit_test(test_operators_order),
+      cmocka_unit_test(test_registered_memory),
       cmocka_unit_test(test_idle),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
