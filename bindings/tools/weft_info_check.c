@@ -220,7 +220,7 @@ static void print_results(const weft_verdict_t *v, const result_t *r, int n, int
 }
 
 static void print_blocks(const weft_verdict_t *v, const result_t *r, int n) {
-  char a[24];
+  char a[24], b[24];
   int i;
 
   for (i = 0; i < n; i++) {
@@ -232,7 +232,7 @@ static void print_blocks(const weft_verdict_t *v, const result_t *r, int n) {
       printf("  peer         %s\n", r[i].peer);
     if (r[i].ok)
       printf("  connect      %s\n  round trip   %s, to the acknowledgement of the end\n",
-             info_duration(r[i].connect_ns, a, sizeof(a)), info_duration(r[i].rtt_ns, a, sizeof(a)));
+             info_duration(r[i].connect_ns, a, sizeof(a)), info_duration(r[i].rtt_ns, b, sizeof(b)));
     if (r[i].echo_ns != 0)
       printf("  echo         %s, best of eight messages of 64 bytes\n", info_duration(r[i].echo_ns, a, sizeof(a)));
     if (!r[i].ok) {

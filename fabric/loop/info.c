@@ -146,6 +146,10 @@ static void compare(const weft__conn_t *c, unsigned at, const weft_verdict_t *al
     snprintf(v->detail, sizeof v->detail, "open and better than the one in use: sending moves here when it has settled");
   } else if (v->why == WEFT_WHY_OUTRANKED && (r->state == WEFT__RT_RAIL || r->state == WEFT__RT_DIAL)) {
     snprintf(v->detail, sizeof v->detail, "being opened");
+  } else if (v->why == WEFT_WHY_OUTRANKED && active >= 0 && last > (int) at) {
+    /* no figures have decided: of standbys the one is taken that does not die with what is open, see routes.c */
+    snprintf(v->detail, sizeof v->detail, "shares more with %.16s %.24s, which is in use, than %.16s %.24s, which stands by; standby=%u",
+             all[active].provider, all[active].device, all[last].provider, all[last].device, c->qos.standby);
   } else if (v->why == WEFT_WHY_OUTRANKED && last >= 0) {
     judge(c, &c->routes[last]->cand, &best);
     weft__rank_outranked(&c->qos, &best, &own, figures, sizeof figures);
