@@ -98,7 +98,18 @@ endif()
 weft_feature(VERBS "port events of RDMA devices, through rdma-core" "${missing}")
 
 weft_feature(DPDK "TCP in user space over DPDK" "tcpfallback/ has no DPDK code yet")
-weft_feature(PYTHON "Python binding" "no binding in this tree yet")
+
+# Nothing is compiled for Python: only an interpreter is needed, to test it and to know where it installs. The
+# system's own goes first: another one on PATH may lack what the tests find in Debian's packages (uvloop).
+set(missing "")
+if(NOT Python3_EXECUTABLE AND EXISTS "/usr/bin/python3")
+  set(Python3_EXECUTABLE "/usr/bin/python3" CACHE FILEPATH "Python that tests the binding")
+endif()
+find_package(Python3 3.9 QUIET COMPONENTS Interpreter)
+if(NOT Python3_FOUND)
+  set(missing "there is no Python 3.9 or later (Debian: python3)")
+endif()
+weft_feature(PYTHON "Python binding, asyncio" "${missing}")
 weft_feature(TOOLS "weft_info, weft_perf" "")
 
 set(missing "")
