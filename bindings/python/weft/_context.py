@@ -82,6 +82,7 @@ class Context:
         self._closing = False
         self._gone = False  # libweft has given it back
         self._closed_waiters: List["asyncio.Future[None]"] = []
+        self._keeper: Any = None
 
         self._inside = False
         self._scheduled = False
@@ -224,6 +225,7 @@ class Context:
 
     def _on_closed(self) -> None:
         self._gone = True
+        self._keeper = None  # it knows the loop, the loop's table of contexts knows us
         self._detach()
         for waiter in self._closed_waiters:
             if not waiter.done():
@@ -298,7 +300,7 @@ def default_context() -> Context:
         _defaults[loop] = context
         # A suspended asynchronous generator is what an event loop ends before it closes: the one hook there is.
         keeper = _until_loop_ends(context)
-        context._keeper = keeper  # type: ignore[attr-defined]
+        context._keeper = keeper
         try:
             keeper.__anext__().send(None)
         except StopIteration:

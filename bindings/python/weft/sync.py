@@ -26,7 +26,7 @@ from typing import Any, Coroutine, Dict, Iterator, List, Optional, Type, TypeVar
 from . import _conn, _errors, _listener
 from ._context import Context
 from ._errors import EOF, ETIMEDOUT, Error
-from ._needs import Peer, Value, Verdict, candidates
+from ._needs import Peer, Value, Verdict, candidates, with_needs
 
 T = TypeVar("T")
 
@@ -232,7 +232,7 @@ def listen(url: str, *, backlog: int = 128, **needs: Value) -> Listener:
     runner = _runner()
 
     async def opened() -> _listener.Listener:
-        return await _listener.listen(_listener.with_needs(url, needs), backlog=backlog, context=runner.context)
+        return await _listener.listen(with_needs(url, needs), backlog=backlog, context=runner.context)
 
     return Listener(runner, runner.call(opened(), None, url))
 
