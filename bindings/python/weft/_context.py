@@ -225,7 +225,10 @@ class Context:
 
     def _on_closed(self) -> None:
         self._gone = True
-        self._keeper = None  # it knows the loop, the loop's table of contexts knows us
+        self._keeper = None
+        for loop, context in list(_defaults.items()):
+            if context is self:
+                del _defaults[loop]
         self._detach()
         for waiter in self._closed_waiters:
             if not waiter.done():

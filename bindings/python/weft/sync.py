@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures
 import threading
 from types import TracebackType
 from typing import Any, Coroutine, Dict, Iterator, List, Optional, Type, TypeVar
@@ -29,6 +28,25 @@ from ._errors import EOF, ETIMEDOUT, Error
 from ._needs import Peer, Value, Verdict, candidates, with_needs
 
 T = TypeVar("T")
+
+
+async def _bounded(coroutine: Coroutine[Any, Any, T], timeout: Optional[float], what: str) -> T:
+    """The time limit is kept on the loop's own thread: a message that arrives in the last moment is the answer, never
+    lost between the two threads."""
+    if timeout is None:
+        return await coroutine
+    task = asyncio.ensure_future(coroutine)
+    try:
+        await asyncio.wait([task], timeout=timeout)
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task])
+    if task.cancelled():
+        raise Error(ETIMEDOUT, f"not within {timeout} s", what)
+    return task.result()
 
 
 class _Runner:
@@ -57,16 +75,11 @@ class _Runner:
             if self._ended:
                 raise Error(_errors.ECANCELED, "the context is closed", what)
             raise Error(_errors.EFORK, "it belongs to the parent process; connect anew after fork", what)
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = asyncio.run_coroutine_threadsafe(_bounded(coroutine, timeout, what), self._loop)
         try:
-            return future.result(timeout)
-        except concurrent.futures.TimeoutError:
-            # Completed in the last moment: then that is the answer, and no message is lost.
-            if not future.cancel() and future.done():
-                return future.result()
-            raise Error(ETIMEDOUT, f"not within {timeout} s", what) from None
+            return future.result()
         except BaseException:
-            future.cancel()
+            future.cancel()  # an interrupt; harmless when it has ended
             raise
 
     def end(self) -> None:
