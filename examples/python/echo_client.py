@@ -15,7 +15,7 @@ import weft
 
 async def main(url, count, size):
     async with weft.connect(url, message_size=size) as c:
-        c.on_event = lambda event: print(f"event: {event.detail}", file=sys.stderr)
+        c.on_event = lambda event: print(f"event: {event}", file=sys.stderr)
         for verdict in c.verdicts():
             print(f"  {verdict.provider:8} {verdict.device:12} {verdict.why}: {verdict.detail}", flush=True)
         payload = bytes(i % 251 for i in range(size))

@@ -2,8 +2,8 @@
 """A connection: send, receive, watch, end.
 
 Design notes
-  - C callbacks fill `_rx` and settle futures, nothing else; code of the user runs in tasks. A connection is found by
-    its handle's address in `_conns`, which keeps it alive until libweft has given the handle back.
+  - C callbacks fill `_rx` and wake tasks; the code of the user runs in tasks. A connection is found by its handle's
+    address in `_conns`, which keeps it alive until libweft has given the handle back.
   - Received messages wait in `_rx` up to RX_MESSAGES or RX_BYTES of large ones; then receiving stops and the peer's
     window closes. It goes on when half of that is left.
   - Small queued messages go by weft_try_send: a copy, and no callback. A send that is awaited goes by weft_send, whose
@@ -25,6 +25,7 @@ from ._errors import Error, check, check_fork
 from ._events import WRITABLE, Event, EventStream
 from ._ffi import lib
 from ._needs import Peer, Value, Verdict, needs_of, spins, verdicts_of
+from ._wait import Waiter
 
 #: Messages up to this many bytes arrive as bytes, larger ones as a read-only memoryview without a copy.
 BYTES_MAX = 4096
@@ -79,7 +80,17 @@ def _on_recv(handle: int, status: int, message: int) -> None:
         else:
             conn._ended(Error(status, conn._why(), conn._name()))
         if conn._getters:
-            conn._wake_getters(status != 0)
+            context = conn._context
+            if status != 0:
+                conn._wake_getters(True)
+            elif context._eager and (context._unflushed or conn._resumed_in != context._turns):
+                # Once a turn, unless it answers: then each answer goes with what is acknowledged. What else has come is
+                # taken in one go, without a resumption per message.
+                conn._resumed_in = context._turns
+                conn._getters.popleft().wake(None, True)
+                return
+            else:
+                conn._wake_getters(False)
         if conn._context._spins:
             conn._context._break_spin()
     except BaseException as error:
@@ -93,17 +104,13 @@ def _on_sent(request: int, status: int) -> None:
         if exported:
             _memory.unexport(held)
         if future is not None:
-            if status == 0:
-                if not future.done():
-                    future.set_result(None)
-            else:
-                _settle(future, conn._send_error(status))
+            future.wake(None if status == 0 else conn._send_error(status), context._eager)
         else:
             conn._queued_large -= length
             if status != 0:
                 conn._queue_failed(status)
             conn._wake_writers()
-        if context._spins:
+        if context._spins and not context._eager:
             context._break_spin()
     except BaseException as error:
         context._failed_inside(error, "the send callback")
@@ -186,7 +193,8 @@ class Connection:
         self._rx: Deque[Any] = deque()
         self._rx_large = 0
         self._paused = False
-        self._getters: Deque[asyncio.Future[None]] = deque()
+        self._getters: Deque[Waiter] = deque()
+        self._resumed_in = -1
         self._writers: Deque[asyncio.Future[None]] = deque()
         self._queued_large = 0
         self._eof = False
@@ -242,7 +250,7 @@ class Connection:
         delivered; its memory is held until then.
         Error: EMSGSIZE (over the peer's limit), ENOBUFS (the receiver refused it), EPIPE (after shutdown), ENOTCONN,
         ECONNRESET, EPEERLOST and others when the connection is lost: then the message was delivered at most once."""
-        future = self._loop.create_future()
+        future = Waiter(self._loop)
         request = self._post(data, future, 0)
         context = self._context
         context._unflushed += 1
@@ -251,12 +259,13 @@ class Connection:
         try:
             await future
         except asyncio.CancelledError:
-            if request in _sends and not future.done() or future.cancelled():
+            sending = _sends.get(request)
+            if sending is not None and sending[2] is future:
                 lib.weft_cancel(request)  # what has left completes normally
                 context._kick()
             raise
 
-    def _post(self, data: Any, future: Optional["asyncio.Future[None]"], length: int) -> int:
+    def _post(self, data: Any, future: Optional[Waiter], length: int) -> int:
         """weft_send. The memory is held until _on_sent."""
         context = self._context
         free = context._requests.free
@@ -446,7 +455,7 @@ class Connection:
     async def _wait(self) -> None:
         """Until there is a message; raises when none will come."""
         context = self._context
-        if context._unflushed and context._inline < _INLINE_MAX:
+        if context._unflushed and context._inline < _INLINE_MAX and not context._spins:
             context._inline += 1
             context._turn_now()
         rx = self._rx
@@ -458,7 +467,7 @@ class Connection:
             if self._error is not None:
                 self._told = True
                 raise Error(self._error.code, self._error.reason)
-            getter = self._loop.create_future()
+            getter = Waiter(self._loop)
             self._getters.append(getter)
             try:
                 await getter
@@ -474,7 +483,7 @@ class Connection:
         while getters:
             getter = getters.popleft()
             if not getter.done():
-                _settle(getter)
+                getter.wake()
                 if not everyone:
                     break
 
@@ -585,18 +594,17 @@ class Connection:
 
     async def _linger(self) -> None:
         """Wait for the peer's end: what we close before that is a reset to it."""
-        deadline = self._loop.time() + LINGER
-        while not self._eof and self._error is None:
-            while self._rx:
-                self._take()
-            left = deadline - self._loop.time()
-            if left <= 0:
-                break
-            getter = self._loop.create_future()
-            self._getters.append(getter)
-            await asyncio.wait([getter], timeout=left)
-            if not getter.done():
-                getter.cancel()
+        deadline = self._loop.call_later(LINGER, self._wake_getters, True)
+        late = self._loop.time() + LINGER * 0.9  # before the timer, whose clock is coarse
+        try:
+            while not self._eof and self._error is None and self._loop.time() < late:
+                while self._rx:
+                    self._take()
+                getter = Waiter(self._loop)
+                self._getters.append(getter)
+                await getter
+        finally:
+            deadline.cancel()
 
     def abort(self) -> None:
         """Close at once: the peer gets ECONNRESET unless both ends had ended in order, what waits here gets ECANCELED.

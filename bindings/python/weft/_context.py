@@ -4,11 +4,11 @@
 Design notes
   - Three things turn it: the descriptor is readable (add_reader), its timeout is over (call_later), or something was
     called from outside its callbacks (one call_soon, however many calls). So no call can leave work undone.
-  - weft_process is never entered twice: its callbacks only fill queues and futures, and no code of the user runs in
-    them (but a listener's `admit`, which is said there).
+  - weft_process is never entered twice. Its callbacks fill queues and wake tasks; a task that waits for a message or an
+    acknowledgement may be resumed inside one (_wait.py), where all of Weft may be called, as in C.
   - A timer that is set too early is left: it fires, and the right one is set then. Moving it each time costs more.
-  - While a connection may spin, weft_process spins on for its budget even after it has delivered something; a post to
-    ourselves ends the spin, so that the task which waits runs at once.
+  - While a connection may spin, weft_process spins on for its budget even after it has delivered something. A task that
+    can be resumed inside it answers there; otherwise a post to ourselves ends the spin.
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ class Context:
         self._keeper: Any = None
 
         self._inside = False
+        self._eager = False
+        self._turns = 0
         self._scheduled = False
         self._timer: Optional[asyncio.TimerHandle] = None
         self._timer_at = 0.0
@@ -122,20 +124,26 @@ class Context:
         return loop
 
     def _run(self) -> None:
-        """One turn, and the next one booked. Not from inside a callback of Weft."""
+        """A turn that the event loop starts: tasks may be resumed inside it."""
         self._scheduled = False
         self._inline = 0
-        self._turn_now()
+        self._turns += 1
+        self._eager = True
+        try:
+            self._turn_now()
+        finally:
+            self._eager = False
 
     def _turn_now(self) -> None:
+        """One turn, and the next one booked. Does nothing inside a callback of Weft: the turn goes on there."""
         if self._inside or self._gone:
             return
         self._inside = True
-        self._unflushed = 0
         try:
             open_handles = _process(self._address)
         finally:
             self._inside = False
+            self._unflushed = 0
         if self._raised is not None:
             raised, self._raised = self._raised, None
             raise raised
@@ -162,8 +170,8 @@ class Context:
         self._run()
 
     def _kick(self) -> None:
-        """One turn soon. After every call into Weft from outside its callbacks."""
-        if not self._scheduled and self._loop is not None:
+        """One turn soon. After every call into Weft; inside its callbacks the turn that runs will do."""
+        if not self._scheduled and not self._inside and self._loop is not None:
             self._scheduled = True
             try:
                 self._loop.call_soon(self._turn)
