@@ -68,8 +68,8 @@ fail() {
 # --- packages -------------------------------------------------------------------------------------
 wanted() { # the packages that the stages need
   echo gcc g++ make cmake ninja-build pkg-config libc6-dev libfabric-dev libuv1-dev libssl-dev \
-    libjansson-dev librdmacm-dev libibverbs-dev libcmocka-dev libzmq3-dev iproute2 procps python3-minimal \
-    libfabric-bin
+    libjansson-dev librdmacm-dev libibverbs-dev libcmocka-dev libzmq3-dev iproute2 procps \
+    libfabric-bin python3 python3-uvloop
   case " ${stages[*]} " in *" fuzz "*) echo clang llvm libclang-rt-dev ;; esac
 }
 

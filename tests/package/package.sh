@@ -46,3 +46,17 @@ version=$("$scratch/build/consumer_c")
 "$scratch/build/consumer_cxx"
 [ "$version" = "$(pkg-config --modversion weft)" ] ||
   { echo "weft_version() is $version, weft.pc says $(pkg-config --modversion weft)"; exit 1; }
+
+# The Python package finds the library from where both were installed, with nothing set.
+package=$(find "$prefix" -path '*/dist-packages/weft/__init__.py')
+if [ -n "$package" ]; then
+  echo "--- python"
+  [ -e "$(dirname "$package")/py.typed" ] || { echo "py.typed is not installed"; exit 1; }
+  loaded=$(cd / && env -u LD_LIBRARY_PATH -u WEFT_LIBRARY PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH="$(dirname "$(dirname "$package")")" "${2:-python3}" -c \
+    'import weft, weft._ffi; print(weft.library_version, weft.__version__, weft._ffi.lib._name)')
+  case $loaded in
+  "$version $version $libdir/"*) ;;
+  *) echo "Python has loaded: $loaded"; exit 1 ;;
+  esac
+fi

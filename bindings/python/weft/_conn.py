@@ -87,6 +87,7 @@ def _on_recv(handle: int, status: int, message: int) -> None:
                 # Once a turn, unless it answers: then each answer goes with what is acknowledged. What else has come is
                 # taken in one go, without a resumption per message.
                 conn._resumed_in = context._turns
+                context._eager -= 1
                 conn._getters.popleft().wake(None, True)
                 return
             else:
@@ -104,7 +105,10 @@ def _on_sent(request: int, status: int) -> None:
         if exported:
             _memory.unexport(held)
         if future is not None:
-            future.wake(None if status == 0 else conn._send_error(status), context._eager)
+            at_once = context._eager > 0
+            if at_once:
+                context._eager -= 1
+            future.wake(None if status == 0 else conn._send_error(status), at_once)
         else:
             conn._queued_large -= length
             if status != 0:

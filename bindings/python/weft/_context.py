@@ -35,6 +35,7 @@ _timeout_ms = lib.weft_timeout_ms
 
 #: All contexts that libweft still has, by address.
 _contexts: Dict[int, "Context"] = {}
+_EAGER_MAX = 16  # tasks resumed inside one turn; the others wait for the event loop, so that it gets its turn too
 _INLINE_MAX = 16  # turns taken inside a task before the event loop gets one
 
 
@@ -85,7 +86,7 @@ class Context:
         self._keeper: Any = None
 
         self._inside = False
-        self._eager = False
+        self._eager = 0  # how many tasks may still be resumed inside this turn
         self._turns = 0
         self._scheduled = False
         self._timer: Optional[asyncio.TimerHandle] = None
@@ -128,11 +129,11 @@ class Context:
         self._scheduled = False
         self._inline = 0
         self._turns += 1
-        self._eager = True
+        self._eager = _EAGER_MAX
         try:
             self._turn_now()
         finally:
-            self._eager = False
+            self._eager = 0
 
     def _turn_now(self) -> None:
         """One turn, and the next one booked. Does nothing inside a callback of Weft: the turn goes on there."""
