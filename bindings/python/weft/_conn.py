@@ -79,8 +79,9 @@ def _on_recv(handle: int, status: int, message: int) -> None:
             conn._eof = True
         else:
             conn._ended(Error(status, conn._why(), conn._name()))
+        context = conn._context
+        context._active = True
         if conn._getters:
-            context = conn._context
             if status != 0:
                 conn._wake_getters(True)
             elif context._eager and (context._unflushed or conn._resumed_in != context._turns):
@@ -92,8 +93,8 @@ def _on_recv(handle: int, status: int, message: int) -> None:
                 return
             else:
                 conn._wake_getters(False)
-        if conn._context._spins:
-            conn._context._break_spin()
+        if context._spins:
+            context._break_spin()
     except BaseException as error:
         conn._context._failed_inside(error, "the receive callback")
 

@@ -7,8 +7,9 @@ Design notes
   - weft_process is never entered twice. Its callbacks fill queues and wake tasks; a task that waits for a message or an
     acknowledgement may be resumed inside one (_wait.py), where all of Weft may be called, as in C.
   - A timer that is set too early is left: it fires, and the right one is set then. Moving it each time costs more.
-  - While a connection may spin, weft_process spins on for its budget even after it has delivered something. A task that
-    can be resumed inside it answers there; otherwise a post to ourselves ends the spin.
+  - While a connection may spin, a turn in which something came or left is followed by another one, which spins (libweft
+    spins at the begin of a turn, and weft_timeout_ms does not ask for it). It spins on for its budget even after it has
+    delivered something: a task that can be resumed inside answers there, otherwise a post to ourselves ends the spin.
 """
 
 from __future__ import annotations
@@ -101,6 +102,10 @@ class Context:
         self._send_queue = int(self._opts.send_queue)
 
         self._spins = False
+        self._active = False  # something came or left since the last turn
+        self._spinning = False  # the turn that comes is there to spin
+        self._spun_idle = 0
+        self._spin_off_until = 0.0
         self._posted = False
         self._post_owner, self._post = _ffi.block("POST")
         _posts[self._post] = self
@@ -140,6 +145,8 @@ class Context:
         if self._inside or self._gone:
             return
         self._inside = True
+        if self._unflushed:
+            self._active = True
         try:
             open_handles = _process(self._address)
         finally:
@@ -154,7 +161,7 @@ class Context:
             self._detach()
             return
         timeout = _timeout_ms(self._address)
-        if timeout == 0:
+        if timeout == 0 or (self._spins and self._spin_on()):
             self._kick()
         elif timeout > 0:
             at = self._loop.time() + timeout * 0.001
@@ -178,6 +185,24 @@ class Context:
                 self._loop.call_soon(self._turn)
             except RuntimeError:  # the loop is closed
                 self._scheduled = False
+
+    def _spin_on(self) -> bool:
+        """Whether a turn that spins shall follow this one. Where several in a row brought nothing (the machine is busy, so
+        libweft does not spin; or the peer is slow) none does for a while."""
+        if self._active:
+            self._active = False
+            self._spun_idle = 0 if self._spinning else self._spun_idle
+        elif self._spinning:
+            self._spinning = False
+            self._spun_idle += 1
+            if self._spun_idle >= 8 and self._loop is not None:
+                self._spun_idle = 0
+                self._spin_off_until = self._loop.time() + 0.1
+            return False
+        else:
+            return False
+        self._spinning = self._loop is not None and self._loop.time() >= self._spin_off_until
+        return self._spinning
 
     def _break_spin(self) -> None:
         if not self._posted:
