@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* py_peer.c - the C end of test_soak.py: connects, sends COUNT messages of random sizes, each with its number and a
- * CRC-32, and checks as many from the peer: none lost, twice, out of order or changed.
+/* py_peer.c - the C end of test_soak.py: connects, sends COUNT messages of random sizes, each with
+ * its number and a CRC-32, and checks as many from the peer: none lost, twice, out of order or
+ * changed.
  *
  *   py_peer URL SEED COUNT
  *
- * A message: number (4 bytes, little-endian), CRC-32 of the rest (4), the rest. The last thing it prints is
- * "sent N received N"; exit status 0 when all of it was good. */
+ * A message: number (4 bytes, little-endian), CRC-32 of the rest (4), the rest. The last thing it
+ * prints is "sent N received N"; exit status 0 when all of it was good. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

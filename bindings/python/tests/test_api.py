@@ -209,6 +209,25 @@ class Flow(lib.Case):
             del m
             await asyncio.gather(*sending)
 
+    async def test_an_answer_travels_with_the_acknowledgement(self):
+        """The task is resumed inside the callback (weft/_wait.py): one frame for both, where there would be two."""
+        async with pair() as (a, b):
+
+            async def answer():
+                async for m in b:
+                    b.send_nowait(m)
+
+            answering = asyncio.ensure_future(answer())
+            for i in range(250):
+                if i == 50:
+                    before = b.info()
+                a.send_nowait(b"x")
+                await a.recv()
+            after = b.info()
+            answering.cancel()
+            self.assertEqual(after["tx_messages"] - before["tx_messages"], 200)
+            self.assertLess(after["tx_frames"] - before["tx_frames"], 250)
+
     async def test_a_queued_message_leaves_while_the_task_does_something_else(self):
         async with pair() as (a, b):
             a.send_nowait(b"first")

@@ -9,6 +9,7 @@ import re
 import unittest
 
 import lib
+import weft
 from weft import _errors, _ffi
 
 
@@ -126,6 +127,10 @@ class Header(unittest.TestCase):
         version = tuple(macros.pop(f"WEFT_VERSION_{part}") for part in ("MAJOR", "MINOR", "PATCH"))
         self.assertEqual(macros, _ffi.MACROS)
         self.assertEqual(version[:2], _ffi.WANTED)
+        text = ".".join(map(str, version))
+        self.assertEqual(weft.__version__, text)
+        with open(os.path.join(lib.SOURCE, "bindings/python/pyproject.toml")) as project:
+            self.assertIn(f'version = "{text}"', project.read())
         for code, name in ((v, k) for k, v in _ffi.ENUMS["weft_why"].items()):
             self.assertEqual(_ffi.lib.weft_why_name(code).decode(), name)
 
