@@ -182,7 +182,8 @@ class Connection:
 
     Messages keep their boundaries and order and arrive exactly once while both processes live, whatever becomes of the
     paths below. Use it as `async with`: at the end of the block what was sent is delivered and the connection closed
-    in order; if the block raises it is aborted, so that the peer cannot take half for the whole."""
+    in order; if the block raises it is aborted, so that the peer cannot take half for the whole. One that nobody closes
+    lives until its context is closed."""
 
     def __init__(self, context: Context, url: str, peer: Optional[Peer] = None) -> None:
         self._generation = _errors.generation
