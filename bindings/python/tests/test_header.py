@@ -118,7 +118,8 @@ class Header(unittest.TestCase):
             value, members = -1, {}
             for member in filter(None, (m.strip() for m in body.split(","))):
                 key, _, given = (part.strip() for part in member.partition("="))
-                value = int(given) if given else value + 1
+                base, _, shift = given.partition("<<")
+                value = int(base) << int(shift or 0) if given else value + 1
                 members[key] = value
             found[name] = members
         self.assertGreaterEqual(len(found), 7)

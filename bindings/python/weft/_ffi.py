@@ -52,6 +52,7 @@ FUNCTIONS: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     "weft_version": (c_char_p, ()),
     "weft_opts_init": (None, (c_void_p, c_size_t)),
     "weft_opts_set": (c_int, (c_void_p, c_char_p, c_char_p)),
+    "weft_opts_get": (c_int, (c_void_p, c_char_p, c_void_p, c_void_p)),
     "weft_option": (c_int, (c_uint, c_void_p, c_void_p, c_void_p)),
     "weft_init": (c_int, (c_void_p, c_void_p, c_void_p)),
     "weft_close": (None, (c_void_p, c_void_p)),
@@ -175,6 +176,15 @@ ENUMS: Dict[str, Dict[str, int]] = {
         "WEFT_WHY_TOO_SLOW": 40,
         "WEFT_WHY_OUTRANKED": 41,
         "WEFT_WHY_SYSTEM": 50,
+    },
+    "weft_trait": {
+        "WEFT_TRAIT_RMA": 1,
+        "WEFT_TRAIT_RDMA": 2,
+        "WEFT_TRAIT_EVENTS": 4,
+        "WEFT_TRAIT_SHARED_RX": 8,
+        "WEFT_TRAIT_LOOPBACK": 16,
+        "WEFT_TRAIT_BOOTSTRAP": 32,
+        "WEFT_TRAIT_MEASURED": 64,
     },
     "weft_event_type": {
         "WEFT_EV_WRITABLE": 1,
@@ -307,7 +317,11 @@ class Verdict(ctypes.Structure):
         ("latency_ns", c_uint64),
         ("bandwidth", c_uint64),
         ("detail", c_char * 160),
-        ("reserved", c_uint64 * 4),
+        ("speed_bps", c_uint64),
+        ("max_op", c_uint64),
+        ("mtu", c_uint32),
+        ("traits", c_uint32),
+        ("reserved", c_uint64 * 1),
     ]
 
 

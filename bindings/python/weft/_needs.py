@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, FrozenSet, List, Mapping, Optional, Tuple, Union
 from urllib.parse import quote
 
 from . import _ffi
@@ -107,6 +107,9 @@ class Verdict:
 
     why         the reason code's name, "WEFT_WHY_NO_DEVICE"; rank: 0 is best, -1 is not usable
     latency     expected or measured round trip in seconds, None when unknown; bandwidth: bytes per second or None
+    speed       of the link, BITS per second or None; mtu: bytes or None; max_op: most bytes of one operation or None
+    traits      what the candidate can do: "RMA", "RDMA", "EVENTS", "SHARED_RX", "LOOPBACK", "BOOTSTRAP", and "MEASURED"
+                where the latency is no expectation
     detail      a sentence with the evidence; help: what the reason code means and what to do about it"""
 
     why: str
@@ -117,6 +120,10 @@ class Verdict:
     remote: str
     latency: Optional[float]
     bandwidth: Optional[int]
+    speed: Optional[int]
+    mtu: Optional[int]
+    max_op: Optional[int]
+    traits: FrozenSet[str]
     detail: str
     help: str
 
@@ -135,6 +142,12 @@ class Verdict:
             remote=v.remote.decode(),
             latency=v.latency_ns / 1e9 if v.latency_ns else None,
             bandwidth=v.bandwidth or None,
+            speed=v.speed_bps or None,
+            mtu=v.mtu or None,
+            max_op=v.max_op or None,
+            traits=frozenset(
+                name[len("WEFT_TRAIT_") :] for name, bit in _ffi.ENUMS["weft_trait"].items() if v.traits & bit
+            ),
             detail=v.detail.decode(errors="replace"),
             help=lib.weft_why_help(v.why).decode(),
         )
