@@ -332,38 +332,10 @@ static void closes_before_hello(void) {
 
 /* ---- After it is open -------------------------------------------------------------------------- */
 
-/* The connection opens, soon, and works. */
-static void opens_anyhow(dial_t *d, peer_t *p) {
-  peer_frame_t f;
-
-  assert_true(peer_hello(p));
-  assert_true(peer_hear(p, 5000));
-  if (!dial_wait(d, 5000 * SLOW) || d->status != 0 || d->took_ms > 1000 * SLOW) {
-    log_print(0);
-    fail_msg("the connect ended with %s after %u ms: %s", weft_err_name(d->status), (unsigned) d->took_ms,
-             d->why);
-  }
-  dial_send(d, 64);
-  assert_int_equal(peer_read_type(p, &f, WEFT__F_DATA, 5000), 1);
-  assert_int_equal(f.h.count, 1);
-  peer_record(p, WEFT__R_MSG, "12345678", 8);
-  peer_frame(p, WEFT__F_ACK, NULL, 0);
-  dial_info(d);
-  assert_int_equal(d->info.open, 1);
-}
-
-static void leave(dial_t *d, peer_t *p) {
-  dial_close(d);
-  assert_true(peer_gone(p, 5000));
-  peer_close(p);
-  close(lfd);
-  lfd = -1;
-}
-
 static void open_it(dial_t *d, peer_t *p) {
   dial_it(d);
   accept_peer(p);
-  opens_anyhow(d, p);
+  dial_opens_anyhow(d, p);
 }
 
 static void malformed_later(void) {
@@ -403,7 +375,7 @@ static void join_please_flood(void) {
   assert_true(taken < 20);
   dial_info(&d);
   assert_int_equal(d.info.open, 1);
-  leave(&d, &p);
+  dial_leave(&d, &p, &lfd);
 }
 
 static void vanishes(void) {

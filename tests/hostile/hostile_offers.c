@@ -71,34 +71,6 @@ static void offer(peer_t *p, const char *ip, uint16_t port) {
   }
 }
 
-/* With its offers already made: the connection opens on the path it has, soon, and works. */
-static void opens_anyhow(dial_t *d, peer_t *p) {
-  peer_frame_t f;
-
-  assert_true(peer_hello(p));
-  assert_true(peer_hear(p, 5000));
-  if (!dial_wait(d, 5000 * SLOW) || d->status != 0 || d->took_ms > 1000 * SLOW) {
-    log_print(0);
-    fail_msg("the connect ended with %s after %u ms: %s", weft_err_name(d->status), (unsigned) d->took_ms,
-             d->why);
-  }
-  dial_send(d, 64);
-  assert_int_equal(peer_read_type(p, &f, WEFT__F_DATA, 5000), 1);
-  assert_int_equal(f.h.count, 1);
-  peer_record(p, WEFT__R_MSG, "12345678", 8);
-  peer_frame(p, WEFT__F_ACK, NULL, 0);
-  dial_info(d);
-  assert_int_equal(d->info.open, 1);
-}
-
-static void leave(dial_t *d, peer_t *p) {
-  dial_close(d);
-  assert_true(peer_gone(p, 5000));
-  peer_close(p);
-  close(lfd);
-  lfd = -1;
-}
-
 static void offers_nobody(void) {
   int silent;
   uint16_t closed_one, silent_one;
@@ -110,8 +82,8 @@ static void offers_nobody(void) {
   silent = peer_listen(SECOND, &silent_one);
   offer(&p, SECOND, closed_one);
   offer(&p, SECOND, silent_one);
-  opens_anyhow(&d, &p);
-  leave(&d, &p);
+  dial_opens_anyhow(&d, &p);
+  dial_leave(&d, &p, &lfd);
   close(silent);
 }
 
@@ -128,8 +100,8 @@ static void offers_nonsense(void) {
     offer(&p, ips[i], (uint16_t) (i % 3 != 0 ? 9 : 0));
   strcpy(p.self.offers[0].provider, "verbs");
   strcpy(p.self.offers[1].provider, "no such provider");
-  opens_anyhow(&d, &p);
-  leave(&d, &p);
+  dial_opens_anyhow(&d, &p);
+  dial_leave(&d, &p, &lfd);
 }
 
 /* 16 offers, each of which accepts the connection and says nothing. */
@@ -145,8 +117,8 @@ static void offers_silence(void) {
     silent[i] = peer_listen(SECOND, &port);
     offer(&p, SECOND, port);
   }
-  opens_anyhow(&d, &p);
-  leave(&d, &p);
+  dial_opens_anyhow(&d, &p);
+  dial_leave(&d, &p, &lfd);
   for (i = 0; i < WEFT__OFFERS_MAX; i++)
     close(silent[i]);
 }
@@ -186,7 +158,7 @@ static void join_answered(unsigned cm, unsigned kind, unsigned code, bool good_p
   dial_info(&d);
   assert_int_equal(d.info.open, 1);
   peer_close(&j);
-  leave(&d, &p);
+  dial_leave(&d, &p, &lfd);
   close(jfd);
 }
 

@@ -5,6 +5,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+enum { SLOW = WORLD_SANITIZED ? 4 : 1 };
 
 static void (*world_tune)(weft_opts_t *);
 
@@ -20,6 +23,33 @@ void must_close(unsigned mark, peer_t *p, int ms) {
     return;
   log_print(mark);
   fail_msg("%s: the connection is still open after %d ms", p->name, ms);
+}
+
+void dial_opens_anyhow(dial_t *d, peer_t *p) {
+  peer_frame_t f;
+
+  assert_true(peer_hello(p));
+  assert_true(peer_hear(p, 5000));
+  if (!dial_wait(d, 5000 * SLOW) || d->status != 0 || d->took_ms > 1000 * SLOW) {
+    log_print(0);
+    fail_msg("the connect ended with %s after %u ms: %s", weft_err_name(d->status), (unsigned) d->took_ms,
+             d->why);
+  }
+  dial_send(d, 64);
+  assert_int_equal(peer_read_type(p, &f, WEFT__F_DATA, 5000), 1);
+  assert_int_equal(f.h.count, 1);
+  peer_record(p, WEFT__R_MSG, "12345678", 8);
+  peer_frame(p, WEFT__F_ACK, NULL, 0);
+  dial_info(d);
+  assert_int_equal(d->info.open, 1);
+}
+
+void dial_leave(dial_t *d, peer_t *p, int *listening) {
+  dial_close(d);
+  assert_true(peer_gone(p, 5000));
+  peer_close(p);
+  close(*listening);
+  *listening = -1;
 }
 
 static void run_table(const hostile_case_t *c) {

@@ -41,5 +41,10 @@ int hostile_main(int argc, char **argv, const char *group, const hostile_case_t 
 void must_log(unsigned mark, const char *who, const char *what);
 /* The other end closes within ms. */
 void must_close(unsigned mark, peer_t *p, int ms);
+/* For cases where the peer is the one that is dialled. It says its HELLO, with what offers it has made:
+ * the connection opens, soon, on the path it has, and works. */
+void dial_opens_anyhow(dial_t *d, peer_t *p);
+/* Closes all of it, and the peer's listening socket. */
+void dial_leave(dial_t *d, peer_t *p, int *listening);
 
 #endif

@@ -12,7 +12,6 @@
 #include <dirent.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,13 +19,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "soak/lib_proc.h"
 #include "weft.h"
-
-#ifdef __SANITIZE_ADDRESS__
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
 
 enum { SIZE = 200 };
 
@@ -54,27 +48,6 @@ typedef struct world {
   unsigned n, accepted, connected, echoed, closed;
   end_t *near, *far;
 } world_t;
-
-__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *fmt, ...) {
-  va_list ap;
-
-  va_start(ap, fmt);
-  fprintf(stderr, "FAILED: ");
-  vfprintf(stderr, fmt, ap);
-  fprintf(stderr, "\n");
-  va_end(ap);
-  _exit(1);
-}
-
-static long rss_kib(void) {
-  long size, resident = 0;
-  FILE *f = fopen("/proc/self/statm", "r");
-
-  if (f == NULL || fscanf(f, "%ld %ld", &size, &resident) != 2)
-    die("/proc/self/statm cannot be read");
-  fclose(f);
-  return resident * (sysconf(_SC_PAGESIZE) / 1024);
-}
 
 /* How many are open; `print`: say which. */
 static unsigned count_fds(bool print) {

@@ -15,7 +15,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,16 +24,11 @@
 #include <unistd.h>
 
 #include "lib_netns.h"
+#include "lib_proc.h"
 #include "weft.h"
 
 enum { CONNS_MAX = 64, FLIGHT = 12, FLIGHT_BYTES = 6 << 20, SIZE_MAX_SMALL = 4000, SIZE_MAX_LARGE = 3 << 20 };
 enum { LAST = 1 };
-
-#ifdef __SANITIZE_ADDRESS__
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
 
 typedef struct head {
   uint64_t seq;
@@ -98,27 +92,6 @@ static uint64_t rnd(uint64_t *state) {
 
 static uint64_t now_ms(void) {
   return uv_hrtime() / 1000000;
-}
-
-__attribute__((format(printf, 1, 2), noreturn)) static void die(const char *fmt, ...) {
-  va_list ap;
-
-  va_start(ap, fmt);
-  fprintf(stderr, "FAILED: ");
-  vfprintf(stderr, fmt, ap);
-  fprintf(stderr, "\n");
-  va_end(ap);
-  _exit(1);
-}
-
-static long rss_kib(void) {
-  long size, resident = 0;
-  FILE *f = fopen("/proc/self/statm", "r");
-
-  if (f == NULL || fscanf(f, "%ld %ld", &size, &resident) != 2)
-    die("/proc/self/statm cannot be read");
-  fclose(f);
-  return resident * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
 /* ---- Messages -------------------------------------------------------------------------------- */
