@@ -172,6 +172,8 @@ static void arguments(int argc, char **argv) {
     opt.tests = (1u << PERF_TESTS) - 1;
   if (!opt.rounds)
     opt.rounds = opt.floor ? 5 : 1;
+  if (opt.floor && opt.seconds > PERF_FLOOR_SECONDS)
+    die(2, "a server lends its floor for 60 s at most", "--duration");
 }
 
 static void append(char *url, size_t len, const char *key, const char *value) {
@@ -255,6 +257,8 @@ static void measure_floor(perf_client_t *c, const perf_block_t *b, int kind, per
   spec.shape = b->test == PERF_TEST_RTT ? PERF_FLOOR_PINGPONG : PERF_FLOOR_STREAM;
   spec.wait = opt.spin ? PERF_FLOOR_SPIN : PERF_FLOOR_SLEEP;
   spec.window = b->test == PERF_TEST_RTT ? 4 : b->window ? b->window : 64;
+  while (b->test == PERF_TEST_RTT && spec.window > 1 && spec.window * b->size > PERF_FLOOR_BYTES)
+    spec.window--; /* one message is in flight anyhow */
   snprintf(spec.provider, sizeof(spec.provider), "%s", *info.provider ? info.provider : "tcp");
   check(c, perf_client_floor(c, &spec));
   int rc =

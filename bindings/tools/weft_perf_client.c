@@ -312,8 +312,16 @@ int perf_client_report(perf_client_t *c, perf_ctl_t *out) {
 int perf_client_floor(perf_client_t *c, perf_floor_spec_t *spec) {
   c->ctl.floor = *spec;
   int rc = ask(c, PERF_FLOOR);
-  if (!rc && c->reply.rc)
+  if (!rc && c->reply.rc == UV_E2BIG) {
+    snprintf(c->error, sizeof(c->error),
+             "the server lends a floor %u MiB (size times window) and %d s, this one asks for more",
+             PERF_FLOOR_BYTES >> 20, PERF_FLOOR_SECONDS);
+    rc = UV_E2BIG;
+  } else if (!rc && c->reply.rc == UV_EBUSY) {
+    rc = set_error(c, UV_EBUSY, "the server prepares another floor");
+  } else if (!rc && c->reply.rc) {
     rc = set_error(c, UV_EIO, "the server cannot run this floor");
+  }
   *spec = c->reply.floor; /* its host is the server's end of the path in use */
   return rc;
 }

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* weft_perf_floor.c - the floor of raw TCP sockets, and the choice between the floors.
  * Plain on purpose: what a careful programmer writes in an afternoon, and nothing Weft could hide
- * behind. */
+ * behind.
+ *
+ * Design notes
+ * - A server's waits last PERF_SLICE_MS at most, so that neither a client that stands still nor one
+ *   that never ends keeps it beyond its limit, and a signal ends it at once. */
 #include "weft_perf_floor.h"
 
 #include <errno.h>
@@ -13,6 +17,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 struct perf_floor_server_s {
@@ -25,6 +31,21 @@ static int fail(const char *what) {
   int err = errno ? errno : EIO;
   fprintf(stderr, "floor, sockets: %s: %s\n", what, strerror(err));
   return -err;
+}
+
+int perf_limit_over(const perf_limit_t *limit) {
+  struct timespec t;
+  if (!limit)
+    return 0;
+  if (limit->stop && *limit->stop)
+    return -ECANCELED;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &t); /* the same clock as perf_now, for a tenth of the price */
+  uint64_t now = (uint64_t) t.tv_sec * 1000000000u + (uint64_t) t.tv_nsec;
+  return now < limit->deadline ? 0 : -ETIMEDOUT;
+}
+
+void perf_limit_set(perf_limit_t *limit, double seconds) {
+  limit->deadline = perf_now() + (uint64_t) (seconds * 1e9);
 }
 
 static int resolve(const perf_floor_spec_t *spec, int flags, struct addrinfo **ai) {
@@ -83,8 +104,11 @@ static int sock_connect(const perf_floor_spec_t *spec, int *out) {
 
 /* Exactly n bytes. Spinning asks with MSG_DONTWAIT until there is something. 1, 0 at the end of the
  * stream, -errno. */
-static int recv_all(int fd, char *buf, size_t n, int flags) {
+static int recv_all(int fd, char *buf, size_t n, int flags, const perf_limit_t *limit) {
   for (size_t got = 0; got < n;) {
+    int rc = perf_limit_over(limit);
+    if (rc)
+      return rc;
     ssize_t r = recv(fd, buf + got, n - got, flags);
     if (r > 0)
       got += (size_t) r;
@@ -96,41 +120,55 @@ static int recv_all(int fd, char *buf, size_t n, int flags) {
   return 1;
 }
 
-static int send_all(int fd, const char *buf, size_t n) {
+static int send_all(int fd, const char *buf, size_t n, const perf_limit_t *limit) {
   for (size_t put = 0; put < n;) {
+    int rc = perf_limit_over(limit);
+    if (rc)
+      return rc;
     ssize_t r = send(fd, buf + put, n - put, MSG_NOSIGNAL);
     if (r >= 0)
       put += (size_t) r;
-    else if (errno != EINTR)
+    else if (errno != EINTR && errno != EAGAIN)
       return errno == EPIPE || errno == ECONNRESET ? 0 : fail("send");
   }
   return 1;
 }
 
-static int sock_serve(int lfd, const perf_floor_spec_t *spec) {
+static int sock_serve(int lfd, const perf_floor_spec_t *spec, perf_limit_t *limit) {
   struct pollfd p = {.fd = lfd, .events = POLLIN};
-  errno = ETIMEDOUT;
-  int fd = poll(&p, 1, 5000) == 1 ? accept4(lfd, NULL, NULL, SOCK_CLOEXEC) : -1, one = 1;
+  int rc, ready = 0, one = 1;
+  do
+    rc = perf_limit_over(limit);
+  while (!rc && ((ready = poll(&p, 1, PERF_SLICE_MS)) == 0 || (ready < 0 && errno == EINTR)));
+  if (rc == -ECANCELED)
+    return rc;
+  errno = rc ? -rc : errno;
+  int fd = !rc && ready == 1 ? accept4(lfd, NULL, NULL, SOCK_CLOEXEC) : -1;
   if (fd < 0)
     return fail("accept");
+  perf_limit_set(limit, spec->seconds + PERF_FLOOR_GRACE_S);
+  struct timeval slice = {.tv_usec = PERF_SLICE_MS * 1000};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &slice, sizeof(slice));
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &slice, sizeof(slice));
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-  int flags = spec->wait == PERF_FLOOR_SLEEP ? 0 : MSG_DONTWAIT, rc = 1;
+  int flags = spec->wait == PERF_FLOOR_SLEEP ? 0 : MSG_DONTWAIT;
+  rc = 1;
   size_t room = spec->size < 65536 ? 65536 : spec->size;
   char *buf = malloc(room);
   if (!buf) {
     rc = -ENOMEM;
   } else if (spec->shape == PERF_FLOOR_PINGPONG) {
-    while ((rc = recv_all(fd, buf, spec->size, flags)) == 1)
-      if ((rc = send_all(fd, buf, spec->size)) != 1)
+    while ((rc = recv_all(fd, buf, spec->size, flags, limit)) == 1)
+      if ((rc = send_all(fd, buf, spec->size, limit)) != 1)
         break;
   } else {
     uint64_t total = 0;
-    for (;;) {
+    while (!(rc = perf_limit_over(limit))) {
       ssize_t r = recv(fd, buf, room, flags);
       if (r > 0) {
         total += (uint64_t) r;
       } else if (r == 0) {
-        rc = send_all(fd, (char *) &total, sizeof(total));
+        rc = send_all(fd, (char *) &total, sizeof(total), limit);
         break;
       } else if (errno != EAGAIN && errno != EINTR) {
         rc = fail("recv");
@@ -138,6 +176,8 @@ static int sock_serve(int lfd, const perf_floor_spec_t *spec) {
       }
     }
   }
+  if (rc == -ETIMEDOUT)
+    fprintf(stderr, "floor, sockets: the client's time is over\n");
   free(buf);
   close(fd);
   return rc < 0 ? rc : 0;
@@ -156,8 +196,8 @@ static int sock_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
   uint64_t start = perf_now(), span = (uint64_t) (spec->seconds * 1e9), now = start;
   for (uint64_t n = 0; now - start < span; n++) {
     uint64_t t0 = now;
-    if ((rc = send_all(fd, buf, spec->size)) != 1 ||
-        (rc = recv_all(fd, buf, spec->size, flags)) != 1) {
+    if ((rc = send_all(fd, buf, spec->size, NULL)) != 1 ||
+        (rc = recv_all(fd, buf, spec->size, flags, NULL)) != 1) {
       rc = rc ? rc : -ECONNRESET;
       break;
     }
@@ -179,12 +219,12 @@ static int sock_stream(const perf_floor_spec_t *spec, perf_rate_t *out) {
   uint64_t start = perf_now(), span = (uint64_t) (spec->seconds * 1e9);
   rc = buf ? 1 : -ENOMEM;
   while (rc == 1 && perf_now() - start < span) {
-    rc = send_all(fd, buf, spec->size);
+    rc = send_all(fd, buf, spec->size, NULL);
     n++;
   }
   if (rc == 1) {
     shutdown(fd, SHUT_WR);
-    rc = recv_all(fd, (char *) &total, sizeof(total), 0);
+    rc = recv_all(fd, (char *) &total, sizeof(total), 0, NULL);
   }
   out->ns = perf_now() - start;
   out->messages = n;
@@ -214,8 +254,10 @@ int perf_floor_listen(const perf_floor_spec_t *spec, perf_floor_server_t **out, 
   return rc;
 }
 
-int perf_floor_serve(perf_floor_server_t *s) {
-  int rc = s->fi ? perf_fi_serve(s->fi) : sock_serve(s->fd, &s->spec);
+int perf_floor_serve(perf_floor_server_t *s, const volatile sig_atomic_t *stop) {
+  perf_limit_t limit = {.stop = stop};
+  perf_limit_set(&limit, PERF_FLOOR_GRACE_S);
+  int rc = s->fi ? perf_fi_serve(s->fi, &limit) : sock_serve(s->fd, &s->spec, &limit);
   if (s->fd >= 0)
     close(s->fd);
   free(s);

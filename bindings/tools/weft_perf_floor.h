@@ -5,10 +5,16 @@
 #ifndef WEFT_PERF_FLOOR_H
 #define WEFT_PERF_FLOOR_H
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "weft_perf_hist.h"
+
+/* What a server lends to whoever asks: the bytes in flight, twice in memory, and the time. */
+#define PERF_FLOOR_BYTES   (64u << 20)
+#define PERF_FLOOR_SECONDS 60
+#define PERF_FLOOR_GRACE_S 5 /* for the client to come, and beyond its own time to go */
 
 typedef enum {
   PERF_FLOOR_SOCKETS = 1,   /* one TCP socket, TCP_NODELAY */
@@ -48,17 +54,29 @@ typedef struct perf_floor_server_s perf_floor_server_t;
 
 /* All return 0 or a negative errno, and say on stderr what failed. */
 int perf_floor_listen(const perf_floor_spec_t *spec, perf_floor_server_t **out, uint16_t *port);
-/* Serve one client until it has gone; waits at most 5 s for it. Frees the server. */
-int perf_floor_serve(perf_floor_server_t *server);
+/* Serve one client until it has gone, until its time and PERF_FLOOR_GRACE_S are over whatever it does,
+ * or until *stop (may be NULL): a signal's handler sets it. Frees the server. */
+int perf_floor_serve(perf_floor_server_t *server, const volatile sig_atomic_t *stop);
 /* Round trips of single messages, nanoseconds, added to `rtt`. The first 1,000 or 5 % of the time
  * warm up. */
 int perf_floor_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt);
 int perf_floor_stream(const perf_floor_spec_t *spec, perf_rate_t *out);
 
+/* The end of a server's patience. NULL: none, as the client has. */
+#define PERF_SLICE_MS 200 /* how long a wait lasts at most before it asks */
+typedef struct perf_limit_s {
+  uint64_t deadline; /* perf_now */
+  const volatile sig_atomic_t *stop;
+} perf_limit_t;
+/* 0, -ETIMEDOUT or -ECANCELED. Cheap enough for every turn of a loop that spins. */
+int perf_limit_over(const perf_limit_t *limit);
+/* So many seconds from now. */
+void perf_limit_set(perf_limit_t *limit, double seconds);
+
 /* The libfabric half, weft_perf_floor_fi.c. */
 typedef struct perf_fi_s perf_fi_t;
 int perf_fi_listen(const perf_floor_spec_t *spec, perf_fi_t **out, uint16_t *port);
-int perf_fi_serve(perf_fi_t *server);
+int perf_fi_serve(perf_fi_t *server, perf_limit_t *limit);
 int perf_fi_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt);
 int perf_fi_stream(const perf_floor_spec_t *spec, perf_rate_t *out);
 

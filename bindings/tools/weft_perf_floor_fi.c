@@ -24,8 +24,7 @@
 #include <rdma/fi_eq.h>
 #include <rdma/fi_errno.h>
 
-#define END_SIZE      8
-#define CM_TIMEOUT_MS 5000
+#define END_SIZE 8
 
 struct perf_fi_s {
   perf_floor_spec_t spec;
@@ -39,6 +38,7 @@ struct perf_fi_s {
   struct fid_mr *mr;
   void *desc;
   int fd;        /* of the queue, -1 when it has none */
+  perf_limit_t *limit; /* the server's patience, NULL at the client */
   char *rx, *tx; /* window receive buffers, window send buffers */
   size_t slot;
   struct fi_context *ctx; /* window receives, then window sends */
@@ -143,15 +143,18 @@ static int cm_event(struct perf_fi_s *s, uint32_t want, struct fi_info **info) {
   struct fi_eq_cm_entry entry;
   uint32_t event = 0;
   ssize_t rc;
-  uint64_t start = perf_now();
+  perf_limit_t limit = {.stop = s->limit ? s->limit->stop : NULL};
+  perf_limit_set(&limit, PERF_FLOOR_GRACE_S);
   do
     rc = fi_eq_sread(s->eq, &event, &entry, sizeof(entry), 100, 0);
-  while ((rc == -FI_EAGAIN || rc == -FI_EINTR) && perf_now() - start < CM_TIMEOUT_MS * 1000000ull);
+  while ((rc == -FI_EAGAIN || rc == -FI_EINTR) && !perf_limit_over(&limit));
   if (rc == -FI_EAVAIL) {
     struct fi_eq_err_entry err = {0};
     fi_eq_readerr(s->eq, &err, 0);
     return fail("connecting", -err.err);
   }
+  if (rc < 0 && limit.stop && *limit.stop)
+    return -ECANCELED;
   if (rc < 0)
     return fail("waiting for the peer", rc);
   if (event != want)
@@ -180,6 +183,9 @@ static int fi_dial(const perf_floor_spec_t *spec, struct perf_fi_s **out) {
 /* The next completion. 1; 0 when the peer has gone; a negative errno. */
 static int next(struct perf_fi_s *s, struct fi_cq_msg_entry *e) {
   for (;;) {
+    int over = perf_limit_over(s->limit);
+    if (over)
+      return over;
     ssize_t rc = fi_cq_read(s->cq, e, 1);
     if (rc == 1)
       return 1;
@@ -193,7 +199,7 @@ static int next(struct perf_fi_s *s, struct fi_cq_msg_entry *e) {
     struct fid *fids[] = {&s->cq->fid};
     if (s->spec.wait == PERF_FLOOR_SLEEP && fi_trywait(s->fabric, fids, 1) == FI_SUCCESS) {
       struct pollfd p = {.fd = s->fd, .events = POLLIN};
-      poll(&p, 1, -1);
+      poll(&p, 1, s->limit ? PERF_SLICE_MS : -1);
     }
   }
 }
@@ -201,12 +207,15 @@ static int next(struct perf_fi_s *s, struct fi_cq_msg_entry *e) {
 /* Send buffer i. The completion, where there is one, carries ctx[window + i]. */
 static int put(struct perf_fi_s *s, unsigned i, size_t size, int *completes) {
   ssize_t rc;
+  int over;
   void *buf = s->tx + i * s->slot;
   *completes = size > s->info->tx_attr->inject_size;
-  do
+  do {
+    if ((over = perf_limit_over(s->limit)))
+      return over;
     rc = *completes ? fi_send(s->ep, buf, size, s->desc, 0, &s->ctx[s->spec.window + i])
                     : fi_inject(s->ep, buf, size, 0);
-  while (rc == -FI_EAGAIN);
+  } while (rc == -FI_EAGAIN);
   return rc ? fail("fi_send", rc) : 0;
 }
 
@@ -288,15 +297,20 @@ int perf_fi_listen(const perf_floor_spec_t *spec, perf_fi_t **out, uint16_t *por
   return 0;
 }
 
-int perf_fi_serve(struct perf_fi_s *s) {
+int perf_fi_serve(struct perf_fi_s *s, perf_limit_t *limit) {
   struct fi_info *info = NULL;
+  s->limit = limit;
   int rc = cm_event(s, FI_CONNREQ, &info);
   if (!rc && !(rc = open_ep(s, info))) {
     rc = fi_accept(s->ep, NULL, 0);
     rc = rc ? fail("fi_accept", rc) : cm_event(s, FI_CONNECTED, NULL);
   }
-  if (!rc)
+  if (!rc) {
+    perf_limit_set(limit, s->spec.seconds + PERF_FLOOR_GRACE_S);
     rc = s->spec.shape == PERF_FLOOR_PINGPONG ? serve_pingpong(s) : serve_stream(s);
+    if (rc == -ETIMEDOUT)
+      fprintf(stderr, "floor, libfabric: the client's time is over\n");
+  }
   if (info)
     fi_freeinfo(info);
   fi_free(s);

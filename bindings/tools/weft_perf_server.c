@@ -6,7 +6,8 @@
  *   send requests are kept in lists and used again.
  * - A floor blocks the whole server while it runs: one measurement at a time, as iperf3 does. It
  *   starts when its answer has been acknowledged, at the latest after FLOOR_DELAY_MS: the client must
- *   not wait for a stopped loop. */
+ *   not wait for a stopped loop. It ends when the time is over that was granted to it, or on a signal,
+ *   of which the stopped loop would not hear: the floor has handlers of its own. */
 #include "weft_perf.h"
 
 #include <signal.h>
@@ -167,11 +168,29 @@ static void echo(conn_t *c, weft_msg_t *msg, block_t *b) {
 
 /* ---- Control ---- */
 
+static void stop(perf_server_t *s);
+
+static volatile sig_atomic_t told_to_stop;
+
+static void on_signal_in_floor(int signum) {
+  (void) signum;
+  told_to_stop = 1;
+}
+
 static void on_floor_timer(uv_timer_t *t) {
+  static const int signals[2] = {SIGINT, SIGTERM};
+  struct sigaction ours = {.sa_handler = on_signal_in_floor}, theirs[2]; /* no SA_RESTART */
   perf_server_t *s = t->data;
   perf_floor_server_t *floor = s->floor;
   s->floor = NULL;
-  perf_floor_serve(floor);
+  told_to_stop = 0;
+  for (int i = 0; i < 2; i++)
+    sigaction(signals[i], &ours, &theirs[i]);
+  perf_floor_serve(floor, &told_to_stop);
+  for (int i = 0; i < 2; i++)
+    sigaction(signals[i], &theirs[i], NULL);
+  if (told_to_stop)
+    stop(s);
 }
 
 static void on_answered(weft_send_t *req, int status) {
@@ -193,7 +212,7 @@ static void answer(conn_t *c, const perf_ctl_t *ctl) {
     free(a);
 }
 
-/* A peer chooses the floor's shape; its memory and its address are ours to bound. */
+/* A peer chooses the floor's shape; its memory, its time and its address are ours to bound. */
 static void floor_open(conn_t *c, perf_ctl_t *ctl) {
   perf_server_t *s = c->server;
   perf_floor_spec_t *spec = &ctl->floor;
@@ -202,8 +221,16 @@ static void floor_open(conn_t *c, perf_ctl_t *ctl) {
   weft_conn_info_t info;
   spec->provider[sizeof(spec->provider) - 1] = '\0';
   spec->port = 0;
-  if (s->floor || spec->size < 16 || spec->size > (64u << 20) || spec->window < 1 ||
-      spec->window > 1024 || spec->size * spec->window > (512u << 20) ||
+  if (s->floor) {
+    ctl->rc = UV_EBUSY;
+    return;
+  }
+  if (spec->size > PERF_FLOOR_BYTES || spec->window > 1024 ||
+      spec->size * spec->window > PERF_FLOOR_BYTES || !(spec->seconds <= PERF_FLOOR_SECONDS)) {
+    ctl->rc = UV_E2BIG;
+    return;
+  }
+  if (spec->size < 16 || spec->window < 1 || !(spec->seconds >= 0) ||
       weft_conn_info(&c->handle, &info, sizeof(info)) != 0)
     return;
   /* "10.9.1.2:7000" or "[fe80::1%v0]:7000": the address of the path in use */

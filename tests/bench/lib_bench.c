@@ -352,7 +352,7 @@ static int floor_server(int fd, void *arg) {
     if (send(fd, &answer, sizeof(answer), MSG_NOSIGNAL) < 0)
       return 1;
     if (answer.rc == 0)
-      perf_floor_serve(server);
+      perf_floor_serve(server, NULL);
   }
   return 0;
 }
