@@ -51,19 +51,13 @@ case ${CI:-} in '' | 0 | false) ;; *) in_ci=1 ;; esac
 jobs=${WEFT_JOBS:-2}
 deadline=$((SECONDS + 44 * 60))
 
-passed=0 failed=0 skipped=0
-failures=()
 fixed_addresses=()
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/weft-run.XXXXXX") || exit 2
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
-: >"$scratch/skips"
+. tests/lib_run.sh
 
 say() { printf '\n=== %s (at %d:%02d)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)); }
-fail() {
-  failed=$((failed + 1))
-  failures+=("$1")
-}
 
 # --- packages -------------------------------------------------------------------------------------
 wanted() { # the packages that the stages need
@@ -120,7 +114,7 @@ run_tests() { # STAGE PRESET CTEST-ARGUMENT...
   say "test $stage"
   [ $left -gt 0 ] || left=1
   (cd "build/$preset" && timeout -k 10 "$left" ${fixed_addresses[@]+"${fixed_addresses[@]}"} \
-    ctest --output-on-failure --output-junit "$xml" -j "$jobs" "$@" </dev/null 2>&1) |
+    ctest --output-on-failure "${junit[@]}" "$xml" -j "$jobs" "$@" </dev/null 2>&1) |
     grep -vE '^( *Start +[0-9]+: |Test project |Label Time Summary|[a-z]+ +=.*sec\*proc)'
   rc=${PIPESTATUS[0]}
   if [ ! -s "$xml" ]; then
@@ -128,66 +122,12 @@ run_tests() { # STAGE PRESET CTEST-ARGUMENT...
     fail "$stage: ctest"
     return
   fi
-  # Of the XML: one line "state name reason" for each test.
-  awk '
-    function attribute(name) {
-      if (match($0, " " name "=\"[^\"]*\"")) {
-        return substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 4)
-      }
-      return ""
-    }
-    function flush_case() {
-      if (name == "") return
-      if (state == "skip" && reason == "") reason = "no reason given"
-      print state, name, reason
-      name = ""
-    }
-    /<testcase / { flush_case(); name = attribute("name"); state = attribute("status"); reason = ""
-                   state = state == "run" ? "pass" : state == "disabled" ? "skip" : "fail" }
-    /<skipped / { if ($0 ~ /SKIP_RETURN_CODE/) state = "skip" }
-    reason == "" && /SKIP/ && !/SKIP_RETURN_CODE/ { reason = $0; sub(/.*SKIP[A-Z]*:? */, "", reason) }
-    END { flush_case() }' "$xml" >"$scratch/results"
-  local state name reason count=0
-  while read -r state name reason; do
-    count=$((count + 1))
-    case $state in
-    pass) passed=$((passed + 1)) ;;
-    skip)
-      skipped=$((skipped + 1))
-      echo "skipped: $name: $reason"
-      echo "$name" >>"$scratch/skips"
-      ;;
-    *) fail "$stage: $name" ;;
-    esac
-  done <"$scratch/results"
-  [ "$count" -gt 0 ] || fail "$stage: no test ran"
+  count_results "$stage" "$xml"
 }
 
 # --- the end ----------------------------------------------------------------------------------------
-check_skips() {
-  local name allowed=() optional=()
-  while read -r name _; do
-    case $name in
-    '' | \#*) ;;
-    *\?) optional+=("${name%\?}") ;;
-    *) allowed+=("$name") ;;
-    esac
-  done <tests/skips.allowed
-  for name in $(sort -u "$scratch/skips"); do
-    case " ${allowed[*]-} ${optional[*]-} " in
-    *" $name "*) ;;
-    *) fail "skipped and not in tests/skips.allowed: $name" ;;
-    esac
-  done
-  # A run of a part cannot say that a listed test is never skipped.
-  [ -n "$everything" ] || return 0
-  for name in ${allowed[@]+"${allowed[@]}"}; do
-    grep -qxF "$name" "$scratch/skips" || fail "in tests/skips.allowed and not skipped: $name"
-  done
-}
-
 finish() {
-  [ -z "$in_ci" ] || check_skips
+  [ -z "$in_ci" ] || check_skips tests/skips.allowed "$everything"
   say "done"
   local failure
   for failure in ${failures[@]+"${failures[@]}"}; do

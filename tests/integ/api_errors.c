@@ -85,7 +85,7 @@ static void test_unknown_host(void **state) {
 static void test_no_route(void **state) {
   (void) state;
   try_url("weft://[2001:db8::1]:7000", NULL);
-  if (status_was == UV_ETIMEDOUT) skip(); /* this machine has a route to the documentation prefix */
+  if (status_was == UV_ETIMEDOUT) skip_case("this machine has a route to the documentation prefix");
   assert_true(status_was == UV_EHOSTUNREACH || status_was == WEFT_ENOPROVIDER);
 }
 

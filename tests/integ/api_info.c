@@ -162,7 +162,7 @@ static void test_operators_order(void **state) {
   weft_conn_info_t i;
   RUN_FOR(&p.loop, 300);
   assert_int_equal(weft_conn_info(&p.client, &i, sizeof i), 0);
-  if (i.paths < 2) skip(); /* no IPv6 loopback */
+  if (i.paths < 2) skip_case("no IPv6 loopback");
   api_watch(&p, &p.client);
   api_recv(&p.server, &p.srx);
   char before[80];

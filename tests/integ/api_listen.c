@@ -226,7 +226,7 @@ static int have_ipv6(void) {
 
 static void test_ipv6_loopback(void **state) {
   (void) state;
-  if (!have_ipv6()) skip();
+  if (!have_ipv6()) skip_case("no IPv6 loopback");
   start("weft://[::1]:0", NULL);
   assert_true(strncmp(m.url, "weft://[::1]:", 13) == 0);
   dial(0, m.url);
@@ -264,7 +264,7 @@ static void test_own_outer_address(void **state) {
         (a->ifa_flags & IFF_RUNNING))
       getnameinfo(a->ifa_addr, sizeof(struct sockaddr_in), host, sizeof host, NULL, 0, NI_NUMERICHOST);
   freeifaddrs(all);
-  if (!host[0]) skip();
+  if (!host[0]) skip_case("no IPv4 address but loopback");
   start("weft://*:0", NULL);
   snprintf(url, sizeof url, "weft://%s%s", host, strrchr(m.url, ':'));
   dial(0, url);

@@ -21,6 +21,8 @@
 #include <cmocka.h>
 #include <weft.h>
 
+#include "lib_skip.h"
+
 #define CHECK(cond)                                                                                    \
   do {                                                                                                 \
     if (!(cond)) {                                                                                     \

@@ -127,7 +127,7 @@ static void strangers_answer(void **state) {
 
   (void) state;
   if (!kit_is_tcp())
-    skip();
+    skip_case("of tcp only");
   for (i = 0; i < 4; i++) {
     struct stranger s;
     pair_t t;
@@ -158,7 +158,7 @@ static void strangers_call(void **state) {
 
   (void) state;
   if (!kit_is_tcp())
-    skip();
+    skip_case("of tcp only");
   pair_rails(&t, "127.0.0.1");
   for (i = 0; i < 3; i++) {
     fd[i] = socket(AF_INET, SOCK_STREAM, 0);
@@ -196,7 +196,7 @@ static void stranger_outlives_listener(void **state) {
 
   (void) state;
   if (!kit_is_tcp())
-    skip();
+    skip_case("of tcp only");
   pair_rails(&t, "127.0.0.1");
   pair_connect(&t);
   before = count_fds();
@@ -229,7 +229,7 @@ static void silent_strangers_are_turned_out(void **state) {
 
   (void) state;
   if (!kit_is_tcp())
-    skip();
+    skip_case("of tcp only");
   pair_rails(&t, "127.0.0.1");
   fd[0] = socket(AF_INET, SOCK_STREAM, 0);
   assert_int_equal(connect(fd[0], weft__lst_addr(t.door.lst), sizeof(struct sockaddr_in)), 0);
@@ -307,7 +307,7 @@ static void close_while_connecting(void **state) {
 
   (void) state;
   if (!kit_is_tcp())
-    skip();
+    skip_case("of tcp only");
   pair_rails(&t, "127.0.0.1");
   stranger_start(&s, "");
   assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &s.at, sizeof(s.at), "x", 1,
@@ -338,7 +338,7 @@ static void opening_fails(void **state) {
   (void) state;
   kit_init(&k);
   if (!kit_is_tcp())
-    skip();
+    skip_case("of tcp only");
   assert_int_equal(weft__cand_scan("tcp", "lo", &l), 0);
   for (i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
     snprintf(spec, sizeof(spec), "%s:1:ENOMEM", points[i]);

@@ -36,7 +36,7 @@ static void three_hundred(void **state) {
   if (!kit_is_tcp())
     PATHS = 150;
   if (!enough_files())
-    skip();
+    skip_case("too few file descriptors are allowed");
   memset(xs, 0, sizeof(xs));
   memset(ys, 0, sizeof(ys));
   pair_rails(&t, "127.0.0.1");
@@ -122,7 +122,7 @@ static void descriptors_are_reused(void **state) {
 
   (void) state;
   if (!enough_files())
-    skip();
+    skip_case("too few file descriptors are allowed");
   memset(xs, 0, sizeof(xs));
   memset(ys, 0, sizeof(ys));
   pair_rails(&t, "127.0.0.1");
@@ -176,7 +176,7 @@ static void out_of_descriptors(void **state) {
 
   (void) state;
   if (!kit_is_tcp())
-    skip();
+    skip_case("of tcp only");
   pair_rails(&t, "127.0.0.1");
   pair_connect(&t);
   client = socket(AF_INET, SOCK_STREAM, 0);
@@ -250,7 +250,7 @@ static void pool_fills_up(void **state) {
 
   (void) state;
   if (!enough_files())
-    skip();
+    skip_case("too few file descriptors are allowed");
   memset(xs, 0, sizeof(xs));
   memset(ys, 0, sizeof(ys));
   memset(&t, 0, sizeof(t));

@@ -26,6 +26,8 @@
 
 #include <cmocka.h>
 
+#include "lib_skip.h"
+
 #include "base/fault.h"
 #include "internal.h"
 
@@ -396,15 +398,26 @@ static weft__rail_t *kit_end(kit_t *k, int which, const char *ip) {
   return kit_open(k, provider, at);
 }
 
-static void pair_rails(pair_t *t, const char *ip) {
+/* False: this machine has no IPv6 loopback. IPv4's, and what was asked for, is there. */
+static bool pair_rails_try(pair_t *t, const char *ip) {
   memset(t, 0, sizeof(*t));
   kit_init(&t->k);
   t->a = kit_end(&t->k, 0, ip);
   t->b = kit_end(&t->k, 1, ip);
-  if (t->a == NULL || t->b == NULL)
-    skip();
+  if (t->a == NULL || t->b == NULL) {
+    if (strchr(ip, ':') == NULL || getenv("WEFT_TEST_RAILS") != NULL)
+      fail_msg("no rail can be opened at %s", ip);
+    return false;
+  }
   door_open(&t->door, t->b, &t->y, 1);
+  return true;
 }
+
+#define pair_rails(t, ip)                                                                          \
+  do {                                                                                             \
+    if (!pair_rails_try(t, ip))                                                                    \
+      skip_case("no IPv6 loopback");                                                               \
+  } while (0)
 
 static void pair_connect(pair_t *t) {
   dial(t->a, &t->door, &t->x, "hello", 5);
