@@ -61,6 +61,7 @@ static void test_candidates_too(void **state) {
   (void) state;
   int st = status_of(child_term_candidates);
   assert_true(WIFSIGNALED(st));
+  assert_int_equal(WTERMSIG(st), SIGTERM);
 }
 static void test_own_handlers_stay(void **state) {
   (void) state;
@@ -68,6 +69,7 @@ static void test_own_handlers_stay(void **state) {
   assert_true(WIFEXITED(st));
   assert_int_equal(WEXITSTATUS(st), 7);
   st = status_of(child_ignores);
+  assert_true(WIFEXITED(st));
   assert_int_equal(WEXITSTATUS(st), 7);
 }
 
