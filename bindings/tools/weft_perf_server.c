@@ -177,15 +177,13 @@ static void on_signal_in_floor(int signum) {
   told_to_stop = 1;
 }
 
-static void on_floor_timer(uv_timer_t *t) {
-  static const int signals[2] = {SIGINT, SIGTERM};
-  struct sigaction ours = {.sa_handler = on_signal_in_floor}, theirs[2]; /* no SA_RESTART */
+static const int signals[2] = {SIGINT, SIGTERM};
+static struct sigaction theirs[2];
+
+static void on_floor_run(uv_timer_t *t) {
   perf_server_t *s = t->data;
   perf_floor_server_t *floor = s->floor;
   s->floor = NULL;
-  told_to_stop = 0;
-  for (int i = 0; i < 2; i++)
-    sigaction(signals[i], &ours, &theirs[i]);
   perf_floor_serve(floor, &told_to_stop);
   for (int i = 0; i < 2; i++)
     sigaction(signals[i], &theirs[i], NULL);
@@ -193,9 +191,18 @@ static void on_floor_timer(uv_timer_t *t) {
     stop(s);
 }
 
+/* One turn of the loop ahead: what the loop's own handler has caught until now is heard first. */
+static void on_floor_timer(uv_timer_t *t) {
+  struct sigaction ours = {.sa_handler = on_signal_in_floor}; /* no SA_RESTART */
+  told_to_stop = 0;
+  for (int i = 0; i < 2; i++)
+    sigaction(signals[i], &ours, &theirs[i]);
+  uv_timer_start(t, on_floor_run, 0, 0);
+}
+
 static void on_answered(weft_send_t *req, int status) {
   answer_t *a = req->data;
-  if (a->ctl.op == PERF_FLOOR_AT && a->server->floor && status == 0)
+  if (a->ctl.op == PERF_FLOOR_AT && a->server->floor && status == 0 && uv_timer_get_due_in(&a->server->floor_timer) > 0)
     uv_timer_start(&a->server->floor_timer, on_floor_timer, 0, 0);
   free(a);
 }
@@ -413,6 +420,10 @@ int perf_server_run(const perf_server_opts_t *opts) {
     rc = UV_EIO;
     stop(s);
     uv_run(&s->loop, UV_RUN_DEFAULT);
+  }
+  if (s->floor) { /* frees it */
+    told_to_stop = 1;
+    perf_floor_serve(s->floor, &told_to_stop);
   }
   while (s->conns.next != &s->conns)
     conn_free(s->conns.next);

@@ -35,10 +35,12 @@ static void server_start(void) {
   server = fork();
   assert_true(server >= 0);
   if (server == 0) {
+    char fd[16];
+    snprintf(fd, sizeof fd, "%d", p[1]);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     close(p[0]);
-    perf_server_opts_t o = {.url = "weft://127.0.0.1:0", .stop_fd = -1, .quiet = 1, .ready = on_ready, .arg = &p[1]};
-    _exit(perf_server_run(&o) ? 1 : 0);
+    execl("/proc/self/exe", "perf_server_stuck", fd, NULL); /* Weft's threads may be here still */
+    _exit(9);
   }
   close(p[1]);
   n = read(p[0], url, sizeof url - 1);
@@ -229,19 +231,22 @@ static void test_too_much_is_refused_with_a_reason(void **state) {
   refused(c, 64, 4, -1, "cannot run");
   refused(c, 8, 4, 1, "cannot run");
   refused(c, 64, 0, 1, "cannot run");
-  /* What is just not too much runs. */
+  /* What is just not too much is lent. */
   perf_floor_spec_t spec = floor_of(PERF_FLOOR_LIBFABRIC, PERF_FLOOR_STREAM, PERF_FLOOR_SLEEP);
-  perf_rate_t rate = {0};
   spec.size = 1 << 20;
   spec.window = 64;
+  spec.seconds = 60;
   ask(c, &spec);
-  assert_int_equal(perf_floor_stream(&spec, &rate), 0);
-  assert_true(rate.messages > 0 && rate.bytes == rate.messages << 20);
   perf_client_close(c);
   server_ends(1500);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  if (argc > 1) { /* the server */
+    int fd = atoi(argv[1]);
+    perf_server_opts_t o = {.url = "weft://127.0.0.1:0", .stop_fd = -1, .quiet = 1, .ready = on_ready, .arg = &fd};
+    return perf_server_run(&o) ? 1 : 0;
+  }
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_sigterm_ends_it_at_once),
       cmocka_unit_test(test_sigterm_while_it_waits_for_the_client),
