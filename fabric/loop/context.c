@@ -164,6 +164,7 @@ void weft__later(weft__core_t *core, weft__later_t *l) {
   else
     core->later_head = l;
   core->later_tail = l;
+  if (!core->in_turn) weft__stay_awake(core);
 }
 
 void weft__handle_open(weft__core_t *core, weft__handle_t *h, uint32_t kind) {
@@ -185,6 +186,7 @@ void weft__handle_closed(weft__handle_t *h) {
 
 void weft__timer_set(weft__core_t *core, weft__timer_t *t, uint64_t when) {
   if (weft__heap_set(&core->timers, t, when) != 0) weft__error("timer: out of memory");
+  if (!core->in_turn && when < core->timer_armed) weft__stay_awake(core); /* armed in prepare, which may be over */
 }
 
 void weft__timer_stop(weft__core_t *core, weft__timer_t *t) { weft__heap_stop(&core->timers, t); }

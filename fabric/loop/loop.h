@@ -6,7 +6,7 @@
  *  - The core outlives the user's weft_t handles: connections that linger, rails and jobs are counted, and weft_close's
  *    callback fires when the counts are zero. What a hung provider still holds by then is leaked on purpose and logged.
  *  - No callback of the user is ever made from inside a call of the user. What a call finds out goes to `later`, which runs
- *    in prepare and check; both come before the loop can sleep, so nothing has to be woken.
+ *    in prepare and check. A call may come after both (a uv_prepare of the user that runs after ours): see progress.c.
  *  - Our uv handles are unreferenced. One of them, the async, stands for all open public handles: it is referenced while
  *    at least one of them is open and not weft_unref'd. */
 #ifndef WEFT_LOOP_LOOP_H
@@ -123,7 +123,8 @@ struct weft__core {
   uint64_t timer_armed; /* what the uv_timer waits for, UINT64_MAX = not started */
 
   /* progress.c */
-  bool in_turn, fired, idling;
+  bool in_turn; /* ours is on the stack, and looks at what is left before the loop may sleep */
+  bool fired, idling;
   weft__conn_t *dirty_head, *dirty_tail;
   weft__later_t *later_head, *later_tail;
   uint64_t spin_ns, active_ns; /* longest spin, 0 = never; last sign of activity */
@@ -231,6 +232,7 @@ int weft__progress_init(weft__core_t *);
 void weft__turn(weft__core_t *); /* flush what is dirty, run what is for later */
 void weft__settle(weft__core_t *); /* at the end of weft_process: turn, arm */
 void weft__dirty(weft__conn_t *);
+void weft__stay_awake(weft__core_t *); /* the loop may not sleep before the next prepare */
 void weft__undirty(weft__conn_t *);
 void weft__spin_update(weft__core_t *);
 void weft__wake(weft__core_t *); /* any thread */

@@ -6,6 +6,9 @@
  *    queues that were marked, call back, flush). Nothing is read inside poll callbacks, so other fds get their turn.
  *  - Sleeping is safe when all rails are armed and nothing is dirty. If not, an active uv_idle makes libuv poll without
  *    waiting; it is stopped at the next prepare.
+ *  - What a call of the user leaves to be done starts it, too (in_turn says that it is no call, but ours): the call may come
+ *    from a uv_prepare that libuv runs after ours, and then nothing else comes before the loop sleeps. libuv reckons how
+ *    long only after all of them. In every other phase our prepare stops it again before that, so nothing polls in vain.
  *  - A spin ends `spin_ns` after the last sign of activity, when a timer is due, when another thread posts, and after
  *    SPIN_STRETCH in any case, so that other fds are served; then the loop polls without waiting and the spin goes on. It is
  *    given up for a while when the scheduler keeps taking the CPU away: then others need it.
@@ -25,6 +28,16 @@ enum {
 static const uint64_t LARGE_SPIN = 900000, SPIN_STRETCH = 200000, SPIN_WINDOW = 100 * WEFT__MS;
 static const uint64_t SPIN_OFF_MIN = 100 * WEFT__MS, SPIN_OFF_MAX = 2 * WEFT__S;
 
+/* ---- Staying awake ----------------------------------------------------------------------------------------------- */
+
+static void on_idle(uv_idle_t *idle) { (void) idle; }
+
+void weft__stay_awake(weft__core_t *core) {
+  if (core->idling || core->state >= WEFT__C_UV) return;
+  core->idling = true;
+  uv_idle_start(&core->idle, on_idle);
+}
+
 /* ---- Dirty connections ------------------------------------------------------------------------------------------- */
 
 void weft__dirty(weft__conn_t *c) {
@@ -37,6 +50,7 @@ void weft__dirty(weft__conn_t *c) {
   else
     core->dirty_head = c;
   core->dirty_tail = c;
+  if (!core->in_turn) weft__stay_awake(core);
 }
 
 void weft__undirty(weft__conn_t *c) { /* rare: a connection is freed */
@@ -109,6 +123,7 @@ static bool drain(weft__core_t *core, weft__crail_t *cr, weft__drain_t how) {
 static void on_check(uv_check_t *check) {
   weft__core_t *core = check->data;
   if (weft__forked(core)) return;
+  core->in_turn = true;
   if (core->fired) {
     core->fired = false;
     for (weft__link_t *l = core->rails.next, *next; l != &core->rails; l = next) {
@@ -124,17 +139,10 @@ static void on_check(uv_check_t *check) {
     weft__refresh(core);
     weft__turn(core);
   }
+  core->in_turn = false;
 }
 
 /* ---- Sleeping ---------------------------------------------------------------------------------------------------- */
-
-static void on_idle(uv_idle_t *idle) { (void) idle; }
-
-static void stay_awake(weft__core_t *core) {
-  if (core->idling || core->state >= WEFT__C_UV) return;
-  core->idling = true;
-  uv_idle_start(&core->idle, on_idle);
-}
 
 static void on_uv_timer(uv_timer_t *timer) {
   weft__core_t *core = timer->data;
@@ -161,7 +169,7 @@ static void arm_timer(weft__core_t *core) {
   if (err == 0) err = uv_timer_start(&core->timer, on_uv_timer, ms, 0);
   if (err) {
     weft__error("timer: uv_timer_start: %s", uv_strerror(err));
-    stay_awake(core); /* and try again in the next turn */
+    weft__stay_awake(core); /* and try again in the next turn */
     return;
   }
   core->timer_armed = next;
@@ -177,10 +185,10 @@ static void arm(weft__core_t *core) {
     if (cr->state != WEFT__R_OPEN) continue;
     if (!empty || weft__rail_arm(cr->rail) != 0) {
       cr->fired = core->fired = true;
-      stay_awake(core);
+      weft__stay_awake(core);
     }
   }
-  if (core->dirty_head || core->later_head || core->fired) stay_awake(core);
+  if (core->dirty_head || core->later_head || core->fired) weft__stay_awake(core);
   if (core->state < WEFT__C_UV) arm_timer(core);
 }
 
@@ -263,7 +271,7 @@ static void spin(weft__core_t *core) {
     if (__atomic_load_n(&core->wake, __ATOMIC_RELAXED)) return;
     if (core->now_ns >= timer_at || spin_over(core)) return;
     if (core->now_ns - start >= SPIN_STRETCH) {
-      stay_awake(core); /* others get their turn, then on with it */
+      weft__stay_awake(core); /* others get their turn, then on with it */
       return;
     }
   }
@@ -272,6 +280,7 @@ static void spin(weft__core_t *core) {
 static void on_prepare(uv_prepare_t *prepare) {
   weft__core_t *core = prepare->data;
   if (weft__forked(core)) return;
+  core->in_turn = true;
   if (core->idling) {
     core->idling = false;
     uv_idle_stop(&core->idle);
@@ -282,12 +291,15 @@ static void on_prepare(uv_prepare_t *prepare) {
   }
   if (core->spin_ns && core->state == WEFT__C_OPEN) spin(core);
   arm(core);
+  core->in_turn = false;
 }
 
 void weft__settle(weft__core_t *core) {
+  core->in_turn = true;
   weft__refresh(core);
   weft__turn(core);
   if (core->state < WEFT__C_UV) arm(core);
+  core->in_turn = false;
 }
 
 void weft__wake(weft__core_t *core) {
