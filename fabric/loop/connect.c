@@ -2,8 +2,9 @@
 /* connect.c - the first contact: from a URL to the peer's HELLO.
  *
  * Design notes
- *  - The worker looks the name up and takes the list of candidates; everything else is the loop's. A look-up that hangs
- *    holds the worker, not the connection: its deadline counts from weft_connect.
+ *  - A name is looked up on a thread for names (a number needs none), then the worker takes the list of candidates;
+ *    everything else is the loop's. A look-up that hangs holds its thread, not the connection: its deadline counts from
+ *    weft_connect.
  *  - Addresses are tried one after the other. For each the kernel says which own address it would use, and the candidate with
  *    that address carries the attempt: first contact follows the system's routes.
  *  - When everything failed without an answer of Weft's, a probe (probe.c) finds out what sits there.
@@ -27,7 +28,7 @@ struct weft__contact {
   weft__conn_t *c; /* NULL: nobody wants it any more */
   weft__core_t *core;
   weft__job_t job;
-  bool job_out, rescanned, hello_wait;
+  bool job_out, resolved, rescanned, hello_wait;
   bool probed; /* what sits at the last address is known, or not to be found out */
   weft_addr_t url;
   char providers[WEFT_LIST_MAX], devices[WEFT_LIST_MAX]; /* of the context, for the scan */
@@ -69,16 +70,12 @@ static void plan_timer(weft__contact_t *k) {
   weft__timer_set(k->core, &k->timer, next);
 }
 
-/* ---- Looking up (worker) ----------------------------------------------------------------------------------------- */
+/* ---- Looking up (on the worker's threads) ----------------------------------------------------------------------------------------- */
 
 static void resolve(weft__contact_t *k) {
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *all = NULL;
   char port[8];
   k->naddrs = 0;
-  if (weft__addr_parse(k->url.host, k->url.port, &k->addrs[0])) {
-    k->naddrs = 1;
-    return;
-  }
   snprintf(port, sizeof port, "%u", k->url.port);
   int r = WEFT__FAULT(resolve) ? EAI_AGAIN : getaddrinfo(k->url.host, port, &hints, &all);
   if (r != 0) {
@@ -103,12 +100,16 @@ static void resolve(weft__contact_t *k) {
   freeaddrinfo(all);
 }
 
-static void job_run(weft__job_t *job) {
+static void name_run(weft__job_t *job) {
+  weft__contact_t *k = job->data;
+  k->err = 0;
+  resolve(k);
+}
+
+static void scan_run(weft__job_t *job) {
   weft__contact_t *k = job->data;
   int err;
   k->err = 0;
-  if (!k->rescanned) resolve(k);
-  if (k->err) return;
   k->cands = weft__cands_get(k->providers, k->devices, k->max_age, &err);
   if (k->cands) return;
   k->err = WEFT_ENOPROVIDER;
@@ -125,6 +126,8 @@ static void fail(weft__contact_t *k) {
   weft__conn_fail(c, k->err, "%s", k->why); /* stops and frees k */
 }
 
+static int start_job(weft__contact_t *);
+
 static void job_done(weft__job_t *job) {
   weft__contact_t *k = job->data;
   k->job_out = false;
@@ -136,18 +139,29 @@ static void job_done(weft__job_t *job) {
     fail(k);
     return;
   }
+  if (!k->resolved) {
+    k->resolved = true;
+    int err = start_job(k);
+    if (err) {
+      remember(k, weft__err_public(err), "%s: the worker thread could not be started: %s", k->url.host,
+               uv_strerror(err));
+      fail(k);
+    }
+    return;
+  }
   weft__cands_unref(k->core->cands);
   k->core->cands = weft__cands_ref(k->cands);
   try_next(k);
 }
 
+/* The name first, if that is what we have; then the candidates. */
 static int start_job(weft__contact_t *k) {
   weft__cands_unref(k->cands);
   k->cands = NULL;
-  k->job.run = job_run;
+  k->job.run = k->resolved ? scan_run : name_run;
   k->job.done = job_done;
   k->job.data = k;
-  int err = weft__work(k->core, &k->job);
+  int err = k->resolved ? weft__work(k->core, &k->job) : weft__work_name(k->core, &k->job);
   if (err == 0) k->job_out = true;
   return err;
 }
@@ -347,11 +361,14 @@ static void on_timer(weft__timer_t *t) {
   weft__core_t *core = k->core;
   char to[80];
   if (core->now_ns >= k->deadline) {
+    if (k->job_out) { /* what the job writes is not ours to read yet; it does not read or write this */
+      weft__conn_fail(k->c, UV_ETIMEDOUT, "%s: looking %s took more than %u ms (ETIMEDOUT)", k->url.host,
+                      k->resolved ? "at this machine's providers for a way to it" : "it up",
+                      core->opts.connect_timeout_ms);
+      return;
+    }
     const char *where = k->naddrs ? weft__addr_str(&k->addrs[k->next ? k->next - 1 : 0], to, sizeof to) : k->url.host;
-    if (k->job_out && !k->naddrs)
-      remember(k, UV_ETIMEDOUT, "%s: looking it up took more than %u ms (ETIMEDOUT)", k->url.host,
-               core->opts.connect_timeout_ms);
-    else if (k->hello_wait)
+    if (k->hello_wait)
       remember(k, UV_ETIMEDOUT, "connect to %s: it accepted, but its program did not take the connection in %u ms "
                "(ETIMEDOUT)", where, core->opts.connect_timeout_ms);
     else if (!k->retry || !k->err)
@@ -388,6 +405,10 @@ int weft__contact_start(weft__conn_t *c, const weft_addr_t *url) {
   k->waiter.cb = on_rail;
   k->timer.fire = on_timer;
   k->pause = 20 * WEFT__MS;
+  if (weft__addr_parse(url->host, url->port, &k->addrs[0])) {
+    k->naddrs = 1;
+    k->resolved = true;
+  }
   k->retry_until = core->now_ns + core->opts.connect_retry_ms * WEFT__MS;
   k->deadline = k->retry_until + core->opts.connect_timeout_ms * WEFT__MS;
   int err = start_job(k);

@@ -2,8 +2,8 @@
 /* listener.c - weft_listen and what the user does with peers that wait.
  *
  * Design notes
- *  - weft_listen returns with the address bound: it waits for the worker to look at the machine and open the rails that can
- *    take a first contact. Rails that cannot (RDMA) open afterwards, by themselves.
+ *  - weft_listen returns with the address bound: it waits for the look-up of its own name (a number needs none), then for
+ *    the worker to look at the machine and open the rails that can take a first contact. Nobody else's callback runs in it. Rails that cannot (RDMA) open afterwards, by themselves.
  *  - "*" is one wildcard listen per family. A single address is one listen; with an address that is not loopback, the other
  *    rails are opened too, for the offers.
  *  - Devices and addresses that come later are opened when the network's change is noticed (rescan.c), and offered to the
@@ -98,19 +98,21 @@ typedef struct look {
   char host[256], providers[WEFT_LIST_MAX], devices[WEFT_LIST_MAX];
   struct sockaddr_storage addr;
   uint64_t max_age;
-  int err, gai;
+  int err;
   weft__cands_t *cands;
 } look_t;
 
+static void name_run(weft__job_t *job) {
+  look_t *k = weft__container(job, look_t, job);
+  struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *all = NULL;
+  int gai = getaddrinfo(k->host, NULL, &hints, &all);
+  if (gai == 0 && weft__addr_len(all->ai_addr)) memcpy(&k->addr, all->ai_addr, weft__addr_len(all->ai_addr));
+  if (gai == 0) freeaddrinfo(all);
+  k->err = gai ? UV_EADDRNOTAVAIL : 0;
+}
+
 static void look_run(weft__job_t *job) {
   look_t *k = weft__container(job, look_t, job);
-  if (k->addr.ss_family == 0 && strcmp(k->host, "*") != 0) {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *all = NULL;
-    k->gai = getaddrinfo(k->host, NULL, &hints, &all);
-    if (k->gai == 0 && weft__addr_len(all->ai_addr)) memcpy(&k->addr, all->ai_addr, weft__addr_len(all->ai_addr));
-    if (all) freeaddrinfo(all);
-    if (k->gai) return;
-  }
   k->cands = weft__cands_get(k->providers, k->devices, k->max_age, &k->err);
 }
 
@@ -213,21 +215,25 @@ static weft__cands_t *look(weft__listener_t *lis, struct sockaddr_storage *addr,
     *err = UV_ENOMEM;
     return NULL;
   }
-  k->job.run = look_run;
   snprintf(k->host, sizeof k->host, "%s", lis->addr.host);
   snprintf(k->providers, sizeof k->providers, "%s", core->opts.providers);
   snprintf(k->devices, sizeof k->devices, "%s", core->opts.devices);
   k->addr = *addr;
   k->max_age = again ? 0 : core->netmon_on ? 600 * WEFT__S : WEFT__S;
-  *err = weft__work_wait(core, &k->job, LOOK_LIMIT, look_late);
-  if (*err) {
-    if (*err != UV_ETIMEDOUT) free(k);
-    return NULL;
+  *err = 0;
+  if (k->addr.ss_family == 0 && strcmp(k->host, "*") != 0) {
+    k->job.run = name_run;
+    *err = weft__work_wait(core, &k->job, WEFT__WORK_NAME, LOOK_LIMIT, look_late);
+    if (*err == 0) *err = k->err;
   }
-  weft__cands_t *cands = k->cands;
-  *addr = k->addr;
-  *err = k->gai ? UV_EADDRNOTAVAIL : k->err ? WEFT_ENOPROVIDER : 0;
-  free(k);
+  if (*err == 0) {
+    k->job.run = look_run;
+    *err = weft__work_wait(core, &k->job, WEFT__WORK_FIRST, LOOK_LIMIT, look_late);
+    if (*err == 0 && k->err) *err = WEFT_ENOPROVIDER;
+  }
+  weft__cands_t *cands = *err ? NULL : k->cands;
+  if (cands) *addr = k->addr;
+  if (*err != UV_ETIMEDOUT) free(k); /* else look_late does */
   return cands;
 }
 

@@ -135,7 +135,7 @@ struct weft__core {
   /* worker.c: any thread under its own lock */
   weft__env_t env;
   weft__worker_t *worker;
-  unsigned njobs;     /* given to the worker and not yet done() */
+  unsigned njobs;     /* given to the worker and not yet done() or late() */
 
   /* posts: any thread, under post_lock */
   pthread_mutex_t post_lock;
@@ -219,11 +219,18 @@ int weft__err_public(int err); /* any code of ours inside as a code of weft.h */
 const char *weft__err_text(int err, char *buf, size_t len); /* "connection refused (ECONNREFUSED)" */
 
 /* ---- worker.c ---- */
+typedef enum weft__work_how {
+  WEFT__WORK_LAST,  /* after all others */
+  WEFT__WORK_FIRST, /* before those that wait */
+  WEFT__WORK_NAME,  /* on a thread for host names */
+} weft__work_how_t;
 int weft__work(weft__core_t *, weft__job_t *); /* 0, or -EAGAIN, -ENOMEM, -ECANCELED: done() is not called */
-/* Run it on the worker and wait; done() is not called. -ETIMEDOUT: it still runs, and `late` is called in its stead (on
- * the worker) when it ends. */
-int weft__work_wait(weft__core_t *, weft__job_t *, uint64_t timeout_ns, void (*late)(weft__job_t *));
+int weft__work_name(weft__core_t *, weft__job_t *); /* the same, for host names */
+/* Run it and wait; done() is not called, neither this one's nor any other's. -ETIMEDOUT: it still runs, and late() is
+ * called as done() would be when it ends. */
+int weft__work_wait(weft__core_t *, weft__job_t *, weft__work_how_t, uint64_t timeout_ns, void (*late)(weft__job_t *));
 void weft__worker_reap(weft__core_t *); /* done() of everything that has run */
+bool weft__worker_take(weft__core_t *, weft__job_t *); /* it has run: done() will not be called. false: it has not */
 void weft__worker_leave(weft__core_t *); /* the core goes; true results of what still runs are dropped */
 bool weft__worker_busy(weft__core_t *);
 

@@ -3,7 +3,8 @@
  *
  * Design notes
  *  - A crail is keyed by provider, device and local address. It belongs to the context until its poll handle is closed.
- *  - Waiters are always called from the worker's results (async callback) or from `later`, so never inside a call. */
+ *  - Waiters are always called from the worker's results (async callback) or from `later`, so never inside a call.
+ *  - Rails that weft_listen asked for and that open when it has given up are taken when they come: the next one finds them. */
 #include "loop/rails.h"
 
 #include <errno.h>
@@ -28,12 +29,15 @@ weft__crail_t *weft__rail_find(weft__core_t *core, const weft__cand_t *cand) {
   return NULL;
 }
 
+static void on_tell(weft__later_t *);
+
 static weft__crail_t *crail_new(weft__core_t *core, const weft__cand_t *cand, weft__cands_t *cands) {
   weft__crail_t *cr = calloc(1, sizeof *cr);
   if (!cr) return NULL;
   cr->core = core;
   cr->cand = *cand;
   cr->cands = weft__cands_ref(cands);
+  cr->tell.run = on_tell;
   weft__list_init(&cr->waiters);
   weft__list_add(&core->rails, &cr->link);
   core->nrails++;
@@ -94,8 +98,13 @@ static void tell_waiters(weft__crail_t *cr) {
   }
 }
 
-/* What the worker found is in rail, err and why. */
-static void opened(weft__crail_t *cr) {
+static void on_tell(weft__later_t *l) {
+  weft__crail_t *cr = weft__container(l, weft__crail_t, tell);
+  if (cr->state != WEFT__R_OPENING) tell_waiters(cr);
+}
+
+/* What the worker found is in rail, err and why. The waiters are still to be told. */
+static void settle(weft__crail_t *cr) {
   weft__core_t *core = cr->core;
   core->opening--;
   weft__cands_unref(cr->cands);
@@ -122,8 +131,12 @@ static void opened(weft__crail_t *cr) {
     cr->failed_at = core->now_ns;
     weft__warn("%s", cr->why);
   }
+}
+
+static void opened(weft__crail_t *cr) {
+  settle(cr);
   tell_waiters(cr);
-  if (core->state >= WEFT__C_RAILS) weft__rails_close(core); /* too late */
+  if (cr->core->state >= WEFT__C_RAILS) weft__rails_close(cr->core); /* too late */
 }
 
 static void open_run(weft__job_t *job) {
@@ -217,10 +230,11 @@ void weft__rail_unwant(weft__waiter_t *w) {
 
 typedef struct batch {
   weft__job_t job;
+  weft__core_t *core;
+  int stop; /* atomic: nobody waits any more, open no more of them */
   unsigned n;
   weft__cands_t *cands;
   struct {
-    weft__env_t *env;
     weft__cand_t cand;
     weft__rail_t *rail;
     int err;
@@ -230,58 +244,76 @@ typedef struct batch {
 
 static void batch_run(weft__job_t *job) {
   batch_t *b = weft__container(job, batch_t, job);
-  for (unsigned i = 0; i < b->n; i++)
-    b->v[i].err = weft__rail_open(b->v[i].env, &b->v[i].cand, &b->v[i].rail, b->v[i].why, sizeof b->v[i].why);
+  for (unsigned i = 0; i < b->n; i++) {
+    b->v[i].err = UV_ECANCELED;
+    if (__atomic_load_n(&b->stop, __ATOMIC_RELAXED)) continue;
+    b->v[i].err = weft__rail_open(&b->core->env, &b->v[i].cand, &b->v[i].rail, b->v[i].why, sizeof b->v[i].why);
+  }
 }
 
-static void batch_late(weft__job_t *job) {
-  batch_t *b = weft__container(job, batch_t, job);
-  weft__error("a rail opened after the time limit; it is leaked");
+/* What it has opened becomes the context's. Nobody is told yet. Frees it. */
+static void batch_end(batch_t *b) {
+  weft__core_t *core = b->core;
+  for (unsigned i = 0; i < b->n; i++) {
+    weft__crail_t *cr = weft__rail_find(core, &b->v[i].cand);
+    bool wanted = core->state == WEFT__C_OPEN && b->v[i].err != UV_ECANCELED && (!cr || cr->state == WEFT__R_FAILED);
+    if (wanted && !cr) cr = crail_new(core, &b->v[i].cand, b->cands);
+    if (!wanted || !cr) { /* the context closes, or somebody else was faster */
+      if (b->v[i].rail) weft__rail_close(b->v[i].rail);
+      continue;
+    }
+    cr->rail = b->v[i].rail;
+    cr->err = b->v[i].err;
+    snprintf(cr->why, sizeof cr->why, "%s", b->v[i].why);
+    core->opening++;
+    settle(cr);
+    weft__later(core, &cr->tell);
+  }
   weft__cands_unref(b->cands);
+  free(b);
 }
+
+static void batch_late(weft__job_t *job) { batch_end(weft__container(job, batch_t, job)); }
 
 unsigned weft__rails_open_now(weft__core_t *core, weft__cands_t *cands, const weft__cand_t *const *want, unsigned n,
                               char *why, size_t len) {
   unsigned open = 0;
+  weft__work_how_t how = WEFT__WORK_FIRST;
   batch_t *b = calloc(1, sizeof *b + n * sizeof b->v[0]);
   if (!b) {
     snprintf(why, len, "out of memory");
     return 0;
   }
   b->job.run = batch_run;
+  b->core = core;
   b->cands = weft__cands_ref(cands);
   for (unsigned i = 0; i < n; i++) {
     weft__crail_t *cr = weft__rail_find(core, want[i]);
-    if (cr && cr->state != WEFT__R_FAILED) continue; /* open, or about to be */
-    b->v[b->n].env = &core->env;
-    b->v[b->n++].cand = *want[i];
+    if (cr && cr->state == WEFT__R_OPENING) how = WEFT__WORK_LAST; /* then its job has run when ours has */
+    if (!cr || cr->state == WEFT__R_FAILED) b->v[b->n++].cand = *want[i];
   }
-  int err = weft__work_wait(core, &b->job, OPEN_LIMIT, batch_late);
-  if (err == 0) {
-    for (unsigned i = 0; i < b->n; i++) {
-      weft__crail_t *cr = weft__rail_find(core, &b->v[i].cand);
-      if (!cr && !(cr = crail_new(core, &b->v[i].cand, cands))) {
-        if (b->v[i].rail) weft__rail_close(b->v[i].rail);
-        continue;
-      }
-      cr->rail = b->v[i].rail;
-      cr->err = b->v[i].err;
-      snprintf(cr->why, sizeof cr->why, "%s", b->v[i].why);
-      core->opening++;
-      opened(cr);
-    }
-    weft__cands_unref(b->cands);
-    free(b);
+  if (b->n == 0 && how == WEFT__WORK_FIRST) { /* all are open */
+    batch_end(b);
   } else {
-    snprintf(why, len, "opening rails on the worker: %s", uv_strerror(err));
-    if (err != UV_ETIMEDOUT) {
-      weft__cands_unref(b->cands);
-      free(b);
+    int err = weft__work_wait(core, &b->job, how, OPEN_LIMIT, batch_late);
+    if (err) {
+      snprintf(why, len, "opening rails on the worker: %s", uv_strerror(err));
+      if (err == UV_ETIMEDOUT) {
+        __atomic_store_n(&b->stop, 1, __ATOMIC_RELAXED);
+      } else {
+        weft__cands_unref(b->cands);
+        free(b);
+      }
+      return 0;
     }
-    return 0;
+    batch_end(b);
   }
   for (unsigned i = 0; i < n; i++) {
     weft__crail_t *cr = weft__rail_find(core, want[i]);
+    if (cr && cr->state == WEFT__R_OPENING && weft__worker_take(core, &cr->job)) {
+      settle(cr);
+      weft__later(core, &cr->tell);
+    }
     if (cr && cr->state == WEFT__R_OPEN)
       open++;
     else if (cr)

@@ -50,6 +50,7 @@ struct weft__crail {
   weft__cand_t cand; /* without info */
   weft__rail_t *rail;
   weft__link_t waiters;
+  weft__later_t tell; /* waiters, of what became known inside a call of the user */
   weft__job_t job;
   weft__cands_t *cands; /* while opening: owns cand.info */
   uv_poll_t poll;
@@ -66,7 +67,7 @@ struct weft__crail {
 weft__crail_t *weft__rail_want(weft__core_t *, const weft__cand_t *, weft__cands_t *, weft__waiter_t *, int *err);
 void weft__rail_unwant(weft__waiter_t *);
 weft__crail_t *weft__rail_find(weft__core_t *, const weft__cand_t *);
-/* Open these on the worker and wait; for weft_listen. Returns how many of them are open then. */
+/* Open these on the worker and wait; for weft_listen, so nobody is told inside it. Returns how many of them are open then. */
 unsigned weft__rails_open_now(weft__core_t *, weft__cands_t *, const weft__cand_t *const *, unsigned n, char *why,
                               size_t len);
 void weft__rails_close(weft__core_t *); /* all; core->nrails counts them down */

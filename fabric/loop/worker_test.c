@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker_test.c - jobs run in order on one thread, results come to the loop, and a job that hangs is left behind. */
+/* worker_test.c - jobs run in order on one thread, names beside it, results come to the loop and never inside a call, and a
+ * job that hangs is left behind. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -37,8 +38,9 @@ static void finished(weft__job_t *j) {
   assert_int_equal(x->n, done++);
 }
 static void on_late(weft__job_t *j) {
+  assert_true(pthread_equal(pthread_self(), loop_thread));
   free(weft__container(j, job_t, job));
-  __atomic_store_n(&late, 1, __ATOMIC_RELEASE);
+  late++;
 }
 
 static int setup(void **state) {
@@ -93,24 +95,107 @@ static void test_waiting(void **state) {
   (void) state;
   assert_int_equal(weft_init(NULL, &w, NULL), 0);
   assert_int_equal(weft__work(core_of(&w), &a.job), 0);
-  assert_int_equal(weft__work_wait(core_of(&w), &b.job, 5 * WEFT__S, NULL), 0);
+  assert_int_equal(weft__work_wait(core_of(&w), &b.job, WEFT__WORK_LAST, 5 * WEFT__S, NULL), 0);
   assert_int_equal(ran, 2);
-  assert_int_equal(done, 1); /* what was queued before is told before */
+  assert_int_equal(done, 0); /* who waits is inside a call of the user: others are told by the loop */
+  for (int i = 0; i < 200 && !done; i++) drive(&w, 10);
+  assert_int_equal(done, 1);
   stop(&w, 5000);
 }
 
+static void test_waited_for_goes_first(void **state) {
+  weft_t w;
+  job_t a = {.job = {.run = run, .done = finished}, .n = 0, .ms = 100}, c = a, b = {.job = {.run = run}, .n = 1};
+  (void) state;
+  c.n = 2;
+  assert_int_equal(weft_init(NULL, &w, NULL), 0);
+  assert_int_equal(weft__work(core_of(&w), &a.job), 0);
+  while (!__atomic_load_n(&ran, __ATOMIC_RELAXED)) usleep(1000);
+  assert_int_equal(weft__work(core_of(&w), &c.job), 0);
+  assert_int_equal(weft__work_wait(core_of(&w), &b.job, WEFT__WORK_FIRST, 5 * WEFT__S, NULL), 0);
+  c.n = 1; /* second of the two that have a done() */
+  for (int i = 0; i < 200 && done < 2; i++) drive(&w, 10);
+  assert_int_equal(done, 2);
+  stop(&w, 5000);
+}
+
+static void test_taking_one_result(void **state) {
+  weft_t w;
+  job_t v[3], b = {.job = {.run = run}, .n = 3};
+  (void) state;
+  assert_int_equal(weft_init(NULL, &w, NULL), 0);
+  for (int i = 0; i < 3; i++) {
+    v[i] = (job_t){.job = {.run = run, .done = finished}, .n = i};
+    assert_int_equal(weft__work(core_of(&w), &v[i].job), 0);
+  }
+  assert_int_equal(weft__work_wait(core_of(&w), &b.job, WEFT__WORK_LAST, 5 * WEFT__S, NULL), 0);
+  assert_true(weft__worker_take(core_of(&w), &v[2].job)); /* the last one: others are still put after it */
+  assert_false(weft__worker_take(core_of(&w), &v[2].job));
+  v[2].n = 4;
+  assert_int_equal(weft__work(core_of(&w), &v[2].job), 0);
+  while (__atomic_load_n(&ran, __ATOMIC_RELAXED) < 5) usleep(1000);
+  usleep(10000);
+  v[2].n = 2;
+  for (int i = 0; i < 200 && done < 3; i++) drive(&w, 10);
+  assert_int_equal(done, 3);
+  assert_false(weft__worker_busy(core_of(&w)));
+  stop(&w, 5000);
+}
+
+/* Names that nobody answers for: neither the worker nor, up to a number of them, other names wait. */
+static int looking, most, looked;
+static void look_slowly(weft__job_t *j) {
+  int n = __atomic_add_fetch(&looking, 1, __ATOMIC_RELAXED), m = __atomic_load_n(&most, __ATOMIC_RELAXED);
+  while (n > m && !__atomic_compare_exchange_n(&most, &m, n, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+  usleep((useconds_t) weft__container(j, job_t, job)->ms * 1000);
+  __atomic_sub_fetch(&looking, 1, __ATOMIC_RELAXED);
+}
+static void has_looked(weft__job_t *j) {
+  (void) j;
+  looked++;
+}
+
+static void test_names_have_threads_of_their_own(void **state) {
+  enum { N = 9 };
+  weft_t w;
+  static job_t names[N];
+  job_t b = {.job = {.run = run}, .n = 0}, quick = {.job = {.run = look_slowly}};
+  (void) state;
+  looking = most = looked = 0;
+  assert_int_equal(weft_init(NULL, &w, NULL), 0);
+  for (int i = 0; i < 3; i++) {
+    names[i] = (job_t){.job = {.run = look_slowly, .done = has_looked}, .ms = 500};
+    assert_int_equal(weft__work_name(core_of(&w), &names[i].job), 0);
+  }
+  uint64_t from = weft__clock_ns();
+  assert_int_equal(weft__work_wait(core_of(&w), &b.job, WEFT__WORK_FIRST, 5 * WEFT__S, NULL), 0);
+  assert_int_equal(weft__work_wait(core_of(&w), &quick.job, WEFT__WORK_NAME, 5 * WEFT__S, NULL), 0);
+  assert_true(weft__clock_ns() - from < 400 * WEFT__MS);
+  for (int i = 3; i < N; i++) {
+    names[i] = (job_t){.job = {.run = look_slowly, .done = has_looked}, .ms = 50};
+    assert_int_equal(weft__work_name(core_of(&w), &names[i].job), 0);
+  }
+  for (int i = 0; i < 500 && looked < N; i++) drive(&w, 10);
+  assert_int_equal(looked, N);
+  assert_int_equal(most, 4);
+  stop(&w, 5000);
+}
+
+/* It counts from then on: what it uses of the context stays until it has ended. */
 static void test_waiting_too_long(void **state) {
   weft_t w;
   job_t *x = calloc(1, sizeof *x);
   (void) state;
   x->job.run = run;
-  x->ms = 200;
+  x->ms = 300;
   assert_int_equal(weft_init(NULL, &w, NULL), 0);
   uint64_t from = weft__clock_ns();
-  assert_int_equal(weft__work_wait(core_of(&w), &x->job, 20 * WEFT__MS, on_late), UV_ETIMEDOUT);
-  assert_true(weft__clock_ns() - from < 190 * WEFT__MS);
-  while (!__atomic_load_n(&late, __ATOMIC_ACQUIRE)) usleep(1000);
+  assert_int_equal(weft__work_wait(core_of(&w), &x->job, WEFT__WORK_FIRST, 20 * WEFT__MS, on_late), UV_ETIMEDOUT);
+  assert_true(weft__clock_ns() - from < 290 * WEFT__MS);
+  assert_int_equal(late, 0);
   stop(&w, 5000);
+  assert_int_equal(late, 1);
+  assert_true(weft__clock_ns() - from >= 300 * WEFT__MS);
 }
 
 /* A device that hangs in its close must not hang the program's end. */
@@ -134,6 +219,9 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(test_order_and_threads, setup),
       cmocka_unit_test_setup(test_waiting, setup),
+      cmocka_unit_test_setup(test_waited_for_goes_first, setup),
+      cmocka_unit_test_setup(test_taking_one_result, setup),
+      cmocka_unit_test_setup(test_names_have_threads_of_their_own, setup),
       cmocka_unit_test_setup(test_waiting_too_long, setup),
       cmocka_unit_test_setup(test_close_leaves_a_hung_job_behind, setup),
   };
