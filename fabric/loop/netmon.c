@@ -78,6 +78,7 @@ static void on_link(watch_t *w, const struct nlmsghdr *h) {
   bool up = h->nlmsg_type == RTM_NEWLINK && (ifi->ifi_flags & IFF_UP) && (ifi->ifi_flags & IFF_RUNNING);
   char name[IFNAMSIZ] = "?";
   unsigned i;
+  if (ifi->ifi_family != AF_UNSPEC) return; /* of a bridge's port: RTM_DELLINK says that it left the bridge */
   for (const struct rtattr *r = IFLA_RTA(ifi); RTA_OK(r, len); r = RTA_NEXT(r, len))
     if (r->rta_type == IFLA_IFNAME) snprintf(name, sizeof name, "%s", (const char *) RTA_DATA(r));
   for (i = 0; i < w->n && w->v[i].index != (unsigned) ifi->ifi_index; i++) {}

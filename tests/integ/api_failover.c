@@ -266,6 +266,29 @@ static void test_address_removed(void **state) {
   rig_stop(&r);
 }
 
+/* A device that is taken out of a bridge has not gone down: the kernel says RTM_DELLINK of the bridge's port. */
+static void test_device_leaves_a_bridge(void **state) {
+  rig_t r;
+  (void) state;
+  rig_start(&r, NULL);
+  client_start(&r, 0, "", 32, 0);
+  rig_ip("link add wbr type bridge");
+  for (int i = 0; i < 3; i++) {
+    rig_ip("link set va1 master wbr");
+    rig_ip("link set va1 nomaster");
+    RUN_FOR(&c.loop, 100);
+  }
+  goes_on(300);
+  assert_int_equal(c.events[WEFT_EV_PATH_DOWN], 0);
+  assert_int_equal(paths(), 2);
+  rig_ip("link del wbr");
+  rig_ip("link set va1 down"); /* that still is noticed */
+  RUN_UNTIL(&c.loop, 3000, c.events[WEFT_EV_PATH_DOWN] == 1);
+  goes_on(300);
+  client_finish();
+  rig_stop(&r);
+}
+
 /* Nothing is left for a while: all is kept, then it goes on where it stopped. */
 static void test_both_down_for_a_while(void **state) {
   rig_t r;
@@ -541,6 +564,7 @@ int main(void) {
       cmocka_unit_test(test_link_down_there),
       cmocka_unit_test(test_standby_dies_first),
       cmocka_unit_test(test_address_removed),
+      cmocka_unit_test(test_device_leaves_a_bridge),
       cmocka_unit_test(test_both_down_for_a_while),
       cmocka_unit_test(test_silent_loss),
       cmocka_unit_test(test_large_messages),
