@@ -86,7 +86,7 @@ int weft__waitset_sync(weft__shard_t *s) {
   weft__waitset_t *w = &s->wait;
   struct fi_wait_pollfd list;
   struct pollfd *swap;
-  size_t i;
+  size_t i, cap;
   int rc, err = 0;
   bool anew;
 
@@ -96,13 +96,14 @@ int weft__waitset_sync(weft__shard_t *s) {
     rc = fi_control(&s->cq->fid, FI_GETWAIT, &list);
     if (rc != -FI_ETOOSMALL)
       break;
-    w->cap = list.nfds + 8;
-    if ((swap = realloc(w->next, w->cap * sizeof(*swap))) == NULL)
+    cap = list.nfds + 8;
+    if ((swap = realloc(w->next, cap * sizeof(*swap))) == NULL)
       return -ENOMEM;
     w->next = swap;
-    if ((swap = realloc(w->now, w->cap * sizeof(*swap))) == NULL)
+    if ((swap = realloc(w->now, cap * sizeof(*swap))) == NULL)
       return -ENOMEM;
     w->now = swap;
+    w->cap = cap; /* now that both have the room */
   }
   if (rc != 0)
     return weft__fi_err(rc);
