@@ -3,8 +3,9 @@
  *
  * Design notes
  *  - A HELLO is welcome at a listener's own address only; a JOIN at any port of the context: the session's id finds it.
- *  - Until its HELLO frame has come, a session counts against its source address (opts.half_open_max) and has
- *    opts.handshake_timeout_ms (the session's own clock).
+ *  - Until its HELLO frame has come, a session counts against its source (opts.half_open_max) and has
+ *    opts.handshake_timeout_ms (the session's own clock). A source is an IPv4 address, or an IPv6 network of 64 bits: one
+ *    host has as many addresses in that as it likes. The last places are for sources that have none.
  *  - A session's end leaves a tombstone for opts.tombstone_ms. It answers JOINs that prove themselves with what had arrived
  *    here, so that a lost last acknowledgement is no error at the other end.
  *  - Offers name one port per own address; those ports (crail->join) are open while somebody may come: a listener, an
@@ -17,7 +18,7 @@
 #include "loop/conn.h"
 #include "units.h"
 
-enum { SOURCES = 256, TOMBS_MAX = 65536, HALF_OPEN_ALL = 4096 };
+enum { SOURCES = 256, TOMBS_MAX = 65536, HALF_OPEN_ALL = 4096, HALF_OPEN_NEW = HALF_OPEN_ALL / 8 };
 
 typedef struct weft__source {
   struct weft__source *next;
@@ -83,6 +84,13 @@ static void table_del(weft__conn_t *c) {
 
 /* ---- Half-open handshakes by source ------------------------------------------------------------------------------ */
 
+static struct sockaddr_storage source_of(const struct sockaddr_storage *from) {
+  struct sockaddr_storage a = *from;
+  weft__addr_set_port(&a, 0);
+  if (a.ss_family == AF_INET6) memset(((struct sockaddr_in6 *) &a)->sin6_addr.s6_addr + 8, 0, 8);
+  return a;
+}
+
 static unsigned hash_addr(const struct sockaddr_storage *a) {
   const uint8_t *p = a->ss_family == AF_INET ? (const uint8_t *) &((const struct sockaddr_in *) a)->sin_addr
                                              : (const uint8_t *) &((const struct sockaddr_in6 *) a)->sin6_addr;
@@ -91,16 +99,17 @@ static unsigned hash_addr(const struct sockaddr_storage *a) {
   return h % SOURCES;
 }
 
-static source_t *source_take(weft__core_t *core, const struct sockaddr_storage *from) {
+static source_t *source_take(weft__core_t *core, const struct sockaddr_storage *peer) {
+  struct sockaddr_storage from = source_of(peer);
   if (core->half_open >= HALF_OPEN_ALL) return NULL;
   if (!core->sources && !(core->sources = calloc(SOURCES, sizeof *core->sources))) return NULL;
-  source_t **slot = &core->sources[hash_addr(from)], *s = *slot;
-  while (s && !weft__addr_same_ip(&s->addr, from)) s = s->next;
-  if (s && s->n >= core->opts.half_open_max) return NULL;
+  source_t **slot = &core->sources[hash_addr(&from)], *s = *slot;
+  while (s && !weft__addr_same_ip(&s->addr, &from)) s = s->next;
+  if (s && (s->n >= core->opts.half_open_max || core->half_open >= HALF_OPEN_ALL - HALF_OPEN_NEW)) return NULL;
   if (!s) {
     s = calloc(1, sizeof *s);
     if (!s) return NULL;
-    s->addr = *from;
+    s->addr = from;
     s->next = *slot;
     *slot = s;
   }
