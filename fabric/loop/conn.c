@@ -55,8 +55,7 @@ static void up_event(void *owner, const weft__sev_t *ev) {
   if (c->initiator && ev->type == WEFT__SEV_PATH_DOWN)
     weft__routes_path_gone(c, (weft__path_t *) ev->from, ev->err, ev->why);
   if (c->initiator && ev->type == WEFT__SEV_JOIN_PLEASE) {
-    for (unsigned i = 0; i < c->nroutes; i++) c->routes[i]->next_try = 0;
-    weft__routes_work(c);
+    weft__routes_asked(c);
     return;
   }
   weft__event_session(c, ev);

@@ -144,6 +144,7 @@ struct weft__conn {
   weft__croute_t *boot;    /* the first contact's */
   unsigned nroutes;
   uint64_t alone_since;   /* no path is left since, 0 = there is one */
+  uint64_t asked_at;      /* the peer's wish for more paths was heeded, 0 = never */
   char last_cause[160];
 
   /* accepting end */
@@ -184,6 +185,7 @@ void weft__routes_path_gone(weft__conn_t *, weft__path_t *, int err, const char 
 void weft__routes_stop(weft__conn_t *);         /* drop dials and waits */
 void weft__routes_retry(weft__core_t *, bool plan); /* try what is not open at once; plan: with new candidates */
 bool weft__routes_satisfied(weft__conn_t *, bool *hopeless); /* the best allowed route is up */
+void weft__routes_asked(weft__conn_t *);        /* the peer would like more paths */
 int weft__rank_number(const weft_qos_t *, const weft__cand_t *, bool usable, unsigned order);
 
 /* rescan.c */

@@ -22,7 +22,7 @@
 #include "units.h"
 
 static const uint64_t BACKOFF_MIN = 20 * WEFT__MS, BACKOFF_MAX = 5 * WEFT__S, BRIEF_LIFE = WEFT__S, SETTLE_MAX = 600 * WEFT__S;
-static const uint64_t DIAL_LIMIT = 3 * WEFT__S;
+static const uint64_t DIAL_LIMIT = 3 * WEFT__S, ASKED_MIN = 20 * WEFT__MS;
 
 enum { RANK_FORBIDDEN = WEFT__RANK_NO_DATA, RANK_UNMET = 1 << 29 };
 
@@ -522,6 +522,20 @@ void weft__routes_retry(weft__core_t *core, bool plan) {
     next = l->next;
     weft__conn_t *c = weft__container(l, weft__conn_t, link);
     if (!c->initiator || !c->hello_seen || c->gone || !c->nroutes) continue;
+/* The addresses are the peer's word alone and may be anybody's: a wish is heeded once in ASKED_MIN, and hastens nothing
+ * that has failed since it last worked. */
+void weft__routes_asked(weft__conn_t *c) {
+  uint64_t at = c->core->now_ns;
+  if (c->asked_at > at) return; /* the one before waits still */
+  if (c->asked_at && at < c->asked_at + ASKED_MIN) at = c->asked_at + ASKED_MIN;
+  c->asked_at = at;
+  for (unsigned i = 0; i < c->nroutes; i++) {
+    weft__croute_t *r = c->routes[i];
+    if (r->fails == 0 && r->next_try > at) r->next_try = at;
+  }
+  weft__routes_work(c);
+}
+
     if (plan) weft__routes_plan(c);
     for (unsigned i = 0; i < c->nroutes; i++)
       if (c->routes[i]->state == WEFT__RT_IDLE) {

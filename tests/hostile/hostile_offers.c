@@ -9,6 +9,7 @@
  * ctest: timeout=120 */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -174,11 +175,49 @@ static void join_tombstone_without_proof(void) {
   join_answered(CM_REJECT, WEFT__A_TOMBSTONE, 0, false);
 }
 
+/* The peer offers the address of somebody else, who hangs up on all, and asks for more paths without end: what is tried
+ * there is what would be tried anyway. */
+static void join_please_at_a_third_party(void) {
+  struct linger hard = {1, 0};
+  uint64_t until;
+  unsigned hits = 0, asked = 0;
+  uint16_t port;
+  int victim, fd;
+  peer_frame_t f;
+  dial_t d;
+  peer_t p;
+
+  begin(&d, &p);
+  victim = peer_listen(SECOND, &port);
+  offer(&p, SECOND, port);
+  opens_anyhow(&d, &p);
+  for (until = peer_now_ms() + 1500; peer_now_ms() < until;) {
+    struct pollfd pfd = {.fd = victim, .events = POLLIN};
+    unsigned i;
+    for (i = 0; i < 8; i++, asked++)
+      peer_frame(&p, WEFT__F_JOIN_PLEASE, NULL, 0);
+    peer_ping(&p);
+    assert_int_equal(peer_read_type(&p, &f, WEFT__F_PONG, 5000), 1);
+    while (poll(&pfd, 1, 0) == 1 && (fd = accept(victim, NULL, NULL)) >= 0) {
+      setsockopt(fd, SOL_SOCKET, SO_LINGER, &hard, sizeof(hard));
+      close(fd);
+      hits++;
+    }
+  }
+  assert_true(asked > 100);
+  if (hits > 16) /* 20 ms, doubled each time: 7 in this while */
+    fail_msg("%u wishes made the client connect to a third party %u times", asked, hits);
+  dial_info(&d);
+  assert_int_equal(d.info.open, 1);
+  leave(&d, &p);
+  close(victim);
+}
+
 #define RUN(fn) {.name = #fn, .run = fn}
 
 static const hostile_case_t cases[] = {
     RUN(offers_nobody),   RUN(offers_nonsense),              RUN(offers_silence), RUN(join_bad_proof),
-    RUN(join_no_session), RUN(join_tombstone_without_proof),
+    RUN(join_no_session), RUN(join_tombstone_without_proof), RUN(join_please_at_a_third_party),
 };
 
 int main(int argc, char **argv) {
