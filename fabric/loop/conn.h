@@ -145,6 +145,7 @@ struct weft__conn {
   unsigned nroutes;
   uint64_t alone_since;   /* no path is left since, 0 = there is one */
   uint64_t asked_at;      /* the peer's wish for more paths was heeded, 0 = never */
+  bool no_session;        /* since no path is left an address of the peer answered that it does not know us */
   char last_cause[160];
 
   /* accepting end */
@@ -183,9 +184,9 @@ void weft__routes_boot_up(weft__conn_t *, weft__path_t *);
 void weft__routes_work(weft__conn_t *);         /* dial what should be open and is due */
 void weft__routes_path_gone(weft__conn_t *, weft__path_t *, int err, const char *why);
 void weft__routes_stop(weft__conn_t *);         /* drop dials and waits */
+void weft__routes_asked(weft__conn_t *);        /* the peer would like more paths */
 void weft__routes_retry(weft__core_t *, bool plan); /* try what is not open at once; plan: with new candidates */
 bool weft__routes_satisfied(weft__conn_t *, bool *hopeless); /* the best allowed route is up */
-void weft__routes_asked(weft__conn_t *);        /* the peer would like more paths */
 int weft__rank_number(const weft_qos_t *, const weft__cand_t *, bool usable, unsigned order);
 
 /* rescan.c */

@@ -10,7 +10,8 @@
  *    that is open is tried too: that is failback; the session moves to a better one after its settling time, which doubles
  *    with each death of the route.
  *  - A route that failed is tried again after 20 ms .. 5 s, or at once when the network changes. While no path is left,
- *    all routes are tried side by side; when every one is refused, the peer's process is gone.
+ *    all routes are tried side by side; when every one is refused, the peer's process is gone, or, where one said so, it
+ *    does not know the session any more.
  *  - The selector (weft__rank) says which pairs the needs allow, and why not. The number a path is ranked by is absolute
  *    (cost, then the candidate's place in the machine's list), so that it needs no other path to be compared with. */
 #include <errno.h>
@@ -362,11 +363,16 @@ static void on_dialled(weft__dial_t *d, const weft__dial_result_t *res) {
     bool gone = (res->answered && res->answer.kind == WEFT__A_REJECT &&
                  (res->answer.code == WEFT__J_NO_SESSION || res->answer.code == WEFT__J_CLOSING)) ||
                 (!res->answered && res->err == -ECONNREFUSED);
+    c->no_session |= res->answered && res->answer.kind == WEFT__A_REJECT && res->answer.code == WEFT__J_NO_SESSION;
     r->refused = (uint8_t) (gone ? r->refused | bit : r->refused & ~bit);
     failed(r, res->err == -ETIMEDOUT ? WEFT_WHY_TIMEOUT : WEFT_WHY_UNREACHABLE, res->why);
     if (c->alone_since && all_refused(c)) {
-      snprintf(text, sizeof text, "the peer is gone: every address of it refuses (%.120s)", r->detail);
-      weft__session_fail(c->s, UV_ECONNRESET, text);
+      if (c->no_session)
+        snprintf(text, sizeof text, "the peer does not know this session any more: it restarted or gave up (%.120s)",
+                 r->detail);
+      else
+        snprintf(text, sizeof text, "the peer is gone: every address of it refuses (%.120s)", r->detail);
+      weft__session_fail(c->s, c->no_session ? WEFT_ENOSESSION : UV_ECONNRESET, text);
       return;
     }
   }
@@ -439,6 +445,7 @@ void weft__routes_work(weft__conn_t *c) {
   uint64_t next = c->upgrading ? c->upgrade_until : UINT64_MAX;
   if (alone && !c->alone_since) {
     c->alone_since = core->now_ns;
+    c->no_session = false;
     for (unsigned i = 0; i < c->nroutes; i++) { /* whatever was found out before: now each of them counts */
       weft__croute_t *r = c->routes[i];
       r->refused = 0;
@@ -515,13 +522,6 @@ void weft__routes_stop(weft__conn_t *c) {
   }
 }
 
-/* ---- The network has changed ------------------------------------------------------------------------------------- */
-
-void weft__routes_retry(weft__core_t *core, bool plan) {
-  for (weft__link_t *l = core->conns.next, *next; l != &core->conns; l = next) {
-    next = l->next;
-    weft__conn_t *c = weft__container(l, weft__conn_t, link);
-    if (!c->initiator || !c->hello_seen || c->gone || !c->nroutes) continue;
 /* The addresses are the peer's word alone and may be anybody's: a wish is heeded once in ASKED_MIN, and hastens nothing
  * that has failed since it last worked. */
 void weft__routes_asked(weft__conn_t *c) {
@@ -536,6 +536,13 @@ void weft__routes_asked(weft__conn_t *c) {
   weft__routes_work(c);
 }
 
+/* ---- The network has changed ------------------------------------------------------------------------------------- */
+
+void weft__routes_retry(weft__core_t *core, bool plan) {
+  for (weft__link_t *l = core->conns.next, *next; l != &core->conns; l = next) {
+    next = l->next;
+    weft__conn_t *c = weft__container(l, weft__conn_t, link);
+    if (!c->initiator || !c->hello_seen || c->gone || !c->nroutes) continue;
     if (plan) weft__routes_plan(c);
     for (unsigned i = 0; i < c->nroutes; i++)
       if (c->routes[i]->state == WEFT__RT_IDLE) {
