@@ -310,7 +310,12 @@ int weft_conn_init(weft_t *w, weft_conn_t *conn) {
 
 void weft_conn_close(weft_conn_t *conn, weft_conn_close_cb cb) {
   weft__conn_t *c = weft__conn_of(conn);
-  if (!c || c->h.closing) return;
+  if (!c) return;
+  if (c->h.closing && c->h.by_context && !weft__forked(c->core)) { /* its first call: he still waits for his callback */
+    c->h.by_context = false;
+    c->close_cb = cb;
+  }
+  if (c->h.closing) return;
   if (weft__forked(c->core)) {
     conn->priv = NULL;
     conn->reserved[0] = 0;

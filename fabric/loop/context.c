@@ -249,6 +249,7 @@ void weft_close(weft_t *w, weft_close_cb cb) {
     next = l->next;
     weft__handle_t *h = weft__container(l, weft__handle_t, link);
     if (h->closing) continue;
+    h->by_context = true;
     if (h->kind == WEFT__H_CONN)
       weft__conn_close_now(weft__container(h, weft__conn_t, h), NULL);
     else

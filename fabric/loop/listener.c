@@ -81,7 +81,12 @@ void weft__listener_close_now(weft__listener_t *lis, weft_listener_close_cb cb) 
 
 void weft_listener_close(weft_listener_t *l, weft_listener_close_cb cb) {
   weft__listener_t *lis = listener_of(l);
-  if (!lis || lis->h.closing) return;
+  if (!lis) return;
+  if (lis->h.closing && lis->h.by_context && !weft__forked(lis->core)) { /* as in weft_conn_close */
+    lis->h.by_context = false;
+    lis->close_cb = cb;
+  }
+  if (lis->h.closing) return;
   if (weft__forked(lis->core)) {
     l->priv = NULL;
     l->reserved[0] = 0;

@@ -91,6 +91,7 @@ typedef struct weft__handle {
   weft__link_t link; /* core->handles */
   uint32_t kind;     /* WEFT__H_* */
   bool ref, open, closing;
+  bool by_context; /* closing because weft_close was called: the user's own close may still give his callback */
 } weft__handle_t;
 
 /* ---- The core ---------------------------------------------------------------------------------------------------- */

@@ -127,6 +127,43 @@ static void test_context_close_ends_everything(void **state) {
   assert_int_equal(count(SENT_CANCELED), MANY);
 }
 
+/* The program's own close comes after the context's: its callback still fires, once, with the handle. */
+static int lis_closed, ctx_closed;
+static void on_lis_closed(weft_listener_t *l) {
+  (void) l;
+  CHECK(!in_call && !ctx_closed);
+  lis_closed++;
+}
+static void on_ctx_closed(weft_t *w) {
+  (void) w;
+  CHECK(!in_call);
+  ctx_closed++;
+}
+static void no_callback(weft_conn_t *conn) {
+  (void) conn;
+  CHECK(!"the second close of a program says nothing");
+}
+static void test_close_after_context_close(void **state) {
+  api_pair_t p;
+  (void) state;
+  lis_closed = ctx_closed = 0;
+  api_pair_open(&p, NULL, NULL, NULL);
+  in_call++;
+  weft_close(&p.a, on_ctx_closed);
+  weft_conn_close(&p.server, on_closed);
+  weft_conn_close(&p.server, no_callback);
+  weft_listener_close(&p.lis, on_lis_closed);
+  in_call--;
+  RUN_UNTIL(&p.loop, 5000, ctx_closed == 1);
+  assert_int_equal(count(CLOSED), 1);
+  assert_int_equal(lis_closed, 1);
+  weft_close(&p.b, on_ctx_closed);
+  RUN_UNTIL(&p.loop, 5000, ctx_closed == 2);
+  assert_int_equal(n_order, 1);
+  assert_int_equal(uv_run(&p.loop, UV_RUN_DEFAULT), 0);
+  assert_int_equal(uv_loop_close(&p.loop), 0);
+}
+
 static void test_send_without_connection(void **state) {
   api_pair_t p;
   weft_send_t req;
@@ -420,3 +457,4 @@ int main(void) {
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
+      cmocka_unit_test_setup(test_close_after_context_close, setup),
