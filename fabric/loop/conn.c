@@ -338,6 +338,25 @@ int weft_conn_on_event(weft_conn_t *conn, weft_event_cb cb) {
   return 0;
 }
 
+static bool text_fits(const char *text, size_t room) {
+  size_t len = strnlen(text, room);
+  for (size_t i = 0; i < len; i++)
+    if ((unsigned char) text[i] < 0x20 || text[i] == 0x7f) return false;
+  return len < room;
+}
+
+/* Needs that were filled in by hand: what no peer would take is told here. The field, or NULL when all is well. */
+static const char *bad_need(const weft_qos_t *q) {
+  if (q->reliability > WEFT_AT_MOST_ONCE) return "reliability is no weft_reliability";
+  if (q->ack > WEFT_ACK_CONSUMED) return "ack is no weft_ack_mode";
+  if (q->cpu > WEFT_CPU_SPIN) return "cpu is no weft_cpu_mode";
+  if (q->strict > 1) return "strict is neither 0 nor 1";
+  if (!text_fits(q->require, sizeof q->require)) return "require is no text with an end, or has control characters";
+  if (!text_fits(q->forbid, sizeof q->forbid)) return "forbid is no text with an end, or has control characters";
+  if (!text_fits(q->bootstrap, sizeof q->bootstrap)) return "bootstrap is no text with an end, or has control characters";
+  return NULL;
+}
+
 int weft_connect(weft_connect_t *req, weft_conn_t *conn, const char *url, const weft_qos_t *qos, weft_connect_cb cb) {
   weft__conn_t *c = weft__conn_of(conn);
   weft_addr_t addr;
@@ -370,6 +389,12 @@ int weft_connect(weft_connect_t *req, weft_conn_t *conn, const char *url, const 
     weft_qos_init(&c->qos, sizeof c->qos);
     memcpy(&c->qos, qos, qos->size < sizeof c->qos ? qos->size : sizeof c->qos);
     c->qos.size = sizeof c->qos;
+    const char *bad = bad_need(&c->qos);
+    if (bad) {
+      snprintf(why, sizeof why, "%.200s: the needs: %s", url, bad);
+      c->error = strdup(why);
+      return UV_EINVAL;
+    }
   }
   snprintf(c->devices, sizeof c->devices, "%s", addr.devices);
   weft__refresh(c->core);

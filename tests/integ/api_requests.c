@@ -407,6 +407,43 @@ static void test_ref_and_unref(void **state) {
   api_pair_close(&p);
 }
 
+/* Needs filled in by hand that no peer would take are refused at once, by name. */
+static void bad_needs(api_pair_t *p, const weft_qos_t *q, const char *field) {
+  weft_connect_t creq;
+  in_call++;
+  assert_int_equal(weft_connect(&creq, &p->client, p->url, q, on_connect), UV_EINVAL);
+  in_call--;
+  assert_non_null(strstr(weft_conn_error(&p->client), field));
+}
+static void test_bad_needs(void **state) {
+  api_pair_t p;
+  weft_qos_t q;
+  (void) state;
+  api_pair_start(&p, NULL, NULL);
+  assert_int_equal(weft_conn_init(&p.b, &p.client), 0);
+#define BAD(field, change)                                                                             \
+  do {                                                                                                 \
+    weft_qos_init(&q, sizeof q);                                                                       \
+    change;                                                                                            \
+    bad_needs(&p, &q, field);                                                                          \
+  } while (0)
+  BAD("reliability", q.reliability = 7);
+  BAD("ack", q.ack = 2);
+  BAD("cpu", q.cpu = 3);
+  BAD("strict", q.strict = 2);
+  BAD("require", memset(q.require, 'x', sizeof q.require));
+  BAD("forbid", memset(q.forbid, 'x', sizeof q.forbid));
+  BAD("bootstrap", memset(q.bootstrap, 'x', sizeof q.bootstrap));
+  BAD("forbid", strcpy(q.forbid, "tcp\n"));
+#undef BAD
+  weft_qos_init(&q, sizeof q); /* the handle is as good as new */
+  q.cpu = WEFT_CPU_SLEEP;
+  q.reliability = WEFT_AT_MOST_ONCE;
+  assert_int_equal(weft_connect(&p.req, &p.client, p.url, &q, on_connect), 0);
+  RUN_UNTIL(&p.loop, 3000, count(CONNECTED) == 1);
+  api_pair_close(&p);
+}
+
 static void test_invalid_arguments(void **state) {
   api_pair_t p;
   weft_send_t req;
@@ -440,6 +477,7 @@ int main(void) {
       cmocka_unit_test_setup(test_pending_sends_are_cancelled_before_close, setup),
       cmocka_unit_test_setup(test_close_right_after_send, setup),
       cmocka_unit_test_setup(test_context_close_ends_everything, setup),
+      cmocka_unit_test_setup(test_close_after_context_close, setup),
       cmocka_unit_test_setup(test_send_without_connection, setup),
       cmocka_unit_test_setup(test_sends_queue_while_connecting, setup),
       cmocka_unit_test_setup(test_too_large, setup),
@@ -453,8 +491,8 @@ int main(void) {
       cmocka_unit_test_setup(test_close_inside_callbacks, setup),
       cmocka_unit_test_setup(test_handle_is_reusable_in_close_cb, setup),
       cmocka_unit_test_setup(test_ref_and_unref, setup),
+      cmocka_unit_test_setup(test_bad_needs, setup),
       cmocka_unit_test_setup(test_invalid_arguments, setup),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
-      cmocka_unit_test_setup(test_close_after_context_close, setup),
