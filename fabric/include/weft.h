@@ -133,7 +133,7 @@ typedef struct weft_opts_s {
   uint32_t beat_ms;             /* heartbeat of an idle path (15000) */
   uint32_t settle_ms;           /* a better path must live this long before failback (10000) */
   uint32_t tombstone_ms;        /* how long a closed session is remembered (60000) */
-  uint32_t half_open_max;       /* unfinished handshakes per source address (64) */
+  uint32_t half_open_max;       /* unfinished handshakes per source: IPv4 address, IPv6 /64 network (64) */
   uint32_t connect_retry_ms;    /* keep trying for this long while nobody listens (0) */
   char providers[WEFT_LIST_MAX];/* only these providers are opened, comma-separated, "" = all that work */
   char devices[WEFT_LIST_MAX];  /* only these devices (fi_info's domain names), "" = all */
@@ -200,8 +200,8 @@ WEFT_EXPORT int weft_url_parse(const char *url, weft_addr_t *addr, weft_qos_t *q
 WEFT_EXPORT int weft_listener_init(weft_t *, weft_listener_t *);
 /* Listen at `url`. The callback fires for each peer that has finished its handshake. Port 0 takes a free one.
  * Returns once the address is bound (this may block for the time of one libfabric look-up, under 1 s, where the
- * providers have not been opened yet). Errors: WEFT_EURL, UV_EADDRINUSE, UV_EADDRNOTAVAIL, UV_EACCES,
- * WEFT_ENOPROVIDER, UV_EALREADY. */
+ * providers have not been opened yet; a host name takes what its look-up takes, at most 5 s). Errors: WEFT_EURL,
+ * UV_EADDRINUSE, UV_EADDRNOTAVAIL, UV_EACCES, WEFT_ENOPROVIDER, UV_ETIMEDOUT, UV_EALREADY. */
 WEFT_EXPORT int weft_listen(weft_listener_t *, const char *url, int backlog, weft_listen_cb);
 /* The address in use as a URL, with the real port. *len is the buffer's size, then the text's length; UV_ENOBUFS when
  * it is too small. */
@@ -339,7 +339,8 @@ WEFT_EXPORT int weft_conn_info_json(const weft_conn_t *, char *buf, size_t *len)
 /* Why the connection failed, one sentence naming object and cause; "" when it did not. Valid until it is closed. */
 WEFT_EXPORT const char *weft_conn_error(const weft_conn_t *);
 /* An operator's order: move sending to an open path over `provider`, or to the path named "provider/device", or with
- * NULL to the next best path. UV_ENOENT when there is none; UV_EALREADY when it is there. The other end follows. */
+ * NULL to the next best path. UV_ENOENT when there is none; UV_EALREADY when it is there; UV_EBUSY for an at-most-once
+ * connection while a large message is on its way: ask again. The other end follows. */
 WEFT_EXPORT int weft_conn_migrate(weft_conn_t *, const char *provider);
 
 /* ---- Capabilities ------------------------------------------------------------------------------------------- */
