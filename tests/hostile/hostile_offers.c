@@ -190,7 +190,7 @@ static void join_please_at_a_third_party(void) {
   begin(&d, &p);
   victim = peer_listen(SECOND, &port);
   offer(&p, SECOND, port);
-  opens_anyhow(&d, &p);
+  dial_opens_anyhow(&d, &p);
   for (until = peer_now_ms() + 1500; peer_now_ms() < until;) {
     struct pollfd pfd = {.fd = victim, .events = POLLIN};
     unsigned i;
@@ -209,7 +209,7 @@ static void join_please_at_a_third_party(void) {
     fail_msg("%u wishes made the client connect to a third party %u times", asked, hits);
   dial_info(&d);
   assert_int_equal(d.info.open, 1);
-  leave(&d, &p);
+  dial_leave(&d, &p, &lfd);
   close(victim);
 }
 
