@@ -197,7 +197,7 @@ bool weft__s_on_skip(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   uint64_t seq = weft__get64(p);
   for (weft__rxi_t *it = s->first_incomplete; it; it = it->next) {
     if (it->seq != seq || it->complete) continue;
-    if (!it->refuse) break;
+    if (!it->refuse || it->given_up) break; /* a given-up one ends when no path can write to it any more */
     weft__s_rx_complete(s, it);
     weft__s_rx_pump(s);
     return true;

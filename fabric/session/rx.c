@@ -236,7 +236,7 @@ static void old_record(weft__session_t *s, uint64_t n, const weft__rec_t *r) {
   s->ack_now = true; /* the peer has missed an acknowledgement */
   if (r->kind != WEFT__R_SKIP) return;
   for (weft__rxi_t *it = s->first_incomplete; it; it = it->next)
-    if (it->seq == n && it->refuse && !it->complete) weft__s_rx_complete(s, it);
+    if (it->seq == n && it->refuse && !it->given_up && !it->complete) weft__s_rx_complete(s, it);
 }
 
 static void on_data(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h, const uint8_t *p, weft__rbuf_t *b) {

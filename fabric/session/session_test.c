@@ -13,9 +13,7 @@
 
 #include <cmocka.h>
 
-#include "session/join.h"
-#include "session/session.h"
-#include "session/wire.h"
+#include "session/internal.h"
 
 typedef struct frame {
   struct frame *next;
@@ -534,6 +532,56 @@ static void at_most_once_keeps_nothing(void **st) {
   assert_true(B.eof);
 }
 
+/* A frame that an honest peer would not send: from A on this wire, right in all but its sense. */
+static void forge(unsigned w, unsigned type, uint16_t count, uint64_t seq, const void *payload, uint32_t len) {
+  weft__spath_t *sp = wires[w].p[0].path.user;
+  weft__tbuf_t *b = tx_get(&wires[w].p[0].path);
+  if (len) memcpy(b->data + WEFT__HDR, payload, len);
+  weft__s_frame_post(sp, b, type, 0, count, seq, len);
+}
+
+/* A closing path may still write to the destination, so it is kept; what it holds is no message, whatever the peer says. */
+static void given_up(bool by_frame) {
+  void *none = NULL;
+  teardown(&none);
+  weft_qos_t q;
+  weft_qos_init(&q, sizeof q);
+  q.reliability = WEFT_AT_MOST_ONCE;
+  setup_with(&q);
+  tags[0] = tags[1] = 0;
+  add_wire(1, 1);
+  pump();
+  post(&A, 3000000);
+  weft__session_flush(A.s);
+  step_port(&B, &wires[0].p[1]); /* the announcement arrives */
+  weft__session_flush(B.s);      /* clear to send */
+  wires[0].p[0].held = true;     /* ... never arrives */
+  cut(0, 1);
+  cut(0, 0); /* gives it up */
+  weft__session_flush(A.s);
+  uint8_t p[WEFT__REFUSE_SIZE] = {1}; /* its number */
+  if (by_frame) {
+    forge(1, WEFT__F_SKIP, 0, 0, p, sizeof p);
+  } else {
+    weft__rec_put(p, WEFT__R_SKIP, 0);
+    forge(1, WEFT__F_DATA, 1, 1, p, WEFT__REC);
+  }
+  assert_non_null(B.s->rxq);
+  while (wires[1].p[1].inbox) step_port(&B, &wires[1].p[1]); /* RESUME, then the lie */
+  assert_int_equal(B.rx_count, 0);
+  pump();
+  assert_int_equal(B.rx_count, 0);
+  assert_null(B.s->rxq); /* but when the path is closed it goes */
+}
+static void given_up_message_is_not_delivered_for_a_skip_frame(void **st) {
+  (void)st;
+  given_up(true);
+}
+static void given_up_message_is_not_delivered_for_a_skip_record(void **st) {
+  (void)st;
+  given_up(false);
+}
+
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {
@@ -542,6 +590,7 @@ int main(void) {
       T(silent_path_is_left_within_the_tolerance), T(stalled_peer_is_not_left), T(window_closes_while_nobody_listens),
       T(both_directions_end_in_order), T(abort_resets_the_peer), T(cancel_takes_back_what_has_not_left),
       T(failback_after_settling), T(at_most_once_keeps_nothing),
+      T(given_up_message_is_not_delivered_for_a_skip_frame), T(given_up_message_is_not_delivered_for_a_skip_record),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
