@@ -89,17 +89,28 @@ struct weft__spath {
   weft__rma_slot_t *free_slots;
 };
 
-/* Something received that is not delivered yet: a held small message, a large one, the end. */
+/* Something received that is not delivered yet: a held small message, a large one, the end. A peer may have us hold a
+ * whole window of them, empty ones too, so they are small: see weft__s_item_size. */
 typedef struct weft__rxi {
   struct weft__rxi *next;
   uint64_t seq;
-  uint8_t kind;      /* weft__rkind_t */
-  bool complete;     /* may be delivered */
-  bool asked;        /* alloc was called */
+  uint64_t total;          /* bytes */
+  struct weft__rxl *large; /* LARGE: from when its memory was asked for */
+  uint32_t headlen;
+  uint8_t kind;            /* weft__rkind_t */
+  bool complete;           /* may be delivered */
+  _Alignas(8) uint8_t data[]; /* held bytes, or the head of a large one; users see them, 8-byte aligned */
+} weft__rxi_t;
+
+/* A large message whose memory was asked for: at most WEFT__LARGE_OPEN of them. While it is not complete it is in
+ * s->open, the oldest first. */
+typedef struct weft__rxl {
+  struct weft__rxl *next_open;
+  weft__rxi_t *item;
+  uint64_t seq, total; /* the item's */
   bool given_up;     /* at-most-once: it will not come, but a closing path may still write to it */
   uint8_t refuse;    /* 0 no, 1 REFUSE is owed, 2 sent on refuse_path */
   weft__spath_t *refuse_path;
-  uint64_t total;    /* bytes */
   uint64_t issued;   /* bytes for which a clear-to-send went out at least once */
   uint64_t done;     /* bytes in place */
   void *dst;
@@ -107,12 +118,10 @@ typedef struct weft__rxi {
   uint32_t nout;     /* clear-to-sends outstanding */
   uint32_t nredo;    /* ranges that a dying path took with it */
   struct { uint64_t off, len; } redo[2 * WEFT__CTS_MAX];
-  uint32_t headlen;
-  _Alignas(8) uint8_t data[]; /* held bytes, or the head of a large one; users see them, 8-byte aligned */
-} weft__rxi_t;
+} weft__rxl_t;
 
 typedef struct weft__cts_out { /* a clear-to-send we issued */
-  weft__rxi_t *item;           /* NULL: free */
+  weft__rxl_t *item;           /* NULL: free */
   weft__spath_t *sp;
   uint64_t off;
   uint32_t len, got;           /* got: copy mode */
@@ -146,6 +155,7 @@ struct weft__session {
 
   /* sending */
   weft__txm_t *head, *tail, *unsent; /* unacknowledged .. queued; first that has to be sent (again) */
+  weft__txm_t *large;                /* unacknowledged large ones that have a number, the oldest first */
   weft__txm_t *done_head, *done_tail;
   unsigned limbo;                    /* ended txms that wait for RMA */
   uint64_t tx_seq;                   /* number of the next new record */
@@ -175,6 +185,10 @@ struct weft__session {
   uint64_t rx_epoch, rx_expect;
   weft__spath_t *rx_path;
   weft__rxi_t *rxq, *rxq_tail, *first_incomplete;
+  weft__rxl_t *open;     /* large ones whose memory was asked for and which are not complete, the oldest first ... */
+  weft__rxi_t *unasked;  /* ... and the first large one behind them, which waits to be asked for */
+  unsigned nlarge;       /* memory asked for and not delivered yet: in `open`, or complete behind one of those */
+  unsigned nrefused;     /* of `open`: wait for their SKIP */
   uint64_t rx_bytes;                        /* MSG bytes received */
   uint64_t rx_seq_consumed, rx_bytes_consumed; /* first number not delivered, bytes delivered */
   uint64_t rx_end; /* ended: what was complete below this number may still be delivered */
@@ -185,6 +199,7 @@ struct weft__session {
   bool bye_sent, bye_heard;
 
   /* figures */
+  uint64_t steps; /* list items looked at to find those that frames name: tests bound it per frame */
   weft__session_stats_t st;
   uint32_t rtt[WEFT__RTT_SAMPLES]; /* in 16 ns, so that 68 s fit */
   unsigned rtt_n;
@@ -223,7 +238,8 @@ void weft__s_rewind(weft__session_t *, uint64_t next);
 void weft__s_tx_finish(weft__session_t *, weft__txm_t *, int status); /* out of the list already */
 void weft__s_tx_fail_all(weft__session_t *, int status);
 void weft__s_gate(weft__session_t *, const weft__txm_t *);
-weft__txm_t *weft__s_tx_find(weft__session_t *, uint64_t seq);
+weft__txm_t *weft__s_tx_find(weft__session_t *, uint64_t seq); /* a large one that the peer may name */
+bool weft__s_tx_refused(weft__session_t *, weft__txm_t *);      /* marks it; true: its record waits for replay */
 void weft__s_tx_fin_done(weft__session_t *);
 void weft__s_tx_amo_lost(weft__session_t *); /* at-most-once: what a dead path took */
 
@@ -231,7 +247,10 @@ void weft__s_tx_amo_lost(weft__session_t *); /* at-most-once: what a dead path t
 extern const weft__path_cbs_t weft__s_path_cbs;
 void weft__s_rx_pump(weft__session_t *); /* deliver what may be delivered */
 void weft__s_rx_skip_to(weft__session_t *, uint64_t first);
-void weft__s_rx_complete(weft__session_t *, weft__rxi_t *);
+void weft__s_rx_complete(weft__session_t *, weft__rxl_t *);
+weft__rxl_t *weft__s_rx_find(weft__session_t *, uint64_t seq); /* in `open` */
+/* Memory held for a record of so many payload bytes: at most 64 more than these, the heap's own share included. */
+static inline size_t weft__s_item_size(uint32_t len) { return offsetof(weft__rxi_t, data) + len; }
 void weft__s_rx_free_unfinished(weft__session_t *); /* no path is left: what had not arrived whole never will */
 void weft__s_rx_free_all(weft__session_t *);
 
@@ -245,7 +264,7 @@ bool weft__s_on_skip(weft__session_t *, weft__spath_t *, const uint8_t *p);
 void weft__s_large_path_down(weft__session_t *, weft__spath_t *);
 void weft__s_large_path_closed(weft__session_t *, weft__spath_t *);
 void weft__s_rma_done(weft__path_t *, weft__rma_t *, int status);
-void weft__s_large_give_up(weft__session_t *, weft__rxi_t *); /* nothing of it is awaited any more */
+void weft__s_large_give_up(weft__session_t *, weft__rxl_t *); /* nothing of it is awaited any more */
 void weft__s_large_forget(weft__session_t *, const weft__txm_t *); /* the record leaves the list */
 
 /* live.c */

@@ -40,7 +40,7 @@ static uint32_t fragment_size(const weft__session_t *s, const weft__spath_t *sp)
 }
 
 /* Remember a range that has to be asked for again; neighbours grow together. */
-static void redo(weft__rxi_t *it, uint64_t off, uint64_t len) {
+static void redo(weft__rxl_t *it, uint64_t off, uint64_t len) {
   for (uint32_t i = 0; i < it->nredo;) {
     if (it->redo[i].off + it->redo[i].len == off || off + len == it->redo[i].off) {
       if (it->redo[i].off < off) off = it->redo[i].off;
@@ -57,7 +57,7 @@ static void redo(weft__rxi_t *it, uint64_t off, uint64_t len) {
 }
 
 /* Opens the item's next fragment. false: nothing more now. */
-static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxi_t *it) {
+static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxl_t *it) {
   weft__cts_out_t *c = free_cts(s);
   if (!c) return false;
   bool again = it->nredo > 0;
@@ -106,9 +106,7 @@ static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxi_t *it) {
 static void flush_rx(weft__session_t *s) {
   weft__spath_t *sp = s->rx_path;
   if (!sp || !sp->live) return;
-  for (weft__rxi_t *it = s->first_incomplete; it; it = it->next) {
-    if (it->complete || it->kind != WEFT__R_LARGE) continue;
-    if (!it->asked) break;
+  for (weft__rxl_t *it = s->open; it; it = it->next_open) {
     if (it->refuse == 1) {
       uint8_t p[WEFT__REFUSE_SIZE] = {0};
       weft__put64(p, it->seq);
@@ -140,7 +138,7 @@ static weft__cts_out_t *find_cts(weft__session_t *s, const weft__spath_t *sp, ui
 }
 
 static void fragment_done(weft__session_t *s, weft__cts_out_t *c) {
-  weft__rxi_t *it = c->item;
+  weft__rxl_t *it = c->item;
   it->done += c->len;
   drop_cts(s, c);
   if (it->done == it->total) {
@@ -152,7 +150,7 @@ static void fragment_done(weft__session_t *s, weft__cts_out_t *c) {
 
 /* At-most-once: the peer sends nothing more of it. What a device of its still writes is refused, on a path that the peer
  * has given up, too. */
-void weft__s_large_give_up(weft__session_t *s, weft__rxi_t *it) {
+void weft__s_large_give_up(weft__session_t *s, weft__rxl_t *it) {
   for (unsigned i = 0; i < WEFT__CTS_MAX && it->nout; i++)
     if (s->cts[i].item == it) drop_cts(s, &s->cts[i]);
 }
@@ -195,9 +193,8 @@ bool weft__s_on_chunk(weft__session_t *s, weft__spath_t *sp, const uint8_t *p, u
 
 bool weft__s_on_skip(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   uint64_t seq = weft__get64(p);
-  for (weft__rxi_t *it = s->first_incomplete; it; it = it->next) {
-    if (it->seq != seq || it->complete) continue;
-    if (!it->refuse || it->given_up) break; /* a given-up one ends when no path can write to it any more */
+  weft__rxl_t *it = weft__s_rx_find(s, seq);
+  if (it && it->refuse && !it->given_up) { /* a given-up one ends when no path can write to it any more */
     weft__s_rx_complete(s, it);
     weft__s_rx_pump(s);
     return true;
@@ -431,12 +428,12 @@ void weft__s_large_path_down(weft__session_t *s, weft__spath_t *sp) {
   for (unsigned i = 0; i < WEFT__CTS_MAX; i++) {
     weft__cts_out_t *c = &s->cts[i];
     if (!c->item || c->sp != sp) continue;
-    weft__rxi_t *it = c->item;
+    weft__rxl_t *it = c->item;
     redo(it, c->off, c->len);
     it->pins |= 1u << sp->slot;
     drop_cts(s, c);
   }
-  for (weft__rxi_t *it = s->rxq; it; it = it->next)
+  for (weft__rxl_t *it = s->open; it; it = it->next_open)
     if (it->refuse == 2 && it->refuse_path == sp) it->refuse = 1;
   s->nxfers -= sp->nxfers;
   sp->nxfers = 0;
@@ -444,7 +441,8 @@ void weft__s_large_path_down(weft__session_t *s, weft__spath_t *sp) {
 
 void weft__s_large_path_closed(weft__session_t *s, weft__spath_t *sp) {
   bool freed = false;
-  for (weft__rxi_t *it = s->rxq; it; it = it->next) {
+  for (weft__rxl_t *it = s->open, *next; it; it = next) {
+    next = it->next_open;
     if (!(it->pins & 1u << sp->slot)) continue;
     it->pins &= ~(1u << sp->slot);
     if (it->pins || it->given_up == false) continue;

@@ -13,24 +13,27 @@
 
 #include "session/internal.h"
 
+static void set_first(weft__session_t *s) { s->first_incomplete = s->open ? s->open->item : s->unasked; }
+
 static weft__rxi_t *push_item(weft__session_t *s, uint64_t seq, unsigned kind, const void *data, uint32_t len) {
-  weft__rxi_t *it = malloc(sizeof *it + len);
+  weft__rxi_t *it = malloc(weft__s_item_size(len));
   if (!it) {
     weft__s_end(s, -ENOMEM, "out of memory while holding received messages");
     return NULL;
   }
-  memset(it, 0, sizeof *it);
+  it->next = NULL;
   it->seq = seq;
+  it->total = len;
+  it->large = NULL;
   it->kind = (uint8_t)kind;
+  it->complete = kind != WEFT__R_LARGE;
   it->headlen = len;
   if (len) memcpy(it->data, data, len);
   if (s->rxq_tail) s->rxq_tail->next = it; else s->rxq = it;
   s->rxq_tail = it;
-  if (kind == WEFT__R_LARGE) {
-    if (!s->first_incomplete) s->first_incomplete = it;
-  } else {
-    it->complete = true;
-    it->total = len;
+  if (kind == WEFT__R_LARGE && !s->unasked) {
+    s->unasked = it;
+    set_first(s);
   }
   if (kind == WEFT__R_MSG) {
     s->st.held_messages++;
@@ -39,14 +42,28 @@ static weft__rxi_t *push_item(weft__session_t *s, uint64_t seq, unsigned kind, c
   return it;
 }
 
-void weft__s_rx_complete(weft__session_t *s, weft__rxi_t *it) {
-  it->complete = true;
-  if (s->ack_want <= it->seq) s->ack_want = it->seq + 1;
-  while (s->first_incomplete && s->first_incomplete->complete) {
-    weft__rxi_t *n = s->first_incomplete->next;
-    while (n && n->complete) n = n->next;
-    s->first_incomplete = n;
+static void free_item(weft__session_t *s, weft__rxi_t *it) {
+  if (it->large) {
+    s->nlarge--;
+    free(it->large);
   }
+  free(it);
+}
+
+weft__rxl_t *weft__s_rx_find(weft__session_t *s, uint64_t seq) {
+  weft__rxl_t *l = s->open;
+  for (; l && l->seq < seq; l = l->next_open) s->steps++;
+  return l && l->seq == seq ? l : NULL;
+}
+
+void weft__s_rx_complete(weft__session_t *s, weft__rxl_t *l) {
+  weft__rxl_t **p = &s->open;
+  while (*p != l) p = &(*p)->next_open;
+  *p = l->next_open;
+  set_first(s);
+  if (l->refuse && !l->given_up) s->nrefused--;
+  l->item->complete = true;
+  if (s->ack_want <= l->seq) s->ack_want = l->seq + 1;
   weft__s_dirty(s);
 }
 
@@ -54,7 +71,6 @@ static void pop_item(weft__session_t *s) {
   weft__rxi_t *it = s->rxq;
   s->rxq = it->next;
   if (!s->rxq) s->rxq_tail = NULL;
-  if (s->first_incomplete == it) s->first_incomplete = NULL; /* only complete ones are popped: cannot happen */
   if (it->kind == WEFT__R_MSG) {
     s->st.held_messages--;
     s->st.held_bytes -= it->total;
@@ -72,14 +88,29 @@ static void deliver(weft__session_t *s, const void *data, size_t size, weft__rbu
 
 /* Ask for the memory of the first large messages in the queue. */
 static void ask_memory(weft__session_t *s) {
-  unsigned open = 0;
-  for (weft__rxi_t *it = s->first_incomplete; it && open < WEFT__LARGE_OPEN; it = it->next) {
-    if (it->kind != WEFT__R_LARGE) continue;
-    open++;
-    if (it->asked || it->complete) continue;
-    it->asked = true;
-    it->dst = s->ops->alloc(s->owner, it->total, it->data, it->headlen);
-    if (!it->dst) it->refuse = 1;
+  weft__rxl_t **end = &s->open;
+  while (*end) end = &(*end)->next_open;
+  while (s->unasked && s->nlarge < WEFT__LARGE_OPEN) {
+    weft__rxi_t *it = s->unasked;
+    weft__rxl_t *l = calloc(1, sizeof *l);
+    if (!l) {
+      weft__s_end(s, -ENOMEM, "out of memory for a large message");
+      return;
+    }
+    do s->unasked = s->unasked->next;
+    while (s->unasked && s->unasked->kind != WEFT__R_LARGE);
+    it->large = l;
+    l->item = it;
+    l->seq = it->seq;
+    l->total = it->total;
+    *end = l;
+    end = &l->next_open;
+    s->nlarge++;
+    l->dst = s->ops->alloc(s->owner, it->total, it->data, it->headlen);
+    if (!l->dst) {
+      l->refuse = 1;
+      s->nrefused++;
+    }
     weft__s_dirty(s);
     if (weft__ended(s) || !s->started) return;
   }
@@ -92,6 +123,7 @@ bool weft__session_holds(const weft__session_t *s) {
 void weft__s_rx_pump(weft__session_t *s) {
   while (s->started && weft__session_holds(s)) {
     weft__rxi_t *it = s->rxq;
+    void *dst = it->large ? it->large->dst : NULL;
     if (it->kind == WEFT__R_FIN) {
       pop_item(s);
       free(it);
@@ -100,9 +132,9 @@ void weft__s_rx_pump(weft__session_t *s) {
       weft__s_check_done(s);
       continue;
     }
-    if (it->kind == WEFT__R_SKIP || (it->kind == WEFT__R_LARGE && !it->dst)) {
+    if (it->kind == WEFT__R_SKIP || (it->kind == WEFT__R_LARGE && !dst)) {
       pop_item(s);
-      free(it);
+      free_item(s, it);
       continue;
     }
     /* out of the queue first: the upcall may end the session or stop receiving */
@@ -114,27 +146,34 @@ void weft__s_rx_pump(weft__session_t *s) {
       s->st.held_messages--;
       s->st.held_bytes -= it->total;
     }
-    deliver(s, it->kind == WEFT__R_LARGE ? it->dst : (void *)it->data, (size_t)it->total, NULL,
-            it->kind == WEFT__R_LARGE ? it->dst : NULL);
+    deliver(s, dst ? dst : it->data, (size_t)it->total, NULL, dst);
     s->rx_seq_consumed = next;
     if (it->kind == WEFT__R_MSG) s->rx_bytes_consumed += it->total;
-    free(it);
+    free_item(s, it);
   }
   if (s->started && !weft__ended(s)) ask_memory(s);
 }
 
 /* At-most-once: what lies before `first` will not come any more. */
 void weft__s_rx_skip_to(weft__session_t *s, uint64_t first) {
-  for (weft__rxi_t *it = s->rxq; it; it = it->next) {
-    if (it->complete || it->kind != WEFT__R_LARGE) continue;
-    it->asked = it->given_up = true;
-    it->refuse = 2;
-    weft__s_large_give_up(s, it);
-    if (it->pins) continue; /* until that path is closed */
-    if (it->dst) s->ops->unalloc(s->owner, it->dst);
-    it->dst = NULL;
-    weft__s_rx_complete(s, it);
+  for (weft__rxl_t *l = s->open, *next; l; l = next) {
+    next = l->next_open;
+    if (l->refuse && !l->given_up) s->nrefused--;
+    l->given_up = true;
+    l->refuse = 2;
+    l->refuse_path = NULL;
+    weft__s_large_give_up(s, l);
+    if (l->pins) continue; /* until that path is closed */
+    if (l->dst) s->ops->unalloc(s->owner, l->dst);
+    l->dst = NULL;
+    weft__s_rx_complete(s, l);
   }
+  for (weft__rxi_t *it = s->unasked; it; it = it->next) {
+    it->complete = true;
+    if (s->ack_want <= it->seq) s->ack_want = it->seq + 1;
+  }
+  s->unasked = NULL;
+  set_first(s);
   if (first > s->rx_expect) s->rx_expect = first;
   if (!s->rxq) s->rx_seq_consumed = s->rx_expect;
 }
@@ -142,12 +181,12 @@ void weft__s_rx_skip_to(weft__session_t *s, uint64_t first) {
 static void free_from(weft__session_t *s, weft__rxi_t *it) {
   while (it) {
     weft__rxi_t *next = it->next;
-    if (it->kind == WEFT__R_LARGE && it->dst) s->ops->unalloc(s->owner, it->dst);
+    if (it->large && it->large->dst) s->ops->unalloc(s->owner, it->large->dst);
     if (it->kind == WEFT__R_MSG) {
       s->st.held_messages--;
       s->st.held_bytes -= it->total;
     }
-    free(it);
+    free_item(s, it);
     it = next;
   }
 }
@@ -162,7 +201,9 @@ void weft__s_rx_free_unfinished(weft__session_t *s) {
   rest = *p;
   *p = NULL;
   s->rxq_tail = last;
-  s->first_incomplete = NULL;
+  s->open = NULL;
+  s->first_incomplete = s->unasked = NULL;
+  s->nrefused = 0;
   free_from(s, rest);
 }
 
@@ -234,9 +275,9 @@ static bool new_record(weft__session_t *s, weft__spath_t *sp, const weft__rec_t 
 static void old_record(weft__session_t *s, uint64_t n, const weft__rec_t *r) {
   s->st.duplicates++;
   s->ack_now = true; /* the peer has missed an acknowledgement */
-  if (r->kind != WEFT__R_SKIP) return;
-  for (weft__rxi_t *it = s->first_incomplete; it; it = it->next)
-    if (it->seq == n && it->refuse && !it->given_up && !it->complete) weft__s_rx_complete(s, it);
+  if (r->kind != WEFT__R_SKIP || !s->nrefused) return; /* a frame may hold 2,000 of them */
+  weft__rxl_t *l = weft__s_rx_find(s, n);
+  if (l && l->refuse && !l->given_up) weft__s_rx_complete(s, l);
 }
 
 static void on_data(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h, const uint8_t *p, weft__rbuf_t *b) {
