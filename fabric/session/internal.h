@@ -155,7 +155,7 @@ struct weft__session {
 
   /* sending */
   weft__txm_t *head, *tail, *unsent; /* unacknowledged .. queued; first that has to be sent (again) */
-  weft__txm_t *large;                /* unacknowledged large ones that have a number, the oldest first */
+  weft__txm_t *large, *large_tail;   /* unacknowledged large ones that have a number, the oldest first */
   weft__txm_t *done_head, *done_tail;
   unsigned limbo;                    /* ended txms that wait for RMA */
   uint64_t tx_seq;                   /* number of the next new record */

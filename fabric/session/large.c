@@ -206,13 +206,18 @@ bool weft__s_on_skip(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
 
 /* ---- sender ------------------------------------------------------------------------------------------------------ */
 
+/* Numbers that were given out and are no longer ours to send: acknowledged, or (at most once) done or given up. */
+static bool is_gone(const weft__session_t *s, uint64_t seq) {
+  return seq < s->tx_ack || (s->at_most_once && seq < s->tx_seq);
+}
+
 bool weft__s_on_cts(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   weft__cts_t c = {.seq = weft__get64(p), .off = weft__get64(p + 8), .addr = weft__get64(p + 16),
                    .key = weft__get64(p + 24), .len = weft__get32(p + 32), .flags = weft__get32(p + 36)};
-  weft__txm_t *m = weft__s_tx_find(s, c.seq);
+  weft__txm_t *m = c.seq < s->tx_ack ? NULL : weft__s_tx_find(s, c.seq);
   /* given up meanwhile, or acknowledged: what was asked for on a path that died was asked for again on another */
-  if (!m && c.seq != 0 && c.seq < s->tx_seq) return true;
-  if (!m || !(m->flags & WEFT__TX_LARGE) || c.len == 0 || c.off > m->size || c.len > m->size - c.off ||
+  if (!m && c.seq != 0 && is_gone(s, c.seq)) return true;
+  if (!m || c.len == 0 || c.off > m->size || c.len > m->size - c.off ||
       c.flags & ~(WEFT__CTS_LAST | WEFT__CTS_COPY)) {
     weft__s_violation(s, sp, "clear to send %llu+%u of message %llu, which is not on its way",
                       (unsigned long long)c.off, c.len, (unsigned long long)c.seq);
@@ -231,19 +236,14 @@ bool weft__s_on_cts(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
 
 bool weft__s_on_refuse(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   uint64_t seq = weft__get64(p);
-  weft__txm_t *m = weft__s_tx_find(s, seq);
-  if (!m && seq < s->tx_seq) return true; /* given up or acknowledged meanwhile */
-  if (!m || !(m->flags & WEFT__TX_LARGE)) {
+  weft__txm_t *m = seq < s->tx_ack ? NULL : weft__s_tx_find(s, seq);
+  if (!m && is_gone(s, seq)) return true;
+  if (!m) {
     weft__s_violation(s, sp, "refuses message %llu, which is not large", (unsigned long long)seq);
     return false;
   }
   if (!(m->flags & WEFT__TX_REFUSED)) {
-    weft__s_gate(s, m);
-    m->flags |= WEFT__TX_REFUSED;
-    bool waits = false; /* for replay: then its record will be a SKIP by itself */
-    for (const weft__txm_t *u = s->unsent; u && u->seq; u = u->next) waits |= u == m;
-    if (waits) weft__s_rewind(s, s->unsent->seq); /* its record has another size now */
-    else m->flags |= WEFT__TX_SKIP;
+    if (!weft__s_tx_refused(s, m)) m->flags |= WEFT__TX_SKIP; /* else its record will be a SKIP by itself */
   } else {
     m->flags |= WEFT__TX_SKIP; /* the peer asks again: the SKIP was lost */
   }
@@ -369,8 +369,9 @@ static void flush_tx(weft__session_t *s) {
     if (s->paths[i]->live) push_fragments(s, s->paths[i]);
   if (!s->tx_path) return;
   if (!s->skips_due) return;
-  for (weft__txm_t *m = s->head; m && m->seq; m = m->next) {
-    if (!(m->flags & WEFT__TX_LARGE) || !(m->flags & WEFT__TX_SKIP)) continue;
+  weft__txm_t *m = s->large;
+  for (unsigned i = 0; m && i < WEFT__NAMED_MAX; i++, m = m->next_large, s->steps++) {
+    if (!(m->flags & WEFT__TX_SKIP)) continue;
     uint8_t p[WEFT__REFUSE_SIZE] = {0};
     weft__put64(p, m->seq);
     if (!weft__s_ctrl(s->tx_path, WEFT__F_SKIP, p, sizeof p, WEFT__KEEP_DATA)) return;

@@ -47,7 +47,7 @@ typedef struct weft__txm {
   uint8_t kind;      /* weft__rkind_t: MSG or FIN; the session makes LARGE of it where size asks for it */
   uint8_t flags;     /* the session's */
   uint16_t rma_refs; /* RMA operations that still read the source */
-  uint64_t posted;   /* large: bytes whose write was posted */
+  struct weft__txm *next_large; /* the session's */
   int32_t status;
   uint32_t pad;
   uint64_t owner[2]; /* the owner's */

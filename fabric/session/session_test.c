@@ -532,10 +532,11 @@ static void at_most_once_keeps_nothing(void **st) {
   assert_true(B.eof);
 }
 
-/* A frame that an honest peer would not send: from A on this wire, right in all but its sense. */
-static void forge(unsigned w, unsigned type, uint16_t count, uint64_t seq, const void *payload, uint32_t len) {
-  weft__spath_t *sp = wires[w].p[0].path.user;
-  weft__tbuf_t *b = tx_get(&wires[w].p[0].path);
+/* A frame that an honest peer would not send, right in all but its sense. */
+static void forge(end_t *from, unsigned w, unsigned type, uint16_t count, uint64_t seq, const void *payload, uint32_t len) {
+  port_t *port = &wires[w].p[from == &B];
+  weft__spath_t *sp = port->path.user;
+  weft__tbuf_t *b = tx_get(&port->path);
   if (len) memcpy(b->data + WEFT__HDR, payload, len);
   weft__s_frame_post(sp, b, type, 0, count, seq, len);
 }
@@ -561,10 +562,10 @@ static void given_up(bool by_frame) {
   weft__session_flush(A.s);
   uint8_t p[WEFT__REFUSE_SIZE] = {1}; /* its number */
   if (by_frame) {
-    forge(1, WEFT__F_SKIP, 0, 0, p, sizeof p);
+    forge(&A, 1, WEFT__F_SKIP, 0, 0, p, sizeof p);
   } else {
     weft__rec_put(p, WEFT__R_SKIP, 0);
-    forge(1, WEFT__F_DATA, 1, 1, p, WEFT__REC);
+    forge(&A, 1, WEFT__F_DATA, 1, 1, p, WEFT__REC);
   }
   assert_non_null(B.s->rxq);
   while (wires[1].p[1].inbox) step_port(&B, &wires[1].p[1]); /* RESUME, then the lie */
@@ -582,6 +583,123 @@ static void given_up_message_is_not_delivered_for_a_skip_record(void **st) {
   given_up(false);
 }
 
+/* What is held for a user who does not listen: docs/trust.md gives the sum. */
+static void held_records_are_small(void **st) {
+  (void)st;
+  for (uint32_t n = 0; n < 300; n++) {
+    void *p = malloc(weft__s_item_size(n)); /* the heap's header and its rounding to 16 come on top */
+    assert_non_null(p);
+    free(p);
+    assert_true((weft__s_item_size(n) + 8 + 15) / 16 * 16 <= n + 64);
+  }
+  assert_true(sizeof(weft__rxl_t) <= 640);
+  weft__session_rx_stop(B.s);
+  for (int i = 0; i < 20; i++) post(&A, i < 10 ? 0 : 100000);
+  pump();
+  for (weft__rxi_t *it = B.s->rxq; it; it = it->next) assert_null(it->large); /* not before memory is asked for */
+  assert_int_equal(B.s->st.held_messages, 10);
+  B.check_tags = false;
+  weft__session_rx_start(B.s);
+  pump();
+  assert_int_equal(B.rx_count, 20);
+  assert_int_equal(B.s->nlarge, 0);
+}
+
+/* One frame, and how many items its receiver looked at. */
+static uint64_t steps_of(end_t *to, end_t *from, unsigned type, uint16_t count, uint64_t seq, const void *payload,
+                         uint32_t len) {
+  uint64_t before = to->s->steps;
+  forge(from, 0, type, count, seq, payload, len);
+  while (wires[0].p[to == &B].inbox) step_port(to, &wires[0].p[to == &B]);
+  weft__session_flush(to->s);
+  return to->s->steps - before;
+}
+
+enum { RECORDS = 900 };
+static void duplicates_cost_no_walk(bool refuse) {
+  static uint8_t recs[RECORDS * WEFT__REC], seq[WEFT__REFUSE_SIZE];
+  tags[0] = tags[1] = 0;
+  B.refuse = refuse;
+  wires[0].p[0].held = true; /* A does not answer: what was announced stays unfinished */
+  for (int i = 0; i < 40; i++) post(&A, 100000);
+  pump();
+  forge(&A, 0, WEFT__F_DATA, RECORDS, 41, recs, sizeof recs); /* empty messages that have to be held */
+  pump();
+  assert_int_equal(B.s->rx_expect, 41 + RECORDS);
+  for (unsigned i = 0; i < RECORDS; i++) weft__rec_put(recs + i * WEFT__REC, WEFT__R_SKIP, 0);
+  uint64_t most = refuse ? WEFT__LARGE_OPEN * RECORDS : 0;
+  for (uint64_t first = 41; first > 17; first -= 8) /* none that would end the wait */
+    assert_true(steps_of(&B, &A, WEFT__F_DATA, RECORDS, first, recs, sizeof recs) <= most);
+  weft__put64(seq, RECORDS);
+  assert_true(steps_of(&B, &A, WEFT__F_SKIP, 0, 0, seq, sizeof seq) <= WEFT__LARGE_OPEN);
+  assert_true(steps_of(&B, &A, WEFT__F_DATA, RECORDS, 1, recs, sizeof recs) <= most);
+  assert_int_equal(B.s->first_incomplete->seq, refuse ? 17 : 1); /* those were skipped, the next are refused */
+  assert_int_equal(B.s->nrefused, refuse ? WEFT__LARGE_OPEN : 0);
+  assert_true(weft__session_is_open(B.s));
+}
+static void duplicates_cost_no_walk_through_what_is_held(void **st) {
+  (void)st;
+  duplicates_cost_no_walk(false);
+}
+static void duplicates_cost_no_walk_where_some_were_refused(void **st) {
+  (void)st;
+  duplicates_cost_no_walk(true);
+}
+
+/* CTS and REFUSE name large messages; the queue before and behind these is the user's, and long. */
+static void naming_a_message_costs_no_walk_through_the_queue(void **st) {
+  (void)st;
+  uint8_t cts[WEFT__CTS_SIZE] = {0}, no[WEFT__REFUSE_SIZE] = {0};
+  tags[0] = tags[1] = 0;
+  post(&A, 8);
+  pump(); /* number 1 is gone */
+  wires[0].p[1].held = true;
+  for (int i = 0; i < 800; i++) post(&A, 8); /* 2 .. 801 */
+  for (int i = 0; i < 100; i++) post(&A, 100000); /* 802 .. 901 */
+  for (int i = 0; i < 5000; i++) post(&A, 8);
+  pump();
+  weft__put32(cts + 32, 1);
+  weft__put32(cts + 36, WEFT__CTS_COPY);
+  weft__put64(cts, 1);
+  assert_int_equal(steps_of(&A, &B, WEFT__F_CTS, 0, 0, cts, sizeof cts), 0);
+  weft__put64(no, 1);
+  assert_int_equal(steps_of(&A, &B, WEFT__F_REFUSE, 0, 0, no, sizeof no), 0);
+  weft__put64(no, 801 + WEFT__NAMED_MAX);
+  for (int i = 0; i < 3; i++) {
+    assert_true(steps_of(&A, &B, WEFT__F_REFUSE, 0, 0, no, sizeof no) <= 2 * WEFT__NAMED_MAX);
+    weft__put64(cts, 802 + (uint64_t)i);
+    assert_true(steps_of(&A, &B, WEFT__F_CTS, 0, 0, cts, sizeof cts) <= WEFT__NAMED_MAX);
+  }
+  assert_true(weft__session_is_open(A.s));
+  weft__put64(cts, 802 + WEFT__NAMED_MAX); /* one further */
+  assert_true(steps_of(&A, &B, WEFT__F_CTS, 0, 0, cts, sizeof cts) <= WEFT__NAMED_MAX);
+  assert_int_equal(A.end_err, WEFT__E_PROTOCOL);
+  wires[0].p[1].held = false;
+}
+
+/* A user's queue of large messages of any length goes through, refused ones among them, when its path dies too. */
+static void long_queue_of_large_messages(void **st) {
+  (void)st;
+  tags[0] = tags[1] = 0;
+  add_wire(1, 1);
+  pump();
+  B.check_tags = false;
+  for (int i = 0; i < 300; i++) post(&A, 20000);
+  for (int k = 0; k < 200; k++) { /* B refuses now and then */
+    B.refuse = k % 7 == 0;
+    for (unsigned i = 0; i < 2; i++) step_port(ends[i], &wires[0].p[i]);
+    for (unsigned i = 0; i < 2; i++) weft__session_flush(ends[i]->s);
+  }
+  cut(0, 0);
+  cut(0, 1);
+  pump();
+  assert_int_equal(A.sent_ok + A.sent_err, 300);
+  assert_int_equal(B.rx_count, A.sent_ok);
+  assert_in_range(A.sent_err, 1, 299);
+  assert_null(A.s->large);
+  assert_null(A.s->large_tail);
+}
+
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {
@@ -591,6 +709,9 @@ int main(void) {
       T(both_directions_end_in_order), T(abort_resets_the_peer), T(cancel_takes_back_what_has_not_left),
       T(failback_after_settling), T(at_most_once_keeps_nothing),
       T(given_up_message_is_not_delivered_for_a_skip_frame), T(given_up_message_is_not_delivered_for_a_skip_record),
+      T(held_records_are_small), T(duplicates_cost_no_walk_through_what_is_held),
+      T(duplicates_cost_no_walk_where_some_were_refused), T(naming_a_message_costs_no_walk_through_the_queue),
+      T(long_queue_of_large_messages),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,8 @@
  *  - One doubly linked list holds everything not yet acknowledged, oldest first. `unsent` splits it: what stands before it
  *    has left on the active path, what stands from it on has not (or must leave again after a migration).
  *  - A record gets its number when it first leaves; until then it can be cancelled without a hole.
+ *  - Large ones that have a number stand in s->large too, in the same order: what a frame of the peer names is found there,
+ *    however long the queue is.
  *  - tx_bytes is the sum of the small messages before `unsent`: rewinding for replay rewinds it too, so the receiver's
  *    byte window means the same on every path. */
 #include <errno.h>
@@ -40,6 +42,7 @@ static void unlink_txm(weft__session_t *s, weft__txm_t *m) {
   if (m->prev) m->prev->next = m->next; else s->head = m->next;
   if (m->next) m->next->prev = m->prev; else s->tail = m->prev;
   if (s->unsent == m) s->unsent = m->next;
+  if (m->flags & WEFT__TX_LARGE && !(s->large = m->next_large)) s->large_tail = NULL; /* they leave in order */
   s->queued_bytes -= m->size;
   s->queued_messages--;
 }
@@ -75,12 +78,18 @@ void weft__s_tx_fail_all(weft__session_t *s, int status) {
 }
 
 weft__txm_t *weft__s_tx_find(weft__session_t *s, uint64_t seq) {
-  for (weft__txm_t *m = s->head; m && m != s->unsent; m = m->next)
-    if (m->seq == seq) return m;
-  /* records that wait for replay have numbers too */
-  for (weft__txm_t *m = s->unsent; m && m->seq; m = m->next)
-    if (m->seq == seq) return m;
-  return NULL;
+  weft__txm_t *m = s->large;
+  for (unsigned i = 1; m && m->seq < seq && i < WEFT__NAMED_MAX; i++, s->steps++) m = m->next_large;
+  return m && m->seq == seq ? m : NULL;
+}
+
+bool weft__s_tx_refused(weft__session_t *s, weft__txm_t *m) {
+  bool waits = s->unsent && s->unsent->seq && m->seq >= s->unsent->seq;
+  weft__s_gate(s, m);
+  if (waits) s->queued_space -= space_of(m);
+  m->flags |= WEFT__TX_REFUSED;
+  if (waits) s->queued_space += space_of(m); /* its record has another size now */
+  return waits;
 }
 
 int weft__session_send(weft__session_t *s, weft__txm_t *m) {
@@ -92,7 +101,7 @@ int weft__session_send(weft__session_t *s, weft__txm_t *m) {
     total += m->iov[i].iov_len;
   }
   if (s->have_peer && total > s->peer.max_message) return -EMSGSIZE;
-  m->seq = m->posted = 0;
+  m->seq = 0;
   m->size = total;
   m->flags = 0;
   m->rma_refs = 0;
@@ -146,7 +155,12 @@ static uint32_t put_record(weft__session_t *s, weft__txm_t *m, uint8_t *to) {
     weft__rec_put(to, WEFT__R_LARGE, 8 + head);
     weft__put64(to + WEFT__REC, m->size);
     copy_from(m, to + WEFT__REC + 8, head);
-    if (first) s->st.tx_large++;
+    if (first) {
+      s->st.tx_large++;
+      m->next_large = NULL;
+      if (s->large_tail) s->large_tail->next_large = m; else s->large = m;
+      s->large_tail = m;
+    }
     if (!(m->flags & WEFT__TX_POSTED)) s->unposted++;
     m->flags |= WEFT__TX_LARGE;
   } else {

@@ -17,6 +17,7 @@
 #define WEFT__REC 8u         /* header of a record in a DATA frame */
 #define WEFT__HEAD_MAX 256u  /* first bytes of a large message that travel with its announcement */
 #define WEFT__CTS_MAX 16u    /* clear-to-sends that may be outstanding in one direction of a session */
+#define WEFT__NAMED_MAX 64u  /* CTS and REFUSE name one of so many oldest unacknowledged large messages */
 #define WEFT__TEXT_MAX 200u  /* bytes of a reason in an ABORT */
 
 typedef enum {
