@@ -3,8 +3,9 @@
  *
  * Design notes
  *  - A HELLO is welcome at a listener's own address only; a JOIN at any port of the context: the session's id finds it.
- *  - Until its HELLO frame has come, a session counts against its source (opts.half_open_max) and has
- *    opts.handshake_timeout_ms (the session's own clock). A source is an IPv4 address, or an IPv6 network of 64 bits: one
+ *  - Until it is accepted, a session counts against its source (opts.half_open_max), so that one source cannot fill a
+ *    listener's backlog. It has opts.handshake_timeout_ms for its HELLO frame, and opts.connect_timeout_ms from then on for
+ *    the program to accept it (the session's own clock). A source is an IPv4 address, or an IPv6 network of 64 bits: one
  *    host has as many addresses in that as it likes. The last places are for sources that have none.
  *  - A session's end leaves a tombstone for opts.tombstone_ms. It answers JOINs that prove themselves with what had arrived
  *    here, so that a lost last acknowledgement is no error at the other end.
@@ -449,11 +450,8 @@ static void rank_first_contact(weft__conn_t *c) {
 /* ---- A peer has introduced itself -------------------------------------------------------------------------------- */
 
 void weft__accept_hello(weft__conn_t *c) {
-  weft__core_t *core = c->core;
   weft__listener_t *lis = c->lis;
   const weft__hello_t *peer = weft__session_peer(c->s);
-  if (c->source) source_give(core, c->source);
-  c->source = NULL;
   c->qos = peer->qos;
   c->qos.size = sizeof c->qos;
   if (!lis || lis->h.closing) {
@@ -490,10 +488,13 @@ void weft__accept_hello(weft__conn_t *c) {
   lis->peer = NULL;
 }
 
-void weft__accept_forget(weft__conn_t *c) {
-  weft__core_t *core = c->core;
-  if (c->source) source_give(core, c->source);
+void weft__accept_taken(weft__conn_t *c) {
+  if (c->source) source_give(c->core, c->source);
   c->source = NULL;
+}
+
+void weft__accept_forget(weft__conn_t *c) {
+  weft__accept_taken(c);
   if (c->in_table) table_del(c);
   if (c->state == WEFT__CN_WAITING && c->lis) {
     weft__list_del(&c->backlog);

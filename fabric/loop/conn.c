@@ -77,7 +77,7 @@ static void up_random(void *owner, void *out, size_t len) { weft__random(((weft_
 static void up_ended(void *owner, int err, const char *why) {
   weft__conn_t *c = owner;
   if (err) weft__conn_error(c, weft__err_public(err), why);
-  if (c->state == WEFT__CN_HALF) { /* no program will ever hear of it */
+  if (c->state == WEFT__CN_HALF || c->state == WEFT__CN_WAITING) { /* no program will ever hear of it */
     char from[80];
     weft__info("handshake with %s: %s", weft__addr_str(&c->from, from, sizeof from), why);
   }
@@ -176,6 +176,7 @@ int weft__conn_session(weft__conn_t *c, const uint8_t id[16], bool initiator) {
   conf.now_ns = &core->now_ns;
   /* the connecting end has its own deadline, counted from weft_connect */
   conf.handshake_ns = initiator ? UINT64_MAX / 4 : core->opts.handshake_timeout_ms * WEFT__MS;
+  conf.wait_ns = core->opts.connect_timeout_ms * WEFT__MS; /* the peer's own is unknown */
   conf.peer_timeout_ns = core->opts.peer_timeout_ms * WEFT__MS;
   conf.beat_ns = core->opts.beat_ms * WEFT__MS;
   conf.linger_ns = WEFT__S;
@@ -217,6 +218,7 @@ void weft__conn_fail(weft__conn_t *c, int err, const char *fmt, ...) {
 void weft__conn_opened(weft__conn_t *c) {
   c->state = WEFT__CN_OPEN;
   c->upgrading = false;
+  weft__accept_taken(c);
   weft__spin_update(c->core);
   weft_connect_t *req = c->connect_req;
   if (!req) return;

@@ -235,6 +235,7 @@ struct weft__listener {
 extern const weft__lst_cbs_t weft__accept_cbs; /* user: listener, bootstrap */
 extern const weft__lst_cbs_t weft__join_cbs;   /* user: crail */
 void weft__accept_hello(weft__conn_t *); /* the peer's HELLO arrived */
+void weft__accept_taken(weft__conn_t *);  /* accepted: its source has the place back */
 void weft__accept_forget(weft__conn_t *); /* out of table, backlog and half-open counts */
 void weft__accept_leave(weft__listener_t *); /* the listener closes: those who wait are turned away */
 void weft__tomb_add(weft__conn_t *);

@@ -55,7 +55,7 @@ static const struct option options[] = {
     OPTION(pool_bytes, BYTES, "8GiB", MIB, TIB, "Most bytes of receive buffers a rail may hold."),
     OPTION(rx_depth, COUNT, "32", 8, 4096, "Receive buffers posted per path."),
     OPTION(tx_depth, COUNT, "64", 8, 4096, "Frames in flight per path."),
-    OPTION(connect_timeout_ms, MS, "5s", 1, 24 * HOUR, "Longest wait of a connect."),
+    OPTION(connect_timeout_ms, MS, "5s", 1, 24 * HOUR, "Longest wait of a connect, and of a peer to be accepted."),
     OPTION(handshake_timeout_ms, MS, "5s", 1, HOUR,
            "Longest wait for a peer that has begun its handshake to finish it."),
     OPTION(upgrade_budget_ms, MS, "250ms", 0, MINUTE,
@@ -71,7 +71,7 @@ static const struct option options[] = {
     OPTION(tombstone_ms, MS, "60s", 0, HOUR,
            "How long a closed session is remembered, so that a lost last acknowledgement is no "
            "error."),
-    OPTION(half_open_max, COUNT, "64", 1, 1 << 16, "Unfinished handshakes per source address."),
+    OPTION(half_open_max, COUNT, "64", 1, 1 << 16, "Handshakes per source address that are unfinished or wait to be accepted."),
     OPTION(connect_retry_ms, MS, "0", 0, 24 * HOUR,
            "Keep trying to connect for this long while nobody listens yet."),
     OPTION(providers, LIST, "", 0, 0,

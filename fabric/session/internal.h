@@ -142,7 +142,7 @@ struct weft__session {
   char end_why[WEFT__TEXT_MAX + 120], abort_text[WEFT__TEXT_MAX + 1];
   uint8_t secret[32];
   weft__hello_t peer;
-  uint64_t tolerance, born, tick_at, done_at;
+  uint64_t tolerance, born, waits_since, tick_at, done_at;
   bool at_most_once, ack_consumed;
 
   weft__spath_t *paths[WEFT__PATHS_MAX];
@@ -217,6 +217,7 @@ void weft__s_end(weft__session_t *, int err, const char *fmt, ...) __attribute__
 /* The peer broke the protocol: log, tell it, end. */
 void weft__s_violation(weft__session_t *, weft__spath_t *, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void weft__s_hello_frame(weft__session_t *, const uint8_t *payload, uint32_t len, weft__spath_t *);
+void weft__s_not_accepted(weft__session_t *); /* in time: tell the peer, end */
 void weft__s_check_done(weft__session_t *);
 void weft__s_timer_before(weft__session_t *, uint64_t deadline);
 

@@ -482,6 +482,16 @@ void weft__session_tick(weft__session_t *s) {
                   (unsigned long long)(s->conf.handshake_ns / 1000000));
     else
       weft__s_timer_before(s, s->born + s->conf.handshake_ns);
+  } else if (s->state == WEFT__S_WAIT) {
+    uint64_t limit = s->conf.wait_ns ? s->waits_since + s->conf.wait_ns : FOREVER;
+    look_at_paths(s, now, late);
+    if (!weft__ended(s)) look_at_peer(s, now, late);
+    if (!weft__ended(s) && !late && now >= limit) weft__s_not_accepted(s); /* late: the owner had no chance to accept */
+    if (!weft__ended(s)) {
+      uint64_t next = next_tick(s, now);
+      if (limit <= now) limit = now + s->tolerance / 8;
+      weft__s_timer_before(s, next < limit ? next : limit);
+    }
   } else if (s->state == WEFT__S_OPEN) {
     if (s->done_at && now - s->done_at >= s->conf.linger_ns) {
       s->bye_sent = s->bye_heard = true; /* the peer had its time */

@@ -3,6 +3,7 @@
  *
  * Design notes
  *    HELLO --peer's HELLO--> (accepting end: WAIT --accept-->) OPEN --error, abort, both directions over--> ENDED --> gone
+ *  - WAIT has a limit, and its path is asked and judged as in OPEN: who has died or is not wanted holds no place for ever.
  *  - ENDED closes all paths; `gone` comes when the last one is closed, no RMA operation names a user's buffer and every
  *    destination has been given back. What had arrived whole by then was acknowledged: it is still delivered, however late
  *    the user starts to receive, unless the user has let go of the session.
@@ -107,6 +108,14 @@ void weft__s_violation(weft__session_t *s, weft__spath_t *sp, const char *fmt, .
   weft__warn("session with %s: the peer broke the protocol: %s", sp->path->remote, why);
   send_abort(sp, WEFT__E_PROTOCOL, why);
   weft__s_end(s, WEFT__E_PROTOCOL, "%.70s: the peer broke the protocol: %.100s", sp->path->remote, why);
+}
+
+void weft__s_not_accepted(weft__session_t *s) {
+  char why[80];
+  snprintf(why, sizeof why, "not accepted within %llu ms", (unsigned long long)(s->conf.wait_ns / 1000000));
+  weft__spath_t *sp = weft__s_best(s, NULL);
+  if (sp) send_abort(sp, WEFT__E_EREJECTED, why);
+  weft__s_end(s, -ETIMEDOUT, "%s", why);
 }
 
 void weft__session_fail(weft__session_t *s, int err, const char *why) {
@@ -247,8 +256,14 @@ void weft__s_hello_frame(weft__session_t *s, const uint8_t *payload, uint32_t le
   const weft__hello_t *a = s->conf.initiator ? &s->peer : &s->conf.hello;
   weft__join_secret(c->nonce, a->nonce, s->conf.id, s->secret);
   adopt_needs(s, &c->qos);
-  if (s->conf.initiator) become_open(s);
-  else s->state = WEFT__S_WAIT;
+  if (s->conf.initiator) {
+    become_open(s);
+  } else {
+    s->state = WEFT__S_WAIT;
+    s->waits_since = weft__now(s);
+    s->tick_at = FOREVER; /* the handshake's limit is kept */
+    weft__s_timer_before(s, s->waits_since + s->tolerance / 8);
+  }
   s->ops->hello(s->owner, &s->peer);
 }
 

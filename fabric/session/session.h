@@ -110,6 +110,7 @@ typedef struct weft__session_conf {
   weft__hello_t hello;   /* what we tell the peer (nonce filled by the session) */
   const uint64_t *now_ns;
   uint64_t handshake_ns; /* longest wait for the peer's HELLO */
+  uint64_t wait_ns;      /* accepting end: longest wait for the owner's accept after the peer's HELLO; 0 = for ever */
   uint64_t peer_timeout_ns, beat_ns, linger_ns;
 } weft__session_conf_t;
 

@@ -36,7 +36,7 @@ typedef struct { port_t p[2]; } wire_t;
 struct end {
   weft__session_t *s;
   uint64_t now;
-  bool dirty, gone, ended, eof, refuse;
+  bool dirty, gone, ended, eof, refuse, defers;
   int end_err, sent_ok, sent_err, last_err, moved, stalled, path_down;
   uint64_t rx_count, rx_bytes, next_tag;
   uint8_t *large;
@@ -110,7 +110,7 @@ static const weft__path_ops_t ops = {tx_get, tx_send, tx_put, rma_write, expose,
 static void on_hello(void *o, const weft__hello_t *h) {
   end_t *e = o;
   (void)h;
-  if (e == &B) weft__session_accept(e->s);
+  if (e == &B && !e->defers) weft__session_accept(e->s);
 }
 static void on_deliver(void *o, const weft__rxm_t *m) {
   end_t *e = o;
@@ -245,7 +245,7 @@ static void cut(unsigned w, unsigned end) {
   if (!p->closing) p->path.cbs->down(&p->path, -ECONNRESET, "cut", NULL, 0);
 }
 
-static int setup_with(const weft_qos_t *q) {
+static void create(const weft_qos_t *q, uint64_t wait_ns) {
   srand(1);
   memset(&A, 0, sizeof A);
   memset(&B, 0, sizeof B);
@@ -254,9 +254,10 @@ static int setup_with(const weft_qos_t *q) {
     end_t *e = ends[i];
     e->now = 1000000000;
     e->check_tags = true;
-    weft__session_conf_t c = {.initiator = i == 0, .now_ns = &e->now, .handshake_ns = 5000000000u,
+    weft__session_conf_t c = {.initiator = i == 0, .now_ns = &e->now, .handshake_ns = 300000000000u,
                               .peer_timeout_ns = 30000000000u, .beat_ns = 15000000000u, .linger_ns = 5000000000u};
     memset(c.id, 9, sizeof c.id);
+    c.wait_ns = wait_ns;
     c.hello.max_message = 64 << 20;
     c.hello.win_messages = 1024;
     c.hello.win_bytes = 1 << 20;
@@ -264,6 +265,9 @@ static int setup_with(const weft_qos_t *q) {
     e->s = weft__session_create(&c, &sops, e);
     assert_non_null(e->s);
   }
+}
+static int setup_with(const weft_qos_t *q) {
+  create(q, 0);
   add_wire(0, 0);
   pump();
   assert_true(weft__session_is_open(A.s));
@@ -532,6 +536,70 @@ static void at_most_once_keeps_nothing(void **st) {
   assert_true(B.eof);
 }
 
+/* B's program does not answer: the peer waits, for `wait_ms` at most, and says nothing from the beginning or until heard. */
+static void nobody_accepts(uint64_t wait_ms) {
+  void *none = NULL;
+  teardown(&none);
+  weft_qos_t q;
+  weft_qos_init(&q, sizeof q);
+  create(&q, wait_ms * 1000000);
+  B.defers = true;
+  add_wire(0, 0);
+  pump();
+  assert_false(weft__session_is_open(A.s));
+  assert_false(weft__session_is_open(B.s));
+}
+static void waiting_peer_is_turned_away_in_time(void **st) {
+  (void)st;
+  nobody_accepts(3000);
+  pass(2900);
+  assert_false(B.ended);
+  pass(300);
+  assert_true(B.ended && B.gone);
+  assert_int_equal(B.end_err, -ETIMEDOUT);
+  assert_int_equal(A.end_err, WEFT__E_EREJECTED);
+  assert_int_equal(weft__session_accept(B.s), -ENOTCONN);
+}
+static void waiting_peer_that_lives_is_accepted_late(void **st) {
+  (void)st;
+  nobody_accepts(300000);
+  pass(200000); /* idle paths beat, and the connecting end answers */
+  assert_false(B.ended);
+  assert_int_equal(weft__session_accept(B.s), 0);
+  pump();
+  weft__session_rx_start(B.s);
+  tags[0] = tags[1] = 0;
+  post(&A, 100);
+  pump();
+  assert_int_equal(B.rx_count, 1);
+}
+static void waiting_peer_that_died_is_let_go(void **st) {
+  (void)st;
+  nobody_accepts(0);
+  wires[0].p[0].held = true;
+  for (int t = 0; t < 4000 && !B.ended; t++) { /* the beat, then the peer's timeout */
+    B.now += 20000000;
+    weft__session_tick(B.s);
+    if (B.dirty) {
+      B.dirty = false;
+      weft__session_flush(B.s);
+    }
+  }
+  assert_true(B.ended);
+  assert_int_equal(B.end_err, WEFT__E_PEERLOST);
+  wires[0].p[0].held = false;
+}
+static void program_that_was_stopped_may_still_accept(void **st) {
+  (void)st;
+  nobody_accepts(3000);
+  B.now += 10000000000u; /* and comes back late: its first tick judges nobody */
+  weft__session_tick(B.s);
+  assert_false(B.ended);
+  assert_int_equal(weft__session_accept(B.s), 0);
+  pump();
+  assert_true(weft__session_is_open(A.s));
+}
+
 /* A frame that an honest peer would not send, right in all but its sense. */
 static void forge(end_t *from, unsigned w, unsigned type, uint16_t count, uint64_t seq, const void *payload, uint32_t len) {
   port_t *port = &wires[w].p[from == &B];
@@ -711,7 +779,9 @@ int main(void) {
       T(given_up_message_is_not_delivered_for_a_skip_frame), T(given_up_message_is_not_delivered_for_a_skip_record),
       T(held_records_are_small), T(duplicates_cost_no_walk_through_what_is_held),
       T(duplicates_cost_no_walk_where_some_were_refused), T(naming_a_message_costs_no_walk_through_the_queue),
-      T(long_queue_of_large_messages),
+      T(long_queue_of_large_messages), T(waiting_peer_is_turned_away_in_time),
+      T(waiting_peer_that_lives_is_accepted_late), T(waiting_peer_that_died_is_let_go),
+      T(program_that_was_stopped_may_still_accept),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

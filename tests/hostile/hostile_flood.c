@@ -11,12 +11,13 @@
 
 #include "lib_case.h"
 
-enum { FLOOD = 500, HALF_OPEN = 16, HANDSHAKE = 3000 };
+enum { FLOOD = 500, HALF_OPEN = 16, HANDSHAKE = 3000, BACKLOG = 64, WAIT = 3000 * (WORLD_SANITIZED ? 3 : 1) };
 static const char *const source = "127.0.0.2";
 
 static void tune(weft_opts_t *o) {
   o->half_open_max = HALF_OPEN;
   o->handshake_timeout_ms = HANDSHAKE * (WORLD_SANITIZED ? 3 : 1);
+  o->connect_timeout_ms = WAIT;
 }
 
 static peer_t flood[FLOOD];
@@ -66,6 +67,60 @@ static void half_open(void) {
   assert_true(peer_hello(&p));
   assert_true(peer_hear(&p, 5000));
   peer_close(&p);
+}
+
+static bool introduces(peer_t *p, const char *from, const char *label) {
+  peer_dial(p, from, world_port());
+  peer_identity(p, label);
+  if (!peer_request(p)) {
+    assert_int_equal(p->an.kind, WEFT__A_REJECT);
+    assert_int_equal(p->an.code, WEFT__J_BUSY);
+    return false;
+  }
+  assert_true(peer_hello(p));
+  return true;
+}
+
+/* Peers whom the program neither accepts nor rejects, and who say nothing, hold their places in the
+ * backlog for a time, and one source only so many of them. */
+static void fill_backlog(void) {
+  unsigned mark = log_mark(), i;
+  peer_frame_t f;
+  peer_t p;
+
+  for (i = 0; i < BACKLOG; i++) {
+    char from[16];
+    snprintf(from, sizeof(from), "127.0.0.%u", 2 + i / HALF_OPEN);
+    assert_true(introduces(&flood[i], from, "wait"));
+  }
+  world_echo(1000);
+  assert_false(introduces(&p, source, "wait"));
+  must_log(mark, source, "too many handshakes");
+  peer_close(&p);
+  assert_true(introduces(&p, NULL, "another")); /* no place for anybody */
+  assert_int_equal(peer_read_type(&p, &f, WEFT__F_ABORT, WAIT - 1000), 1);
+  assert_non_null(strstr(p.abort_text, "too many connections wait"));
+  peer_close(&p);
+
+  for (i = 0; i < BACKLOG; i++) {
+    assert_int_equal(peer_read_type(&flood[i], &f, WEFT__F_ABORT, 2 * WAIT), 1);
+    assert_int_equal(flood[i].abort_code, WEFT_EREJECTED);
+    assert_non_null(strstr(flood[i].abort_text, "not accepted within"));
+    must_close(mark, &flood[i], 3000);
+    peer_close(&flood[i]);
+  }
+  must_log(mark, source, "not accepted within");
+  others_are_served();
+  for (i = 0; i < HALF_OPEN; i++) /* the source has its places back, too */
+    assert_true(introduces(&flood[i], source, "flood"));
+  for (i = 0; i < HALF_OPEN; i++)
+    peer_close(&flood[i]);
+}
+
+static void backlog_of_silent_peers(void) {
+  fill_backlog();
+  world_rebase(); /* so many paths at once have made a rail's queues grow, which stay */
+  fill_backlog();
 }
 
 /* One place among the half-open comes back with each handshake that ends, however it ends. */
@@ -154,8 +209,8 @@ static void sessions_open_and_vanish(void) {
 #define RUN(fn) {.name = #fn, .run = fn}
 
 static const hostile_case_t cases[] = {
-    RUN(half_open),         RUN(places_come_back),         RUN(silent_connections),
-    RUN(connect_and_reset), RUN(sessions_open_and_vanish),
+    RUN(half_open),          RUN(backlog_of_silent_peers), RUN(places_come_back),
+    RUN(silent_connections), RUN(connect_and_reset),       RUN(sessions_open_and_vanish),
 };
 
 int main(int argc, char **argv) {

@@ -292,6 +292,7 @@ static bool create(owner_t *o, const uint8_t id[16]) {
   memcpy(o->id, id, 16);
   conf.now_ns = weft__sim_clock(o->w->sim, o->side);
   conf.handshake_ns = p->handshake;
+  conf.wait_ns = p->wait;
   conf.peer_timeout_ns = p->peer_timeout;
   conf.beat_ns = p->beat;
   conf.linger_ns = p->linger;

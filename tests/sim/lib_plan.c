@@ -111,7 +111,7 @@ static void draw_common(plan_t *p, weft__rng_t *r, uint64_t span) {
   p->first_slot = (unsigned) weft__rng_below(r, p->nslots);
   p->interruption_ms = (uint32_t) PICK(r, 20, 100, 1000, 1000, 1000, 2000);
   p->peer_timeout = 30 * S;
-  p->handshake = 5 * S;
+  p->handshake = p->wait = 5 * S;
   p->beat = PICK(r, 60 * MS, S, 15 * S, 15 * S);
   p->linger = 20 * S;
   p->backoff = weft__rng_log(r, 200 * US, 20 * MS);
@@ -482,7 +482,7 @@ void plan_basic(plan_t *p, uint64_t seed) {
     p->slot_link[i] = i % 2;
   p->interruption_ms = 1000;
   p->peer_timeout = 30 * S;
-  p->handshake = 5 * S;
+  p->handshake = p->wait = 5 * S;
   p->beat = 15 * S;
   p->linger = 20 * S;
   p->backoff = MS;

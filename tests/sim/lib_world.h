@@ -77,7 +77,7 @@ typedef struct plan {
   int rank[MAX_SLOTS];
   uint64_t settle[MAX_SLOTS];
   uint32_t interruption_ms, reliability, ack;
-  uint64_t peer_timeout, handshake, beat, linger;
+  uint64_t peer_timeout, handshake, wait, beat, linger;
   uint64_t backoff, backoff_max, connect_timeout;
   plan_side_t side[2];
   unsigned nfaults;

@@ -314,6 +314,26 @@ static void half_close_with_failure(void **state) {
     }
 }
 
+/* B's program does not answer, or later than the peer may wait. */
+static void nobody_accepts(void **state) {
+  unsigned late;
+
+  (void) state;
+  for (late = 0; late < 3; late++) {
+    start(850 + late, WEFT__XFER_WRITE);
+    plan.wait = 3 * S;
+    plan.side[1].accept_after = late == 0 ? 2900 * MS : late == 1 ? 3500 * MS : 50 * S;
+    plan.may_fail = late != 0;
+    run("waits", late, 0, 0);
+    if (late == 0) {
+      assert_true(in_order());
+    } else {
+      assert_int_equal(w->o[0].end_err, WEFT__E_EREJECTED);
+      assert_non_null(strstr(w->o[0].end_why, "not accepted within 3000 ms"));
+    }
+  }
+}
+
 /* Each frame that moves a large message is the last on its path; with slow closes, so that the
  * dying path may still write. */
 static void fragments_cut_anywhere(void **state) {
@@ -718,6 +738,7 @@ int main(void) {
       cmocka_unit_test(tombstones),
       cmocka_unit_test(stalled_peers_hold),
       cmocka_unit_test(a_peer_that_stays_away),
+      cmocka_unit_test(nobody_accepts),
       cmocka_unit_test(half_close_with_failure),
       cmocka_unit_test(fragments_cut_anywhere),
       cmocka_unit_test(refusals_cut_anywhere),
