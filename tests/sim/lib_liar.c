@@ -212,11 +212,11 @@ bool liar_frame(world_t *w, weft__path_t *path, uint8_t *data, uint32_t *len) {
     break;
   case 10:
     n = (uint32_t) weft__rng_below(&l->rng, *len + 20);
+    if (n > WEFT__FRAME_MAX) /* what the buffer holds */
+      n = WEFT__FRAME_MAX;
     if (n > *len)
-      memset(data + *len, 0, n - *len < 20 ? n - *len : 20);
+      memset(data + *len, 0, n - *len);
     *len = n == 0 ? 1 : n;
-    if (*len > WEFT__FRAME_MAX)
-      *len = WEFT__FRAME_MAX;
     if (*len >= WEFT__HDR && weft__rng_below(&l->rng, 2))
       weft__put32(data + 56, *len - WEFT__HDR);
     if (*len < WEFT__HDR)
