@@ -369,9 +369,11 @@ void weft__s_path_closed(weft__spath_t *sp) {
 /* Idle paths may beat this much early, so that those of many sessions beat in the same wakeup. */
 static uint64_t beat_slack(const weft__session_t *s) { return s->conf.beat_ns / 32 + 1; }
 
-/* Judge one path. true: it is dead. */
+/* Judge one path. true: it is dead. One of which nothing was ever heard has half of its longer patience, too: what held up
+ * the answers may also have held up that the connecting end learns of it. */
 static bool judge(weft__session_t *s, const weft__spath_t *sp, uint64_t now) {
-  return sp->live && sp->ping_at && sp->other_alive_at && now - sp->other_alive_at >= s->tolerance / 8;
+  uint64_t more = sp->rx_fc ? s->tolerance / 8 : s->tolerance / 2;
+  return sp->live && sp->ping_at && sp->other_alive_at && now - sp->other_alive_at >= more;
 }
 
 static void look_at_paths(weft__session_t *s, uint64_t now, bool late) {

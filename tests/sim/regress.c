@@ -34,6 +34,7 @@ static const struct {
     {1795387220459016613u, "chaos", "a better path that was asked for ever and never moved to"},
     {1795387226658004675u, "lost", "the same with a third path"},
     {1795389267202161694u, "stall", "a path found dead before the connecting end knew that it had it"},
+    {1795391373137441912u, "stall", "the same right after a stall of all paths"},
 };
 
 static unsigned twice(world_t *w, uint64_t seed, const char *profile, const char *what) {
