@@ -19,14 +19,12 @@
 
 #define FLOOR_DELAY_MS 100
 
-typedef struct block_s { /* destination of a large message, or an echo under way */
-  struct block_s *next;
+typedef struct echo_s { /* one under way by weft_send */
+  struct echo_s *next;
   weft_send_t req;
   struct conn_s *conn;
-  weft_msg_t *kept; /* a small message that is being echoed by weft_send */
-  size_t size;
-  char *mem;
-} block_t;
+  weft_msg_t *kept;
+} echo_t;
 
 typedef struct conn_s {
   weft_conn_t handle;
@@ -34,7 +32,7 @@ typedef struct conn_s {
   perf_server_t *server;
   uint64_t messages, bytes, check;
   int mode;
-  block_t *free, *used;
+  echo_t *free; /* to be used again */
   struct conn_s *prev, *next;
 } conn_t;
 
@@ -87,52 +85,13 @@ static uint64_t rss_now(void) {
   return pages * (uint64_t) sysconf(_SC_PAGESIZE);
 }
 
-static block_t *block_get(conn_t *c, size_t size) {
-  block_t **p = &c->free;
-  while (*p && (*p)->size < size)
-    p = &(*p)->next;
-  block_t *b = *p;
-  if (b) {
-    *p = b->next;
-  } else {
-    b = calloc(1, sizeof(*b));
-    if (!b)
-      return NULL;
-    b->conn = c;
-    b->size = size;
-    if (size && !(b->mem = malloc(size))) {
-      free(b);
-      return NULL;
-    }
-  }
-  b->next = c->used;
-  c->used = b;
-  return b;
-}
-
-static void block_put(block_t *b) {
-  block_t **p = &b->conn->used;
-  while (*p != b)
-    p = &(*p)->next;
-  *p = b->next;
-  b->next = b->conn->free;
-  b->conn->free = b;
-}
-
-static void blocks_free(block_t *b) {
-  while (b) {
-    block_t *next = b->next;
-    free(b->mem);
-    free(b);
-    b = next;
-  }
-}
-
 static void conn_free(conn_t *c) {
   c->prev->next = c->next;
   c->next->prev = c->prev;
-  blocks_free(c->free);
-  blocks_free(c->used);
+  for (echo_t *e = c->free, *next; e; e = next) {
+    next = e->next;
+    free(e);
+  }
   free(c);
 }
 
@@ -141,29 +100,31 @@ static void on_closed(weft_conn_t *handle) {
 }
 
 static void on_echoed(weft_send_t *req, int status) {
-  block_t *b = req->data;
+  echo_t *e = req->data;
   (void) status; /* a failed connection tells its receive callback */
-  if (b->kept)
-    weft_msg_release(b->kept);
-  b->kept = NULL;
-  block_put(b);
+  weft_msg_release(e->kept);
+  e->next = e->conn->free;
+  e->conn->free = e;
 }
 
-static void echo(conn_t *c, weft_msg_t *msg, block_t *b) {
-  uv_buf_t buf = uv_buf_init((char *) weft_msg_data(msg), (unsigned) weft_msg_size(msg));
-  if (!b) {
-    if (buf.len <= PERF_TRY_MAX && weft_try_send(&c->handle, &buf, 1) == 0)
-      return;
-    b = block_get(c, 0);
-    if (!b || !(b->kept = weft_msg_retain(msg))) {
-      weft_conn_close(&c->handle, on_closed);
-      return;
-    }
-    buf.base = (char *) weft_msg_data(b->kept);
+static void echo(conn_t *c, weft_msg_t *msg) {
+  uv_buf_t buf = uv_buf_init((char *) weft_msg_data(msg), 0);
+  buf.len = weft_msg_size(msg); /* uv_buf_init takes 32 bits */
+  if (buf.len <= PERF_TRY_MAX && weft_try_send(&c->handle, &buf, 1) == 0)
+    return;
+  echo_t *e = c->free ? c->free : calloc(1, sizeof(*e));
+  if (e && e == c->free)
+    c->free = e->next;
+  if (!e || !(e->kept = weft_msg_retain(msg))) {
+    free(e);
+    weft_conn_close(&c->handle, on_closed);
+    return;
   }
-  b->req.data = b;
-  if (weft_send(&b->req, &c->handle, &buf, 1, on_echoed) != 0)
-    on_echoed(&b->req, UV_ECANCELED);
+  buf.base = (char *) weft_msg_data(e->kept);
+  e->conn = c;
+  e->req.data = e;
+  if (weft_send(&e->req, &c->handle, &buf, 1, on_echoed) != 0)
+    on_echoed(&e->req, UV_ECANCELED);
 }
 
 /* ---- Control ---- */
@@ -197,7 +158,7 @@ static void on_floor_timer(uv_timer_t *t) {
   told_to_stop = 0;
   for (int i = 0; i < 2; i++)
     sigaction(signals[i], &ours, &theirs[i]);
-  uv_timer_start(t, on_floor_run, 0, 0);
+  uv_timer_start(t, on_floor_run, 1, 0); /* one that is due at once would run before the loop polls */
 }
 
 static void on_answered(weft_send_t *req, int status) {
@@ -283,14 +244,6 @@ static void control(conn_t *c, const perf_ctl_t *ask) {
 
 /* ---- Connections ---- */
 
-static void on_alloc(weft_conn_t *handle, size_t size, const uv_buf_t *head, uv_buf_t *dst) {
-  (void) head;
-  block_t *b = block_get(handle->data, size);
-  *dst = uv_buf_init(b ? b->mem : NULL, b ? (unsigned) size : 0);
-  if (b)
-    dst->len = size; /* uv_buf_init takes 32 bits */
-}
-
 static void on_shutdown(weft_shutdown_t *req, int status) {
   conn_t *c = req->data;
   (void) status;
@@ -320,13 +273,8 @@ static void on_recv(weft_conn_t *handle, int status, weft_msg_t *msg) {
   c->messages++;
   c->bytes += size;
   c->check += perf_word(data, size);
-  block_t *b = c->used;
-  while (b && b->mem != data)
-    b = b->next;
   if (c->mode == PERF_ECHO)
-    echo(c, msg, b);
-  else if (b)
-    block_put(b);
+    echo(c, msg);
 }
 
 static void on_listen(weft_listener_t *l, int status) {
@@ -352,7 +300,7 @@ static void on_listen(weft_listener_t *l, int status) {
     const weft_peer_t *peer = weft_listener_peer(l);
     fprintf(stderr, "connection from %s\n", peer ? peer->address : "?");
   }
-  if (weft_accept(l, &c->handle) != 0 || weft_recv_start(&c->handle, on_alloc, on_recv) != 0)
+  if (weft_accept(l, &c->handle) != 0 || weft_recv_start(&c->handle, NULL, on_recv) != 0)
     weft_conn_close(&c->handle, on_closed);
 }
 
