@@ -21,7 +21,6 @@
 #include "units.h"
 
 enum { ADDRS_MAX = 8 };
-static const uint64_t FRESH = WEFT__S, FRESH_WATCHED = 600 * WEFT__S;
 static const uint64_t PROBE_AFTER = WEFT__S, PROBE_LIMIT = 500 * WEFT__MS, PAUSE_MAX = 500 * WEFT__MS;
 
 struct weft__contact {
@@ -401,7 +400,7 @@ int weft__contact_start(weft__conn_t *c, const weft_addr_t *url) {
   k->url = *url;
   snprintf(k->providers, sizeof k->providers, "%s", core->opts.providers);
   snprintf(k->devices, sizeof k->devices, "%s", core->opts.devices);
-  k->max_age = core->netmon_on ? FRESH_WATCHED : FRESH;
+  k->max_age = weft__cands_max_age(core);
   k->waiter.cb = on_rail;
   k->timer.fire = on_timer;
   k->pause = 20 * WEFT__MS;

@@ -224,7 +224,7 @@ static weft__cands_t *look(weft__listener_t *lis, struct sockaddr_storage *addr,
   snprintf(k->providers, sizeof k->providers, "%s", core->opts.providers);
   snprintf(k->devices, sizeof k->devices, "%s", core->opts.devices);
   k->addr = *addr;
-  k->max_age = again ? 0 : core->netmon_on ? 600 * WEFT__S : WEFT__S;
+  k->max_age = again ? 0 : weft__cands_max_age(core);
   *err = 0;
   if (k->addr.ss_family == 0 && strcmp(k->host, "*") != 0) {
     k->job.run = name_run;

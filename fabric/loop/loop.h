@@ -152,6 +152,7 @@ struct weft__core {
   /* netmon.c */
   struct weft__netmon *netmon;
   bool netmon_on, rescanning, rescan_again;
+  uint64_t netmon_since;
   struct weft__ifs *ifs;
 
   weft__link_t handles; /* public handles, open or closing */

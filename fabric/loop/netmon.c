@@ -33,6 +33,11 @@ static void refresh_ifs(weft__core_t *core) {
   weft__cands_forget();
 }
 
+uint64_t weft__cands_max_age(weft__core_t *core) {
+  weft__netmon_start(core);
+  return core->netmon_on ? weft__clock_ns() - core->netmon_since : WEFT__S;
+}
+
 weft__ifs_t *weft__netmon_ifs(weft__core_t *core) {
   if (!core->netmon_on) { /* nobody tells when it gets stale */
     free(core->ifs);
@@ -187,6 +192,7 @@ void weft__netmon_start(weft__core_t *core) {
   w->poll.data = w;
   core->netmon = w;
   core->netmon_on = true;
+  core->netmon_since = weft__clock_ns();
   core->nuv++;
   uv_unref((uv_handle_t *) &w->poll);
   uv_poll_start(&w->poll, UV_READABLE, on_poll);

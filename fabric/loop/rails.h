@@ -80,6 +80,9 @@ const char *weft__device_of(weft__core_t *, const weft__path_t *);
 
 void weft__netmon_start(weft__core_t *); /* once; without it only the rails' own errors tell */
 void weft__netmon_stop(weft__core_t *);
+/* How old a list of candidates may be for this context; starts the watch. While changes are told a list is good for ever,
+ * if it was taken after the watch had begun. */
+uint64_t weft__cands_max_age(weft__core_t *);
 weft__ifs_t *weft__netmon_ifs(weft__core_t *); /* own addresses, fresh enough; may be NULL */
 
 #endif
