@@ -102,8 +102,7 @@ static int parse_word(const char *const *words, const char *val, uint64_t *out) 
 static int parse_duration(const char *val, uint64_t unit_ns, uint64_t *out) {
   uint64_t ns;
 
-  if (weft__parse_duration_ns(val, &ns) != 0)
-    return -EINVAL;
+  if (weft__parse_duration_ns(val, &ns) != 0) return -EINVAL;
   *out = ns / unit_ns + (ns % unit_ns != 0);
   return 0;
 }
@@ -116,8 +115,7 @@ static int parse_value(const struct need *need, const char *val, uint64_t *out) 
   case RATE: return weft__parse_rate(val, out);
   case SIZE:
     /* Bytes are what a size is in everybody's mind: the one number that needs no unit. */
-    if (weft__parse_count(val, UINT64_MAX, out) == 0)
-      return 0;
+    if (weft__parse_count(val, UINT64_MAX, out) == 0) return 0;
     return weft__parse_bytes(val, out);
   case COUNT: return weft__parse_count(val, STANDBY_MAX, out);
   case WORD: return parse_word(need->words, val, out);
@@ -132,20 +130,17 @@ static int set_need(weft_qos_t *q, const struct need *need, const char *val) {
   uint32_t narrow;
 
   if (need->kind == LIST) {
-    if (weft__check_list(val) != 0)
-      return -EINVAL;
+    if (weft__check_list(val) != 0) return -EINVAL;
     memset(field, 0, need->width);
     memcpy(field, val, strlen(val));
     return 0;
   }
-  if (parse_value(need, val, &value) != 0)
-    return -EINVAL;
+  if (parse_value(need, val, &value) != 0) return -EINVAL;
   if (need->width == sizeof(value)) {
     memcpy(field, &value, sizeof(value));
     return 0;
   }
-  if (value > UINT32_MAX)
-    return -EINVAL;
+  if (value > UINT32_MAX) return -EINVAL;
   narrow = (uint32_t) value;
   memcpy(field, &narrow, sizeof(narrow));
   return 0;
@@ -156,8 +151,7 @@ static int set_preset(weft_qos_t *q, const char *name) {
 
   for (i = 0; i < sizeof(presets) / sizeof(presets[0]); i++) {
     const char *const *s = presets[i].settings;
-    if (strcmp(presets[i].name, name) != 0)
-      continue;
+    if (strcmp(presets[i].name, name) != 0) continue;
     for (j = 0; s[j] != NULL; j += 2) {
       int err = weft_qos_set(q, s[j], s[j + 1]);
       if (err != 0 && err != -ENOENT) /* an old struct goes without a new need */
@@ -171,16 +165,12 @@ static int set_preset(weft_qos_t *q, const char *name) {
 int weft_qos_set(weft_qos_t *q, const char *key, const char *val) {
   size_t i;
 
-  if (q == NULL || key == NULL || val == NULL)
-    return -EINVAL;
-  if (strcmp(key, "preset") == 0)
-    return set_preset(q, val);
+  if (q == NULL || key == NULL || val == NULL) return -EINVAL;
+  if (strcmp(key, "preset") == 0) return set_preset(q, val);
   for (i = 0; i < NEEDS; i++) {
     const struct need *need = &needs[i];
-    if (strcmp(need->key, key) != 0)
-      continue;
-    if (need->offset + need->width > q->size)
-      return -ENOENT;
+    if (strcmp(need->key, key) != 0) continue;
+    if (need->offset + need->width > q->size) return -ENOENT;
     return set_need(q, need, val);
   }
   return -ENOENT;
@@ -189,16 +179,13 @@ int weft_qos_set(weft_qos_t *q, const char *key, const char *val) {
 const char *weft__qos_expects(const char *key) {
   size_t i;
 
-  if (strcmp(key, "preset") == 0)
-    return "realtime, interactive, bulk or background";
+  if (strcmp(key, "preset") == 0) return "realtime, interactive, bulk or background";
   for (i = 0; i < NEEDS; i++)
-    if (strcmp(needs[i].key, key) == 0)
-      return needs[i].expects;
+    if (strcmp(needs[i].key, key) == 0) return needs[i].expects;
   return NULL;
 }
 
 const char *weft__qos_key(unsigned i) {
-  if (i == NEEDS)
-    return "preset";
+  if (i == NEEDS) return "preset";
   return i < NEEDS ? needs[i].key : NULL;
 }

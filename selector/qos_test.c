@@ -146,8 +146,7 @@ static void a_smaller_struct_is_respected(void **state) {
   assert_int_equal(weft_qos_set(&u.q, "strict", "yes"), -ENOENT);
   assert_int_equal(weft_qos_set(&u.q, "require", "tcp"), -ENOENT);
   assert_int_equal(weft_qos_set(&u.q, "preset", "background"), 0);
-  for (i = old; i < sizeof(u); i++)
-    assert_int_equal(u.bytes[i], 0xa5);
+  for (i = old; i < sizeof(u); i++) assert_int_equal(u.bytes[i], 0xa5);
 }
 
 static void a_larger_struct_is_zeroed(void **state) {

@@ -38,8 +38,7 @@ static const struct traits *traits_of(const struct weft__cand_view *cand) {
   size_t i;
 
   for (i = 0; i < TRAITS - 1; i++)
-    if (strcmp(traits[i].provider, text(cand->provider)) == 0)
-      break;
+    if (strcmp(traits[i].provider, text(cand->provider)) == 0) break;
   return &traits[i];
 }
 
@@ -57,8 +56,7 @@ uint64_t weft__rank_cost_ns(const struct weft__cand_view *cand, uint64_t size) {
   uint64_t bandwidth = bandwidth_of(cand);
   unsigned __int128 cost = latency, copies;
 
-  if (bandwidth == 0)
-    bandwidth = 1;
+  if (bandwidth == 0) bandwidth = 1;
   cost += (unsigned __int128) size * 1000000000 / bandwidth;
   copies = (unsigned __int128) size * t->copy_ns_per_kib / 1024;
   cost += copies < latency ? copies : latency;
@@ -161,14 +159,11 @@ static void fill(const weft_qos_t *needs, const struct weft__rank_filter *filter
   v->max_op = cand->max_op;
   v->mtu = cand->mtu;
   v->traits = cand->traits;
-  if (cand->flags & WEFT__CAND_LOOPBACK)
-    v->traits |= WEFT_TRAIT_LOOPBACK;
-  if (cand->flags & WEFT__CAND_MEASURED)
-    v->traits |= WEFT_TRAIT_MEASURED;
+  if (cand->flags & WEFT__CAND_LOOPBACK) v->traits |= WEFT_TRAIT_LOOPBACK;
+  if (cand->flags & WEFT__CAND_MEASURED) v->traits |= WEFT_TRAIT_MEASURED;
   v->why = judge(needs, filter, cand, v, v->detail, sizeof(v->detail));
   v->rank = v->why == WEFT_WHY_OK ? 0 : -1;
-  if (*v->detail == '\0')
-    describe(cand, v);
+  if (*v->detail == '\0') describe(cand, v);
   if (cand->why != WEFT_WHY_OK && cand->speed_bps == 0 && cand->latency_ns == 0)
     v->latency_ns = v->bandwidth = 0; /* of something that is not there, nothing is expected */
 }
@@ -213,29 +208,20 @@ static int compare(const weft_qos_t *needs, struct entry a, struct entry b) {
   char scratch[100];
   int d;
 
-  if ((d = (vb->rank >= 0) - usable) != 0)
-    return d;
+  if ((d = (vb->rank >= 0) - usable) != 0) return d;
   if (usable) {
     d = !!(a.cand->flags & WEFT__CAND_LOOPBACK) - !!(b.cand->flags & WEFT__CAND_LOOPBACK);
-    if (d != 0)
-      return d;
+    if (d != 0) return d;
     d = weft__rank_meets(needs, vb, scratch, sizeof(scratch)) -
         weft__rank_meets(needs, va, scratch, sizeof(scratch));
-    if (d != 0)
-      return d;
-    if ((d = compare_u64(va->latency_ns, vb->latency_ns)) != 0)
-      return d;
+    if (d != 0) return d;
+    if ((d = compare_u64(va->latency_ns, vb->latency_ns)) != 0) return d;
   }
-  if ((d = (int) (traits_of(a.cand) - traits_of(b.cand))) != 0)
-    return d;
-  if ((d = strcmp(va->provider, vb->provider)) != 0)
-    return d;
-  if ((d = strcmp(va->device, vb->device)) != 0)
-    return d;
-  if ((d = strcmp(va->local, vb->local)) != 0)
-    return d;
-  if ((d = strcmp(va->remote, vb->remote)) != 0)
-    return d;
+  if ((d = (int) (traits_of(a.cand) - traits_of(b.cand))) != 0) return d;
+  if ((d = strcmp(va->provider, vb->provider)) != 0) return d;
+  if ((d = strcmp(va->device, vb->device)) != 0) return d;
+  if ((d = strcmp(va->local, vb->local)) != 0) return d;
+  if ((d = strcmp(va->remote, vb->remote)) != 0) return d;
   return va->why - vb->why;
 }
 
@@ -250,8 +236,7 @@ unsigned weft__rank(const weft_qos_t *needs, const struct weft__rank_filter *fil
     weft_qos_init(&defaults, sizeof(defaults));
     needs = &defaults;
   }
-  if (filter == NULL)
-    filter = &nothing;
+  if (filter == NULL) filter = &nothing;
 
   for (i = 0; i < n; i++) {
     fill(needs, filter, &cands[i], &out[i]);
@@ -271,11 +256,9 @@ unsigned weft__rank(const weft_qos_t *needs, const struct weft__rank_filter *fil
   }
 
   for (i = 0; i < n; i++) {
-    if (order != NULL)
-      order[i] = (unsigned) out[i].reserved[0];
+    if (order != NULL) order[i] = (unsigned) out[i].reserved[0];
     out[i].reserved[0] = 0;
-    if (out[i].rank >= 0)
-      out[i].rank = (int32_t) usable++;
+    if (out[i].rank >= 0) out[i].rank = (int32_t) usable++;
   }
   return usable;
 }

@@ -60,8 +60,8 @@ unsigned weft__rank(const weft_qos_t *needs, const struct weft__rank_filter *fil
 /* Does a verdict of weft__rank meet latency and bandwidth? If not, a sentence with the figures. */
 int weft__rank_meets(const weft_qos_t *needs, const weft_verdict_t *verdict, char *why, size_t len);
 
-/* Why `better` stands before `worse`, with the figures that decided, in one sentence: for the one that
- * is passed over. Both come from weft__rank with the same needs. */
+/* Why `better` stands before `worse`, with the figures that decided, in one sentence: for the one
+ * that is passed over. Both come from weft__rank with the same needs. */
 void weft__rank_outranked(const weft_qos_t *needs, const weft_verdict_t *better,
                           const weft_verdict_t *worse, char *out, size_t len);
 

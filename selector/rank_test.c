@@ -20,8 +20,7 @@ static unsigned order[MAX];
 static weft_qos_t needs_of(const char *key, const char *val) {
   weft_qos_t q;
   weft_qos_init(&q, sizeof(q));
-  if (key != NULL)
-    assert_int_equal(weft_qos_set(&q, key, val), 0);
+  if (key != NULL) assert_int_equal(weft_qos_set(&q, key, val), 0);
   return q;
 }
 
@@ -246,7 +245,8 @@ static void what_is_outranked_hears_by_whom_and_by_how_much(void **state) {
   assert_string_equal(text, "verbs mlx5_0 10.0.0.3 takes 5.03 us for 64 B, this one 35.1 us");
   weft__rank_outranked(&needs, &v[1], &v[2], text, sizeof(text));
   assert_string_equal(
-      text, "tcp eth0 10.0.0.1 takes 35.1 us for 64 B as this one, and comes first in the fixed order");
+      text,
+      "tcp eth0 10.0.0.1 takes 35.1 us for 64 B as this one, and comes first in the fixed order");
   weft__rank_outranked(&needs, &v[2], &v[1], text, sizeof(text));
   assert_non_null(strstr(text, "tcp eth1 10.0.0.2"));
   weft__rank_outranked(&needs, &v[3], &v[0], text, sizeof(text)); /* slower, and yet before it */
@@ -272,8 +272,8 @@ static void what_a_candidate_can_do_is_passed_on(void **state) {
   assert_int_equal(v.speed_bps, 10);
   assert_true(v.max_op == UINT64_MAX);
   assert_int_equal(v.mtu, 65536);
-  assert_int_equal(v.traits, WEFT_TRAIT_RMA | WEFT_TRAIT_EVENTS | WEFT_TRAIT_LOOPBACK |
-                                 WEFT_TRAIT_MEASURED);
+  assert_int_equal(v.traits,
+                   WEFT_TRAIT_RMA | WEFT_TRAIT_EVENTS | WEFT_TRAIT_LOOPBACK | WEFT_TRAIT_MEASURED);
   assert_int_equal(v.reserved[0], 0); /* scratch space while sorting */
 }
 

@@ -29,9 +29,10 @@ static const struct reason {
     REASON(NO_PROVIDER, "libfabric has no such provider",
            "Run fi_info -l. A provider that is a file of its own must lie in FI_PROVIDER_PATH and "
            "load: check ldd on it. Check that FI_PROVIDER does not leave it out."),
-    REASON(NOT_BUILT, "left out of this build of Weft",
-           "Configure Weft with the option that the detail names (cmake -DWEFT_DPDK=ON); the summary "
-           "of the configure step says what is missing."),
+    REASON(
+        NOT_BUILT, "left out of this build of Weft",
+        "Configure Weft with the option that the detail names (cmake -DWEFT_DPDK=ON); the summary "
+        "of the configure step says what is missing."),
     REASON(NO_ADDRESS, "the device has no address that a peer could reach",
            "Give its network interface an IP address: ip address add ADDRESS/LENGTH dev DEVICE. "
            "RoCE devices need one too."),
@@ -82,8 +83,7 @@ static const struct reason *find(int why) {
   size_t i;
 
   for (i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
-    if (reasons[i].why == why)
-      return &reasons[i];
+    if (reasons[i].why == why) return &reasons[i];
   return NULL;
 }
 
@@ -103,8 +103,7 @@ const char *weft__why_text(int why) {
 }
 
 int weft__why_at(unsigned i, int *why) {
-  if (i >= sizeof(reasons) / sizeof(reasons[0]))
-    return -ENOENT;
+  if (i >= sizeof(reasons) / sizeof(reasons[0])) return -ENOENT;
   *why = reasons[i].why;
   return 0;
 }

@@ -44,8 +44,7 @@ static int parse_decimal(const char *s, const char **rest, uint64_t *whole, uint
                          uint64_t *frac_scale) {
   unsigned digits;
 
-  if (*s < '0' || *s > '9')
-    return -EINVAL;
+  if (*s < '0' || *s > '9') return -EINVAL;
   *whole = 0;
   for (; *s >= '0' && *s <= '9'; s++)
     if (__builtin_mul_overflow(*whole, (uint64_t) 10, whole) ||
@@ -55,8 +54,7 @@ static int parse_decimal(const char *s, const char **rest, uint64_t *whole, uint
   *frac_scale = 1;
   if (*s == '.') {
     s++;
-    if (*s < '0' || *s > '9')
-      return -EINVAL;
+    if (*s < '0' || *s > '9') return -EINVAL;
     for (digits = 0; *s >= '0' && *s <= '9'; s++, digits++)
       if (digits < 18) {
         *frac = *frac * 10 + (uint64_t) (*s - '0');
@@ -69,8 +67,7 @@ static int parse_decimal(const char *s, const char **rest, uint64_t *whole, uint
 
 static const struct unit *find_unit(const struct unit *units, const char *s, size_t len) {
   for (; units->name != NULL; units++)
-    if (strlen(units->name) == len && memcmp(units->name, s, len) == 0)
-      return units;
+    if (strlen(units->name) == len && memcmp(units->name, s, len) == 0) return units;
   return NULL;
 }
 
@@ -82,11 +79,9 @@ static int parse(const char *s, const struct unit *units, const struct unit *mor
   const char *rest;
   size_t len;
 
-  if (s == NULL || parse_decimal(s, &rest, &whole, &frac, &frac_scale) != 0)
-    return -EINVAL;
+  if (s == NULL || parse_decimal(s, &rest, &whole, &frac, &frac_scale) != 0) return -EINVAL;
   if (*rest == '\0') {
-    if (whole != 0 || frac != 0)
-      return -EINVAL;
+    if (whole != 0 || frac != 0) return -EINVAL;
     *out = 0;
     return 0;
   }
@@ -94,10 +89,8 @@ static int parse(const char *s, const struct unit *units, const struct unit *mor
   if (tail != NULL && len > strlen(tail) && strcmp(rest + len - strlen(tail), tail) == 0)
     len -= strlen(tail);
   unit = find_unit(units, rest, len);
-  if (unit == NULL && more != NULL)
-    unit = find_unit(more, rest, len);
-  if (unit == NULL)
-    return -EINVAL;
+  if (unit == NULL && more != NULL) unit = find_unit(more, rest, len);
+  if (unit == NULL) return -EINVAL;
   frac = (uint64_t) ((unsigned __int128) frac * unit->scale / frac_scale);
   if (__builtin_mul_overflow(whole, unit->scale, &value) ||
       __builtin_add_overflow(value, frac, &value))
@@ -125,8 +118,7 @@ int weft__parse_count(const char *s, uint64_t max, uint64_t *out) {
   if (s == NULL || strchr(s, '.') != NULL ||
       parse_decimal(s, &rest, &whole, &frac, &frac_scale) != 0)
     return -EINVAL;
-  if (*rest != '\0' || whole > max)
-    return -EINVAL;
+  if (*rest != '\0' || whole > max) return -EINVAL;
   *out = whole;
   return 0;
 }
@@ -134,14 +126,11 @@ int weft__parse_count(const char *s, uint64_t max, uint64_t *out) {
 int weft__check_list(const char *s) {
   const char *p;
 
-  if (s == NULL || strlen(s) >= WEFT_LIST_MAX)
-    return -EINVAL;
-  if (*s == '\0')
-    return 0;
+  if (s == NULL || strlen(s) >= WEFT_LIST_MAX) return -EINVAL;
+  if (*s == '\0') return 0;
   for (p = s; *p != '\0'; p++) {
     if (*p == ',') {
-      if (p == s || p[1] == ',' || p[1] == '\0')
-        return -EINVAL;
+      if (p == s || p[1] == ',' || p[1] == '\0') return -EINVAL;
     } else if (*p <= ' ' || *p > '~') {
       return -EINVAL;
     }
@@ -155,11 +144,9 @@ int weft__list_has(const char *list, const char *name) {
 
   while (*p != '\0') {
     size_t item = strcspn(p, ",");
-    if (item == len && memcmp(p, name, len) == 0)
-      return 1;
+    if (item == len && memcmp(p, name, len) == 0) return 1;
     p += item;
-    if (*p == ',')
-      p++;
+    if (*p == ',') p++;
   }
   return 0;
 }
@@ -169,8 +156,7 @@ static char *format(uint64_t value, const struct unit *units, char *buf, size_t 
   const struct unit *unit = units;
   double v;
 
-  while (unit[1].name != NULL && value >= unit[1].scale)
-    unit++;
+  while (unit[1].name != NULL && value >= unit[1].scale) unit++;
   v = (double) value / (double) unit->scale;
   snprintf(buf, len, v < 999.5 ? "%.3g %s" : "%.0f %s", v, unit->name);
   return buf;

@@ -30,8 +30,7 @@ static void good(int (*parse)(const char *, uint64_t *), const struct sample *sa
 static void bad(int (*parse)(const char *, uint64_t *), const char *const *texts) {
   for (; *texts != NULL; texts++) {
     uint64_t v = 4711;
-    if (parse(*texts, &v) != -EINVAL || v != 4711)
-      fail_msg("'%s' was taken", *texts);
+    if (parse(*texts, &v) != -EINVAL || v != 4711) fail_msg("'%s' was taken", *texts);
   }
 }
 

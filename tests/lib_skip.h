@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* lib_skip.h - "not supported here", from inside a program of cmocka: a counted skip, never a pass.
  *
- * cmocka answers 0 whether a case was skipped or not; tests/run.sh counts the line that this prints.
- * A skip() of cmocka anywhere else fails tests/integ/skips_counted.sh. Include it after cmocka.h. */
+ * cmocka answers 0 whether a case was skipped or not; tests/run.sh counts the line that this
+ * prints. A skip() of cmocka anywhere else fails tests/integ/skips_counted.sh. Include it after
+ * cmocka.h. */
 #ifndef WEFT_TESTS_LIB_SKIP_H
 #define WEFT_TESTS_LIB_SKIP_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* weft_info.c - what this machine could use, in which order, and why not the rest: the command line. */
+/* weft_info.c - what this machine could use, in which order, and why not the rest: the command
+ * line. */
 #include "weft_info.h"
 
 #include <errno.h>
@@ -61,8 +62,7 @@ static int is_need(const char *arg, char *key, size_t len) {
   weft_qos_t scratch;
   size_t n;
 
-  if (strncmp(arg, "--", 2) != 0 || (n = strcspn(arg + 2, "=")) == 0 || n >= len)
-    return 0;
+  if (strncmp(arg, "--", 2) != 0 || (n = strcspn(arg + 2, "=")) == 0 || n >= len) return 0;
   memcpy(key, arg + 2, n);
   key[n] = '\0';
   weft_qos_init(&scratch, sizeof(scratch));
@@ -77,22 +77,18 @@ static int take_needs(int argc, char **argv, info_args_t *args) {
   for (i = 1; i < argc; i++) {
     char key[32];
     const char *eq = strchr(argv[i], '=');
-    if (strcmp(argv[i], "--") == 0)
-      break;
+    if (strcmp(argv[i], "--") == 0) break;
     if (!is_need(argv[i], key, sizeof(key))) {
       argv[kept++] = argv[i];
       continue;
     }
-    if (args->needs == INFO_NEEDS)
-      wrong("too many needs: ", argv[i]);
-    if (eq == NULL && i + 1 == argc)
-      wrong("a value must follow ", argv[i]);
+    if (args->needs == INFO_NEEDS) wrong("too many needs: ", argv[i]);
+    if (eq == NULL && i + 1 == argc) wrong("a value must follow ", argv[i]);
     memcpy(keys[args->needs], key, sizeof(key));
     args->need[args->needs].key = keys[args->needs];
     args->need[args->needs++].value = eq != NULL ? eq + 1 : argv[++i];
   }
-  for (; i < argc; i++)
-    argv[kept++] = argv[i];
+  for (; i < argc; i++) argv[kept++] = argv[i];
   argv[kept] = NULL;
   return kept;
 }
@@ -118,12 +114,10 @@ int main(int argc, char **argv) {
     case 'p': narrow(&args, "providers", args.provider = optarg); break;
     case 'd': narrow(&args, "devices", args.device = optarg); break;
     case 'C':
-    case 'X':
-      args.url = optarg; /* fall through */
+    case 'X': args.url = optarg; /* fall through */
     case 'e':
     case 'l':
-      if (what != 0 && what != c)
-        wrong("one of -e, -l, --check and --explain at a time", "");
+      if (what != 0 && what != c) wrong("one of -e, -l, --check and --explain at a time", "");
       what = c;
       break;
     case 'h': fputs(usage, stdout); return 0;
@@ -131,12 +125,10 @@ int main(int argc, char **argv) {
     default: wrong("see what there is:", ""); /* getopt has named the option */
     }
   }
-  if (optind < argc)
-    wrong("unexpected: ", argv[optind]);
+  if (optind < argc) wrong("unexpected: ", argv[optind]);
   if (args.verbose && (what == 'e' || what == 'l'))
     wrong("-v says nothing more of ", what == 'e' ? "-e" : "-l");
-  if (args.echo && what != 'C')
-    wrong("--echo goes with --check", "");
+  if (args.echo && what != 'C') wrong("--echo goes with --check", "");
   if (args.needs > 0 && what != 'C' && what != 'X')
     wrong("needs go with --check and --explain: --", args.need[0].key);
 

@@ -2,12 +2,13 @@
 /* weft_info.h - what the files of the tool share.
  *
  * Design notes
- *   - Everything printed comes from the library: verdicts from weft_candidates and weft_conn_verdict,
- *     help from weft_why_help, options from weft_option and weft_opts_get. The tool holds no table of
- *     its own, so it cannot disagree with it.
- *   - Each of info_list, info_env, info_libraries, info_check and info_explain is one mode; it answers
- *     the exit status, which is for scripts: 0 only when something is usable.
- *   - Public API only (and libfabric for its version and its providers'), as any user could write it. */
+ *   - Everything printed comes from the library: verdicts from weft_candidates and
+ *     weft_conn_verdict, help from weft_why_help, options from weft_option and weft_opts_get. The
+ *     tool holds no table of its own, so it cannot disagree with it.
+ *   - Each of info_list, info_env, info_libraries, info_check and info_explain is one mode; it
+ *     answers the exit status, which is for scripts: 0 only when something is usable.
+ *   - Public API only (and libfabric for its version and its providers'), as any user could write
+ *     it. */
 #ifndef WEFT_INFO_H
 #define WEFT_INFO_H
 
@@ -99,7 +100,8 @@ int info_net_open(info_net_t *, const weft_opts_t *); /* 0, or an error that it 
 void info_net_close(info_net_t *);
 /* Run the loop until *flag is not 0, or for ms. */
 void info_net_run(info_net_t *, const int *flag, unsigned ms);
-/* Connect and wait for the outcome, which it answers. The handle is then open and needs info_hang_up. */
+/* Connect and wait for the outcome, which it answers. The handle is then open and needs
+ * info_hang_up. */
 int info_dial(info_net_t *, info_conn_t *, const char *url, const weft_qos_t *);
 /* Send one message of 64 bytes and wait for the same bytes: their round trip, or 0 and why not. */
 uint64_t info_echo(info_net_t *, info_conn_t *, char *why, size_t len);

@@ -2,10 +2,10 @@
 /* weft_info_check.c - --check URL: does each candidate of this machine reach that server?
  *
  * Design notes
- *   - One connection for each usable candidate, after each other, best first: require= its provider,
- *     devices= its device and bind= its address leave nothing else to run on. Where the provider does
- *     not speak TCP (verbs), the first contact has to go over one that does, so only require= and
- *     devices= can be given, with the devices of the first contact in them.
+ *   - One connection for each usable candidate, after each other, best first: require= its
+ *     provider, devices= its device and bind= its address leave nothing else to run on. Where the
+ *     provider does not speak TCP (verbs), the first contact has to go over one that does, so only
+ *     require= and devices= can be given, with the devices of the first contact in them.
  *   - "ok" is more than a handshake: the path in use is the candidate's, and the peer's session has
  *     acknowledged the end of the stream. Nothing is delivered to the server's program, see
  *     weft_info_conn.c. */
@@ -18,9 +18,9 @@
 
 typedef struct result {
   int ok;
-  int err;           /* UV_E* or WEFT_E*, 0 when it is ok or has no code */
+  int err; /* UV_E* or WEFT_E*, 0 when it is ok or has no code */
   int tried;
-  char detail[400];  /* the path, or the whole sentence */
+  char detail[400]; /* the path, or the whole sentence */
   char path[200];
   char peer[64];
   uint64_t connect_ns, rtt_ns, echo_ns;
@@ -33,8 +33,7 @@ static int in_list(const char *list, const char *name) {
 
   for (p = list; p != NULL && *p != '\0'; p = strchr(p, ',')) {
     p += *p == ',';
-    if (strncmp(p, name, len) == 0 && (p[len] == '\0' || p[len] == ','))
-      return 1;
+    if (strncmp(p, name, len) == 0 && (p[len] == '\0' || p[len] == ',')) return 1;
   }
   return 0;
 }
@@ -44,8 +43,7 @@ static void append_host(char *url, size_t len, const char *host) {
   size_t n = strlen(url);
   int bracket = strchr(host, ':') != NULL && *host != '[';
 
-  if (bracket && n + 1 < len)
-    url[n++] = '[';
+  if (bracket && n + 1 < len) url[n++] = '[';
   for (; *host != '\0' && n + 4 < len; host++) {
     url[n++] = *host;
     if (*host == '%') {
@@ -53,14 +51,13 @@ static void append_host(char *url, size_t len, const char *host) {
       url[n++] = '5';
     }
   }
-  if (bracket && n + 1 < len)
-    url[n++] = ']';
+  if (bracket && n + 1 < len) url[n++] = ']';
   url[n] = '\0';
 }
 
 /* The URL that leaves only this candidate. */
-static void narrow(const weft_addr_t *addr, const weft_verdict_t *list, int n, const weft_verdict_t *v,
-                   char *url, size_t len) {
+static void narrow(const weft_addr_t *addr, const weft_verdict_t *list, int n,
+                   const weft_verdict_t *v, char *url, size_t len) {
   char devices[WEFT_LIST_MAX];
   size_t used;
   int i;
@@ -89,8 +86,7 @@ static int families_differ(const char *host, const char *local) {
   struct in_addr v4;
   int own6 = *local == '[';
 
-  if (strchr(host, ':') != NULL)
-    return !own6;
+  if (strchr(host, ':') != NULL) return !own6;
   return own6 && inet_pton(AF_INET, host, &v4) == 1;
 }
 
@@ -111,16 +107,15 @@ static int excluded(const weft_addr_t *addr, const weft_qos_t *qos, const weft_v
   else if (*addr->bind != '\0' && (v->traits & WEFT_TRAIT_BOOTSTRAP)) {
     char own[90] = "";
     append_host(own, sizeof(own), v->local);
-    if (strcmp(own, bound) == 0)
-      return 0;
+    if (strcmp(own, bound) == 0) return 0;
     snprintf(why, len, "bind=%s", addr->bind);
   } else
     return 0;
   return 1;
 }
 
-static void try_one(info_net_t *net, const info_args_t *args, const char *url, const weft_qos_t *needs,
-                    const weft_verdict_t *v, result_t *r) {
+static void try_one(info_net_t *net, const info_args_t *args, const char *url,
+                    const weft_qos_t *needs, const weft_verdict_t *v, result_t *r) {
   weft_qos_t qos = *needs;
   weft_conn_info_t info;
   info_conn_t c;
@@ -154,11 +149,11 @@ static void try_one(info_net_t *net, const info_args_t *args, const char *url, c
   if (r->ok && r->rtt_ns == 0) {
     r->ok = 0;
     r->err = c.shut_status;
-    snprintf(r->detail, sizeof(r->detail), "it connected, and the end of the stream was not acknowledged: %s",
+    snprintf(r->detail, sizeof(r->detail),
+             "it connected, and the end of the stream was not acknowledged: %s",
              weft_strerror(c.shut_status));
   }
-  if (r->ok)
-    snprintf(r->detail, sizeof(r->detail), "ok: %s", r->path);
+  if (r->ok) snprintf(r->detail, sizeof(r->detail), "ok: %s", r->path);
 }
 
 /* ---- Output ---- */
@@ -194,8 +189,7 @@ static void result_cells(info_table_t *t, const weft_verdict_t *v, const result_
   info_cell(t, v->local);
   info_cell(t, info_duration(r->ok ? r->connect_ns : 0, text, sizeof(text)));
   info_cell(t, info_duration(r->rtt_ns, text, sizeof(text)));
-  if (echo)
-    info_cell(t, info_duration(r->echo_ns, text, sizeof(text)));
+  if (echo) info_cell(t, info_duration(r->echo_ns, text, sizeof(text)));
   if (r->ok)
     info_cell(t, r->detail);
   else {
@@ -207,15 +201,15 @@ static void result_cells(info_table_t *t, const weft_verdict_t *v, const result_
 }
 
 static void print_results(const weft_verdict_t *v, const result_t *r, int n, int echo) {
-  static const char *const plain[] = {"RANK", "PROVIDER", "DEVICE", "ADDRESS", "CONNECT", "RTT", "RESULT", NULL};
+  static const char *const plain[] = {"RANK",    "PROVIDER", "DEVICE", "ADDRESS",
+                                      "CONNECT", "RTT",      "RESULT", NULL};
   static const char *const with_echo[] = {"RANK", "PROVIDER", "DEVICE", "ADDRESS", "CONNECT",
                                           "RTT",  "ECHO",     "RESULT", NULL};
   info_table_t t;
   int i;
 
   info_table_init(&t, echo ? with_echo : plain);
-  for (i = 0; i < n; i++)
-    result_cells(&t, &v[i], &r[i], echo);
+  for (i = 0; i < n; i++) result_cells(&t, &v[i], &r[i], echo);
   info_table_print(&t);
 }
 
@@ -225,16 +219,18 @@ static void print_blocks(const weft_verdict_t *v, const result_t *r, int n) {
 
   for (i = 0; i < n; i++) {
     printf("%s%s %s %s: %s\n", i > 0 ? "\n" : "", v[i].provider, v[i].device, v[i].local,
-           r[i].ok ? "ok" : r[i].tried ? "failed" : "not tried");
-    if (*r[i].path != '\0')
-      printf("  path         %s\n", r[i].path);
-    if (*r[i].peer != '\0')
-      printf("  peer         %s\n", r[i].peer);
+           r[i].ok      ? "ok"
+           : r[i].tried ? "failed"
+                        : "not tried");
+    if (*r[i].path != '\0') printf("  path         %s\n", r[i].path);
+    if (*r[i].peer != '\0') printf("  peer         %s\n", r[i].peer);
     if (r[i].ok)
       printf("  connect      %s\n  round trip   %s, to the acknowledgement of the end\n",
-             info_duration(r[i].connect_ns, a, sizeof(a)), info_duration(r[i].rtt_ns, b, sizeof(b)));
+             info_duration(r[i].connect_ns, a, sizeof(a)),
+             info_duration(r[i].rtt_ns, b, sizeof(b)));
     if (r[i].echo_ns != 0)
-      printf("  echo         %s, best of eight messages of 64 bytes\n", info_duration(r[i].echo_ns, a, sizeof(a)));
+      printf("  echo         %s, best of eight messages of 64 bytes\n",
+             info_duration(r[i].echo_ns, a, sizeof(a)));
     if (!r[i].ok) {
       fputs("  why          ", stdout);
       info_wrapped(r[i].detail, 15, 100);
@@ -253,8 +249,7 @@ int info_check(const info_args_t *args) {
   char url[1024];
   int i, n, usable = 0, good = 0, rc = info_needs(args, &addr, &qos);
 
-  if (rc != 0)
-    return rc;
+  if (rc != 0) return rc;
   list = info_candidates(args, &n);
   if (list == NULL) {
     fprintf(stderr, "weft_info: weft_candidates: %s (%s)\n", weft_strerror(n), weft_err_name(n));
@@ -266,8 +261,7 @@ int info_check(const info_args_t *args) {
   memset(r, 0, (size_t) (usable + 1) * sizeof(*r));
   if (usable > 0 && info_net_open(&net, &args->opts) == 0) {
     for (i = 0; i < usable; i++) {
-      if (excluded(&addr, &qos, &list[i], r[i].detail, sizeof(r[i].detail)))
-        continue;
+      if (excluded(&addr, &qos, &list[i], r[i].detail, sizeof(r[i].detail))) continue;
       narrow(&addr, list, n, &list[i], url, sizeof(url));
       try_one(&net, args, url, &qos, &list[i], &r[i]);
       good += r[i].ok;
@@ -276,10 +270,9 @@ int info_check(const info_args_t *args) {
   }
   if (args->json) {
     json_t *all = json_array();
-    for (i = 0; i < usable; i++)
-      json_array_append_new(all, result_json(&list[i], &r[i]));
-    info_json_print(json_pack("{ss so si so}", "weft", weft_version(), "url", info_json_text(args->url),
-                              "usable", good, "checks", all));
+    for (i = 0; i < usable; i++) json_array_append_new(all, result_json(&list[i], &r[i]));
+    info_json_print(json_pack("{ss so si so}", "weft", weft_version(), "url",
+                              info_json_text(args->url), "usable", good, "checks", all));
   } else if (args->verbose) {
     print_blocks(list, r, usable);
   } else if (usable > 0) {

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* weft_info_conn.c - one connection at a time, waited for: what --check and --explain have in common.
+/* weft_info_conn.c - one connection at a time, waited for: what --check and --explain have in
+ * common.
  *
  * Design notes
- *   - Nothing is delivered to the server's program but the end of the connection, unless --echo asks
- *     for it. The end is a part of the stream that the peer's session acknowledges like a message, so
- *     how long that takes is a true round trip of the session.
+ *   - Nothing is delivered to the server's program but the end of the connection, unless --echo
+ *     asks for it. The end is a part of the stream that the peer's session acknowledges like a
+ *     message, so how long that takes is a true round trip of the session.
  *   - The end is orderly: FIN, the peer's own end (where it comes soon), then close. Servers log a
  *     connection that is torn down, and a check should not fill logs. */
 #include <stdio.h>
@@ -21,8 +22,7 @@ static const char ping[ECHO_BYTES] = "weft_info --check --echo: send this messag
 int info_net_open(info_net_t *net, const weft_opts_t *opts) {
   int err = uv_loop_init(&net->loop);
 
-  if (err == 0 && (err = weft_init(&net->loop, &net->weft, opts)) != 0)
-    uv_loop_close(&net->loop);
+  if (err == 0 && (err = weft_init(&net->loop, &net->weft, opts)) != 0) uv_loop_close(&net->loop);
   if (err != 0) {
     fprintf(stderr, "weft_info: starting Weft: %s (%s)\n", weft_strerror(err), weft_err_name(err));
     return err;
@@ -46,13 +46,11 @@ void info_net_run(info_net_t *net, const int *flag, unsigned ms) {
   static const int never;
   int late = 0;
 
-  if (flag == NULL)
-    flag = &never;
+  if (flag == NULL) flag = &never;
   uv_update_time(&net->loop);
   net->timer.data = &late;
   uv_timer_start(&net->timer, on_time, ms, 0);
-  while (*flag == 0 && !late)
-    uv_run(&net->loop, UV_RUN_ONCE);
+  while (*flag == 0 && !late) uv_run(&net->loop, UV_RUN_ONCE);
   uv_timer_stop(&net->timer);
 }
 
@@ -67,8 +65,7 @@ static void on_connect(weft_connect_t *req, int status) {
 
 static void on_event(weft_conn_t *conn, const weft_event_t *ev) {
   info_conn_t *c = conn->data;
-  if (ev->type == WEFT_EV_NEED_MISSED)
-    snprintf(c->missed, sizeof(c->missed), "%s", ev->detail);
+  if (ev->type == WEFT_EV_NEED_MISSED) snprintf(c->missed, sizeof(c->missed), "%s", ev->detail);
 }
 
 static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
@@ -93,8 +90,7 @@ int info_dial(info_net_t *net, info_conn_t *c, const char *url, const weft_qos_t
   c->handle.data = c;
   weft_conn_on_event(&c->handle, on_event);
   err = weft_connect(&c->req, &c->handle, url, qos, on_connect);
-  if (err != 0)
-    return c->status = err;
+  if (err != 0) return c->status = err;
   while (!c->connected) /* ends by itself, see connect_timeout_ms */
     uv_run(&net->loop, UV_RUN_ONCE);
   return c->status;
@@ -114,8 +110,7 @@ static uint64_t one_echo(info_net_t *net, info_conn_t *c, int *err) {
   c->ping.data = c;
   c->pinged = c->echoed = 0;
   *err = weft_send(&c->ping, &c->handle, &buf, 1, on_pinged);
-  if (*err != 0)
-    return 0;
+  if (*err != 0) return 0;
   info_net_run(net, &c->echoed, ECHO_MS); /* also set by the peer's end */
   rtt = uv_hrtime() - began;
   if (c->echoed && !c->ended && !c->pinged)
@@ -127,22 +122,22 @@ uint64_t info_echo(info_net_t *net, info_conn_t *c, char *why, size_t len) {
   uint64_t rtt, best = 0;
   int i, err = weft_recv_start(&c->handle, NULL, on_recv);
 
-  for (i = 0; i < ECHOES && err == 0; i++) { /* the first ones warm up; the best is the path's own */
+  for (i = 0; i < ECHOES && err == 0;
+       i++) { /* the first ones warm up; the best is the path's own */
     rtt = one_echo(net, c, &err);
     if (rtt == 0 && err == 0) {
       if (c->ended)
         snprintf(why, len, "the server ended the connection instead of sending the message back");
       else
-        snprintf(why, len, "the server %s the message and did not send it back within %d ms: --echo "
+        snprintf(why, len,
+                 "the server %s the message and did not send it back within %d ms: --echo "
                  "is for weft_perf --server and the like",
                  c->pinged && c->ping_status == 0 ? "has" : "did not acknowledge", ECHO_MS);
       return 0;
     }
-    if (best == 0 || rtt < best)
-      best = rtt;
+    if (best == 0 || rtt < best) best = rtt;
   }
-  if (err != 0)
-    snprintf(why, len, "sending: %s (%s)", weft_strerror(err), weft_err_name(err));
+  if (err != 0) snprintf(why, len, "sending: %s (%s)", weft_strerror(err), weft_err_name(err));
   return err == 0 ? best : 0;
 }
 
@@ -166,16 +161,12 @@ uint64_t info_hang_up(info_net_t *net, info_conn_t *c) {
     if (weft_shutdown(&c->bye, &c->handle, on_shut) == 0) {
       while (!c->shut) /* ends by itself, see shutdown_timeout_ms */
         uv_run(&net->loop, UV_RUN_ONCE);
-      if (c->shut_status == 0)
-        rtt = uv_hrtime() - began;
-      if (!c->ended)
-        info_net_run(net, &c->ended, EOF_MS);
+      if (c->shut_status == 0) rtt = uv_hrtime() - began;
+      if (!c->ended) info_net_run(net, &c->ended, EOF_MS);
     }
   }
-  if (!c->closed)
-    weft_conn_close(&c->handle, on_closed);
-  while (!c->closed)
-    uv_run(&net->loop, UV_RUN_ONCE);
+  if (!c->closed) weft_conn_close(&c->handle, on_closed);
+  while (!c->closed) uv_run(&net->loop, UV_RUN_ONCE);
   return rtt;
 }
 

@@ -16,8 +16,7 @@ static const char *env_name(const char *option, char *buf, size_t len) {
   size_t i;
 
   snprintf(buf, len, "WEFT_%s", option);
-  for (i = 0; buf[i] != '\0'; i++)
-    buf[i] = (char) toupper((unsigned char) buf[i]);
+  for (i = 0; buf[i] != '\0'; i++) buf[i] = (char) toupper((unsigned char) buf[i]);
   return buf;
 }
 
@@ -30,12 +29,12 @@ static const char *origin(const info_args_t *args, const char *name, const char 
   if ((args->provider != NULL && strcmp(name, "providers") == 0) ||
       (args->device != NULL && strcmp(name, "devices") == 0))
     return "command line";
-  if (val == NULL)
-    return "default";
+  if (val == NULL) return "default";
   memset(&scratch, 0, sizeof(scratch));
   scratch.size = sizeof(scratch);
-  return weft_opts_set(&scratch, name, val) == 0 ? "environment"
-                                                 : "default, because the environment's value is bad";
+  return weft_opts_set(&scratch, name, val) == 0
+             ? "environment"
+             : "default, because the environment's value is bad";
 }
 
 /* Variables that are not options of a context; the words of libfabric's are its own. */
@@ -43,7 +42,9 @@ static const struct variable {
   const char *name, *deflt, *help;
 } variables[] = {
     {"WEFT_LOG", "warn", "Least severe level that is logged: error, warn, info or debug."},
-    {"FI_PROVIDER_PATH", "", "Where libfabric looks for providers that are files of their own, in place of its own folder."},
+    {"FI_PROVIDER_PATH", "",
+     "Where libfabric looks for providers that are files of their own, in place of its own "
+     "folder."},
     {"FI_PROVIDER", "", "Providers that libfabric may load, or with ^ in front: may not."},
     {"FI_TCP_IFACE", "", "The one network interface that libfabric's tcp uses."},
 };
@@ -51,15 +52,15 @@ static const struct variable {
 static void put_setting(json_t *list, const char *name, const char *env, const char *value,
                         const char *deflt, const char *from, const char *help) {
   if (list != NULL) {
-    json_array_append_new(list, json_pack("{so so so so so so}", "name", info_json_text(name), "env",
-                                          info_json_text(env), "value", info_json_text(value),
-                                          "default", info_json_text(deflt), "origin",
-                                          info_json_text(from), "help", info_json_text(help)));
+    json_array_append_new(list,
+                          json_pack("{so so so so so so}", "name", info_json_text(name), "env",
+                                    info_json_text(env), "value", info_json_text(value), "default",
+                                    info_json_text(deflt), "origin", info_json_text(from), "help",
+                                    info_json_text(help)));
     return;
   }
   printf("# %s\n# (%s", help, from);
-  if (strcmp(from, "default") != 0)
-    printf("; the default is '%s'", deflt);
+  if (strcmp(from, "default") != 0) printf("; the default is '%s'", deflt);
   printf(")\n%s=%s\n\n", env, value);
 }
 
@@ -86,8 +87,7 @@ int info_env(const info_args_t *args) {
     put_setting(list, "", v->name, val != NULL ? val : v->deflt, v->deflt,
                 val != NULL ? "environment" : "default", v->help);
   }
-  if (list != NULL)
-    info_json_print(json_pack("{ss so}", "weft", weft_version(), "options", list));
+  if (list != NULL) info_json_print(json_pack("{ss so}", "weft", weft_version(), "options", list));
   return 0;
 }
 
@@ -101,23 +101,21 @@ static json_t *providers(void) {
   int r = fi_getinfo(FI_VERSION(FI_MAJOR_VERSION, FI_MINOR_VERSION), NULL, NULL, FI_PROV_ATTR_ONLY,
                      NULL, &all);
 
-  if (r != 0)
-    fprintf(stderr, "weft_info: fi_getinfo: %s\n", fi_strerror(-r));
+  if (r != 0) fprintf(stderr, "weft_info: fi_getinfo: %s\n", fi_strerror(-r));
   for (i = r == 0 ? all : NULL; i != NULL; i = i->next) {
     const struct fi_fabric_attr *f = i->fabric_attr;
-    snprintf(version, sizeof(version), "%u.%u", FI_MAJOR(f->prov_version), FI_MINOR(f->prov_version));
+    snprintf(version, sizeof(version), "%u.%u", FI_MAJOR(f->prov_version),
+             FI_MINOR(f->prov_version));
     if (json_object_get(list, f->prov_name) == NULL)
       json_object_set_new(list, f->prov_name, json_string(version));
   }
-  if (r == 0)
-    fi_freeinfo(all);
+  if (r == 0) fi_freeinfo(all);
   return list;
 }
 
 static void put_version(const char *what, const char *running, const char *built) {
   printf("%-11s%s", what, running);
-  if (built != NULL && strcmp(running, built) != 0)
-    printf(", this tool was built with %s", built);
+  if (built != NULL && strcmp(running, built) != 0) printf(", this tool was built with %s", built);
   putchar('\n');
 }
 
@@ -128,9 +126,9 @@ int info_libraries(const info_args_t *args) {
   struct utsname os;
   const char *name;
 
-  if (uname(&os) != 0)
-    memset(&os, 0, sizeof(os));
-  snprintf(built, sizeof(built), "%d.%d.%d", WEFT_VERSION_MAJOR, WEFT_VERSION_MINOR, WEFT_VERSION_PATCH);
+  if (uname(&os) != 0) memset(&os, 0, sizeof(os));
+  snprintf(built, sizeof(built), "%d.%d.%d", WEFT_VERSION_MAJOR, WEFT_VERSION_MINOR,
+           WEFT_VERSION_PATCH);
   snprintf(fabric, sizeof(fabric), "%u.%u", FI_MAJOR(running), FI_MINOR(running));
   snprintf(fabric_built, sizeof(fabric_built), "%d.%d", FI_MAJOR_VERSION, FI_MINOR_VERSION);
   snprintf(kernel, sizeof(kernel), "%s %s %s", os.sysname, os.release, os.machine);
@@ -146,7 +144,8 @@ int info_libraries(const info_args_t *args) {
   put_version("jansson", jansson_version_str(), JANSSON_VERSION);
   put_version("kernel", kernel, NULL);
   printf("\nproviders of libfabric:\n");
-  json_object_foreach(provs, name, version) printf("  %-24s %s\n", name, json_string_value(version));
+  json_object_foreach(provs, name, version)
+      printf("  %-24s %s\n", name, json_string_value(version));
   json_decref(provs);
   return 0;
 }

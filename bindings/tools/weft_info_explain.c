@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* weft_info_explain.c - --explain URL: connect as a program would, and show what was chosen and why.
+/* weft_info_explain.c - --explain URL: connect as a program would, and show what was chosen and
+ * why.
  *
  * Design notes
- *   - The verdicts are the connection's own: rank and reason of each pair of an own candidate and an
- *     address that the peer offers, then of what is left over at either end. Nothing is judged here.
- *   - Standby paths open after the connection does, so it is looked at again until no verdict changes
- *     to "open" any more, or the time is up. */
+ *   - The verdicts are the connection's own: rank and reason of each pair of an own candidate and
+ *     an address that the peer offers, then of what is left over at either end. Nothing is judged
+ *     here.
+ *   - Standby paths open after the connection does, so it is looked at again until no verdict
+ *     changes to "open" any more, or the time is up. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,8 +33,7 @@ static unsigned read_verdicts(report_t *r) {
 
   while (1) {
     r->v = info_alloc(r->v, (n + 1) * sizeof(*r->v));
-    if (weft_conn_verdict(&r->conn.handle, n, &r->v[n], sizeof(*r->v)) != 0)
-      break;
+    if (weft_conn_verdict(&r->conn.handle, n, &r->v[n], sizeof(*r->v)) != 0) break;
     open += r->v[n].why == WEFT_WHY_IN_USE || r->v[n].why == WEFT_WHY_STANDBY;
     n++;
   }
@@ -58,8 +59,7 @@ static const weft_verdict_t *chosen(const report_t *r) {
   unsigned i;
 
   for (i = 0; i < r->n; i++)
-    if (r->v[i].why == WEFT_WHY_IN_USE)
-      return &r->v[i];
+    if (r->v[i].why == WEFT_WHY_IN_USE) return &r->v[i];
   return NULL;
 }
 
@@ -68,11 +68,11 @@ static void print_needs(const report_t *r) {
   const char *query = strchr(r->args->url, '?');
   unsigned i;
 
-  if (query == NULL && r->args->needs == 0)
-    return;
+  if (query == NULL && r->args->needs == 0) return;
   printf("  needs     %s", query != NULL ? query + 1 : "");
   for (i = 0; i < r->args->needs; i++)
-    printf("%s%s=%s", i > 0 || query != NULL ? "&" : "", r->args->need[i].key, r->args->need[i].value);
+    printf("%s%s=%s", i > 0 || query != NULL ? "&" : "", r->args->need[i].key,
+           r->args->need[i].value);
   putchar('\n');
 }
 
@@ -89,18 +89,17 @@ static void print_head(const report_t *r) {
   }
   printf("  peer      %s\n", *info->peer_name != '\0' ? info->peer_name : "does not say its name");
   printf("  chosen    %s %s %s -> %s\n", info->provider, info->device, info->local, info->remote);
-  if (in_use != NULL)
-    printf("  because   %s\n", in_use->detail);
-  if (*r->conn.missed != '\0')
-    printf("  missed    %s\n", r->conn.missed);
+  if (in_use != NULL) printf("  because   %s\n", in_use->detail);
+  if (*r->conn.missed != '\0') printf("  missed    %s\n", r->conn.missed);
   printf("  limits    messages up to %s, in one frame up to %s\n",
          info_bytes(info->max_message, a, sizeof(a)), info_bytes(info->eager_max, b, sizeof(b)));
-  printf("  opened    in %s, %d path%s\n", info_duration(r->conn.connect_ns, a, sizeof(a)), info->paths,
-         info->paths == 1 ? "" : "s");
+  printf("  opened    in %s, %d path%s\n", info_duration(r->conn.connect_ns, a, sizeof(a)),
+         info->paths, info->paths == 1 ? "" : "s");
 }
 
 static void print_table(const report_t *r) {
-  static const char *const head[] = {"RANK", "PROVIDER", "DEVICE", "HERE", "PEER'S OFFER", "COST", "WHY", NULL};
+  static const char *const head[] = {"RANK",         "PROVIDER", "DEVICE", "HERE",
+                                     "PEER'S OFFER", "COST",     "WHY",    NULL};
   char text[240];
   info_table_t t;
   unsigned i;
@@ -126,8 +125,7 @@ static void print_json(const report_t *r) {
   unsigned i;
 
 #define SET(key, value) json_object_set_new(j, key, value)
-  for (i = 0; i < r->n; i++)
-    json_array_append_new(list, info_json_verdict(&r->v[i]));
+  for (i = 0; i < r->n; i++) json_array_append_new(list, info_json_verdict(&r->v[i]));
   for (i = 0; i < r->args->needs; i++)
     json_object_set_new(needs, r->args->need[i].key, info_json_text(r->args->need[i].value));
   SET("weft", info_json_text(weft_version()));
@@ -159,8 +157,7 @@ static void print_report(const report_t *r) {
     return;
   }
   print_head(r);
-  if (r->n > 0 && !r->args->verbose)
-    print_table(r);
+  if (r->n > 0 && !r->args->verbose) print_table(r);
   for (i = 0; i < r->n && r->args->verbose; i++) {
     putchar('\n');
     info_block(&r->v[i]);
@@ -174,24 +171,22 @@ int info_explain(const info_args_t *args) {
 
   memset(&r, 0, sizeof(r));
   r.args = args;
-  if ((rc = info_needs(args, &r.addr, &r.qos)) != 0)
-    return rc;
-  if (info_net_open(&net, &args->opts) != 0)
-    return EXIT_NONE;
+  if ((rc = info_needs(args, &r.addr, &r.qos)) != 0) return rc;
+  if (info_net_open(&net, &args->opts) != 0) return EXIT_NONE;
   r.status = info_dial(&net, &r.conn, args->url, &r.qos);
   if (r.status == 0) {
     settle(&net, &r);
     weft_conn_info(&r.conn.handle, &r.info, sizeof(r.info));
   } else {
     const char *sentence = weft_conn_error(&r.conn.handle);
-    snprintf(r.error, sizeof(r.error), "%s", *sentence != '\0' ? sentence : weft_strerror(r.status));
+    snprintf(r.error, sizeof(r.error), "%s",
+             *sentence != '\0' ? sentence : weft_strerror(r.status));
     read_verdicts(&r);
   }
   print_report(&r);
   info_hang_up(&net, &r.conn);
   info_net_close(&net);
   free(r.v);
-  if (r.status != 0)
-    fprintf(stderr, "weft_info: %s\n", r.error);
+  if (r.status != 0) fprintf(stderr, "weft_info: %s\n", r.error);
   return r.status == 0 ? EXIT_USABLE : EXIT_NONE;
 }

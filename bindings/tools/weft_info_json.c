@@ -13,13 +13,11 @@ json_t *info_json_text(const char *s) {
   char *latin;
   size_t n = 0;
 
-  if (j != NULL)
-    return j;
+  if (j != NULL) return j;
   latin = info_alloc(NULL, 2 * strlen(s) + 1);
   for (; *s != '\0'; s++) {
     unsigned char c = (unsigned char) *s;
-    if (c >= 0x80)
-      latin[n++] = (char) (0xc0 | c >> 6);
+    if (c >= 0x80) latin[n++] = (char) (0xc0 | c >> 6);
     latin[n++] = (char) (c < 0x80 ? c : 0x80 | (c & 0x3f));
   }
   latin[n] = '\0';

@@ -23,8 +23,7 @@ static const char *known(const weft_verdict_t *v) {
 const char *info_cost(const weft_verdict_t *v, char *buf, size_t len) {
   char a[24], b[24];
 
-  if (v->latency_ns == 0)
-    return "-";
+  if (v->latency_ns == 0) return "-";
   snprintf(buf, len, "%s, %s %s", info_duration(v->latency_ns, a, sizeof(a)),
            info_rate(v->bandwidth, b, sizeof(b)), known(v));
   return buf;
@@ -32,8 +31,7 @@ const char *info_cost(const weft_verdict_t *v, char *buf, size_t len) {
 
 /* Who moves memory: the device, the provider's software, or nobody. */
 static const char *rma(const weft_verdict_t *v) {
-  if (v->traits & WEFT_TRAIT_RDMA)
-    return "device";
+  if (v->traits & WEFT_TRAIT_RDMA) return "device";
   return v->traits & WEFT_TRAIT_RMA ? "software" : "-";
 }
 
@@ -55,19 +53,16 @@ void info_block(const weft_verdict_t *v) {
     fputs("  what to do   ", stdout);
     info_wrapped(weft_why_help(v->why), 15, 100);
   }
-  if (*v->local != '\0')
-    printf("  address      %s\n", v->local);
-  if (*v->remote != '\0')
-    printf("  peer         %s\n", v->remote);
+  if (*v->local != '\0') printf("  address      %s\n", v->local);
+  if (*v->remote != '\0') printf("  peer         %s\n", v->remote);
   if (v->latency_ns != 0)
     printf("  round trip   %s %s\n", info_duration(v->latency_ns, a, sizeof(a)), known(v));
   if (v->bandwidth != 0)
     printf("  bandwidth    %s expected\n", info_rate(v->bandwidth, b, sizeof(b)));
-  if (v->traits == 0)
-    return; /* nothing that could have been asked */
+  if (v->traits == 0) return; /* nothing that could have been asked */
   printf("  link         %s, MTU %u\n",
          v->speed_bps != 0 ? info_speed(v->speed_bps, a, sizeof(a)) : "speed unknown", v->mtu);
-  printf("  RMA          %s\n", v->traits & WEFT_TRAIT_RDMA ? "by the device"
+  printf("  RMA          %s\n", v->traits & WEFT_TRAIT_RDMA  ? "by the device"
                                 : v->traits & WEFT_TRAIT_RMA ? "by the provider, in software"
                                                              : "none");
   printf("  wakes        %s\n", v->traits & WEFT_TRAIT_EVENTS
@@ -108,8 +103,7 @@ static void print_lines(const weft_verdict_t *v, unsigned n) {
     rejected += v[i].rank < 0;
   }
   info_table_print(&t);
-  if (rejected > 0)
-    printf("\n%u rejected: weft_info -v says what to do about each.\n", rejected);
+  if (rejected > 0) printf("\n%u rejected: weft_info -v says what to do about each.\n", rejected);
 }
 
 /* ---- The list ---- */
@@ -118,12 +112,10 @@ static int named(const char *list, const char *name) {
   size_t len = strlen(name);
   const char *p;
 
-  if (list == NULL)
-    return 1;
+  if (list == NULL) return 1;
   for (p = list; p != NULL; p = strchr(p, ',')) {
     p += *p == ',';
-    if (strncmp(p, name, len) == 0 && (p[len] == '\0' || p[len] == ','))
-      return 1;
+    if (strncmp(p, name, len) == 0 && (p[len] == '\0' || p[len] == ',')) return 1;
   }
   return 0;
 }
@@ -139,8 +131,7 @@ weft_verdict_t *info_candidates(const info_args_t *args, int *n) {
       free(list);
       return NULL;
     }
-    if (*n <= cap)
-      break;
+    if (*n <= cap) break;
     cap = *n + 8;
   }
   /* As with fi_info, what was not asked for is not shown; it would all be "left out". A provider
@@ -164,18 +155,15 @@ int info_list(const info_args_t *args) {
     fprintf(stderr, "weft_info: weft_candidates: %s (%s)\n", weft_strerror(n), weft_err_name(n));
     return EXIT_NONE;
   }
-  for (i = 0; i < n; i++)
-    usable += list[i].rank >= 0;
+  for (i = 0; i < n; i++) usable += list[i].rank >= 0;
   if (args->json) {
     all = json_array();
-    for (i = 0; i < n; i++)
-      json_array_append_new(all, info_json_verdict(&list[i]));
-    info_json_print(json_pack("{ss si so}", "weft", weft_version(), "usable", (int) usable,
-                              "candidates", all));
+    for (i = 0; i < n; i++) json_array_append_new(all, info_json_verdict(&list[i]));
+    info_json_print(
+        json_pack("{ss si so}", "weft", weft_version(), "usable", (int) usable, "candidates", all));
   } else if (args->verbose) {
     for (i = 0; i < n; i++) {
-      if (i > 0)
-        putchar('\n');
+      if (i > 0) putchar('\n');
       info_block(&list[i]);
     }
   } else if (n > 0) {

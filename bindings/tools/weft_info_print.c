@@ -18,12 +18,12 @@ void *info_alloc(void *old, size_t size) {
 
 /* ---- Figures ---- */
 
-static const char *scaled(uint64_t value, double step, const char *const *units, char *buf, size_t len) {
+static const char *scaled(uint64_t value, double step, const char *const *units, char *buf,
+                          size_t len) {
   double v = (double) value;
   unsigned i = 0;
 
-  if (value == 0)
-    return "-";
+  if (value == 0) return "-";
   while (v >= step - 0.5 && units[i + 1] != NULL) {
     v /= step;
     i++;
@@ -49,8 +49,7 @@ const char *info_speed(uint64_t bits_per_s, char *buf, size_t len) {
 
 const char *info_bytes(uint64_t n, char *buf, size_t len) {
   static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", NULL};
-  if (n == UINT64_MAX)
-    return "none";
+  if (n == UINT64_MAX) return "none";
   return scaled(n, 1024, units, buf, len);
 }
 
@@ -67,8 +66,7 @@ void info_table_init(info_table_t *t, const char *const *head) {
 void info_cell(info_table_t *t, const char *text) {
   size_t len;
 
-  if (*text == '\0')
-    text = "-";
+  if (*text == '\0') text = "-";
   len = strlen(text) + 1;
   t->cell = info_alloc(t->cell, (t->cells + 1) * sizeof(*t->cell));
   t->cell[t->cells] = info_alloc(NULL, len);
@@ -79,8 +77,7 @@ void info_cell(info_table_t *t, const char *text) {
 static size_t width_of(const char *s) {
   size_t n = 0;
 
-  for (; *s != '\0'; s++)
-    n += ((unsigned char) *s & 0xc0) != 0x80;
+  for (; *s != '\0'; s++) n += ((unsigned char) *s & 0xc0) != 0x80;
   return n;
 }
 
@@ -96,16 +93,13 @@ void info_table_print(info_table_t *t) {
   size_t width[INFO_COLUMNS];
   unsigned c, i;
 
-  for (c = 0; c < t->columns; c++)
-    width[c] = width_of(t->head[c]);
+  for (c = 0; c < t->columns; c++) width[c] = width_of(t->head[c]);
   for (i = 0; i < t->cells; i++)
-    if (width_of(t->cell[i]) > width[i % t->columns])
-      width[i % t->columns] = width_of(t->cell[i]);
+    if (width_of(t->cell[i]) > width[i % t->columns]) width[i % t->columns] = width_of(t->cell[i]);
   put_row(t, t->head, width);
   for (i = 0; i + t->columns <= t->cells; i += t->columns)
     put_row(t, (const char *const *) t->cell + i, width);
-  for (i = 0; i < t->cells; i++)
-    free(t->cell[i]);
+  for (i = 0; i < t->cells; i++) free(t->cell[i]);
   free(t->cell);
   t->cell = NULL;
 }

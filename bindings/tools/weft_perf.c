@@ -70,22 +70,18 @@ _Noreturn static void die(int status, const char *what, const char *arg) {
 
 static void set_option(char *text) {
   char *value = strchr(text, '=');
-  if (!value)
-    die(2, "not KEY=VALUE", text);
+  if (!value) die(2, "not KEY=VALUE", text);
   *value++ = '\0';
   int rc = weft_opts_set(&opt.opts, text, value);
-  if (rc)
-    die(2, rc == UV_ENOENT ? "no such option" : "bad value for option", text);
+  if (rc) die(2, rc == UV_ENOENT ? "no such option" : "bad value for option", text);
 }
 
 static unsigned test_list(char *list) {
   unsigned set = 0;
   for (char *p = strtok(list, ","); p; p = strtok(NULL, ",")) {
     unsigned i = 0;
-    while (i < PERF_TESTS && strcmp(p, perf_test_names[i]))
-      i++;
-    if (i == PERF_TESTS)
-      die(2, "no such test (rtt, rate, bw)", p);
+    while (i < PERF_TESTS && strcmp(p, perf_test_names[i])) i++;
+    if (i == PERF_TESTS) die(2, "no such test (rtt, rate, bw)", p);
     set |= 1u << i;
   }
   return set;
@@ -103,8 +99,7 @@ static void size_list(char *list) {
 static double number(const char *text, double low, double high) {
   char *end;
   double v = strtod(text, &end);
-  if (end == text || *end || v < low || v > high)
-    die(2, "not a number in range", text);
+  if (end == text || *end || v < low || v > high) die(2, "not a number in range", text);
   return v;
 }
 
@@ -150,8 +145,7 @@ static void arguments(int argc, char **argv) {
     case SLEEP: opt.spin = 0; break;
     case BIND: opt.bind = optarg; break;
     case QOS:
-      if (opt.needs == MAX_NEEDS)
-        die(2, "too many needs", optarg);
+      if (opt.needs == MAX_NEEDS) die(2, "too many needs", optarg);
       opt.need[opt.needs++] = optarg;
       break;
     case OPTION: set_option(optarg); break;
@@ -160,18 +154,12 @@ static void arguments(int argc, char **argv) {
     default: die(2, "see --help", NULL);
     }
   }
-  if (optind < argc && !opt.target)
-    opt.target = argv[optind++];
-  if (optind < argc)
-    die(2, "one address only", argv[optind]);
-  if (!opt.target && opt.server)
-    opt.target = "*:" DEFAULT_PORT;
-  if (!opt.target)
-    die(2, "to which HOST:PORT? see --help", NULL);
-  if (!opt.tests)
-    opt.tests = (1u << PERF_TESTS) - 1;
-  if (!opt.rounds)
-    opt.rounds = opt.floor ? 5 : 1;
+  if (optind < argc && !opt.target) opt.target = argv[optind++];
+  if (optind < argc) die(2, "one address only", argv[optind]);
+  if (!opt.target && opt.server) opt.target = "*:" DEFAULT_PORT;
+  if (!opt.target) die(2, "to which HOST:PORT? see --help", NULL);
+  if (!opt.tests) opt.tests = (1u << PERF_TESTS) - 1;
+  if (!opt.rounds) opt.rounds = opt.floor ? 5 : 1;
   if (opt.floor && opt.seconds > PERF_FLOOR_SECONDS)
     die(2, "a server lends its floor for 60 s at most", "--duration");
 }
@@ -179,8 +167,7 @@ static void arguments(int argc, char **argv) {
 static void append(char *url, size_t len, const char *key, const char *value) {
   size_t n = strlen(url);
   int put = snprintf(url + n, len - n, "%c%s%s", strchr(url, '?') ? '&' : '?', key, value);
-  if (put < 0 || (size_t) put >= len - n)
-    die(2, "address too long", opt.target);
+  if (put < 0 || (size_t) put >= len - n) die(2, "address too long", opt.target);
 }
 
 /* HOST, HOST:PORT, [IPv6]:PORT or a whole URL; then bind=, the needs, and how to wait. Both ends
@@ -191,17 +178,13 @@ static void make_url(char *url, size_t len) {
   size_t host = strcspn(bare, "?");
   int n = snprintf(url, len, "weft://%.*s%s%s", (int) host, bare,
                    strchr(after, ':') ? "" : ":" DEFAULT_PORT, bare + host);
-  if (n < 0 || (size_t) n >= len)
-    die(2, "address too long", opt.target);
-  if (opt.bind)
-    append(url, len, "bind=", opt.bind);
-  for (unsigned i = 0; i < opt.needs; i++)
-    append(url, len, "", opt.need[i]);
+  if (n < 0 || (size_t) n >= len) die(2, "address too long", opt.target);
+  if (opt.bind) append(url, len, "bind=", opt.bind);
+  for (unsigned i = 0; i < opt.needs; i++) append(url, len, "", opt.need[i]);
   if (!strstr(url, "?cpu=") && !strstr(url, "&cpu="))
     append(url, len, "cpu=", opt.spin ? "spin" : "sleep");
   char err[256];
-  if (weft_url_parse(url, NULL, NULL, err, sizeof(err)))
-    die(2, err, NULL);
+  if (weft_url_parse(url, NULL, NULL, err, sizeof(err))) die(2, err, NULL);
 }
 
 /* ---- Server ---- */
@@ -215,8 +198,7 @@ static void on_ready(const char *url, void *arg) {
 /* ---- Client ---- */
 
 static void clear_line(void) {
-  if (tty)
-    fputs("\r\033[K", stderr);
+  if (tty) fputs("\r\033[K", stderr);
 }
 
 static void on_progress(const char *what, double share, void *arg) {
@@ -234,8 +216,7 @@ static void on_event(const weft_event_t *ev, void *arg) {
 }
 
 static void check(perf_client_t *c, int rc) {
-  if (rc == 0)
-    return;
+  if (rc == 0) return;
   clear_line();
   die(1, perf_client_error(c), NULL);
 }
@@ -263,8 +244,7 @@ static void measure_floor(perf_client_t *c, const perf_block_t *b, int kind, per
   check(c, perf_client_floor(c, &spec));
   int rc =
       b->test == PERF_TEST_RTT ? perf_floor_pingpong(&spec, rtt) : perf_floor_stream(&spec, rate);
-  if (rc)
-    die(1, "the floor failed", strerror(-rc));
+  if (rc) die(1, "the floor failed", strerror(-rc));
 }
 
 static void measure(perf_client_t *c, perf_block_t *b, perf_contender who) {
@@ -272,10 +252,8 @@ static void measure(perf_client_t *c, perf_block_t *b, perf_contender who) {
   perf_rate_t rate = {0};
   perf_ctl_t before, after;
   perf_result_t *r = b->by[who];
-  if (!r && !(r = b->by[who] = calloc(1, sizeof(*r))))
-    die(1, "out of memory", NULL);
-  if (r->rounds == 0)
-    perf_hist_reset(&r->rtt);
+  if (!r && !(r = b->by[who] = calloc(1, sizeof(*r)))) die(1, "out of memory", NULL);
+  if (r->rounds == 0) perf_hist_reset(&r->rtt);
   perf_hist_reset(&rtt);
   check(c, perf_client_report(c, &before));
   uint64_t cpu = perf_cpu_ns(), wall = perf_now();
@@ -283,8 +261,7 @@ static void measure(perf_client_t *c, perf_block_t *b, perf_contender who) {
     measure_weft(c, b, &rtt, &rate);
   } else {
     clear_line();
-    if (tty)
-      fprintf(stderr, "%s ...", perf_contender_names[who]);
+    if (tty) fprintf(stderr, "%s ...", perf_contender_names[who]);
     measure_floor(c, b, who == PERF_LIBFABRIC ? PERF_FLOOR_LIBFABRIC : PERF_FLOOR_SOCKETS, &rtt,
                   &rate);
   }
@@ -344,12 +321,10 @@ static int client(const char *url) {
       fflush(stdout);
     }
   }
-  if (opt.json)
-    perf_print_json(stdout, block, blocks, perf_client_conn(c), opt.spin);
+  if (opt.json) perf_print_json(stdout, block, blocks, perf_client_conn(c), opt.spin);
   perf_client_close(c);
   for (unsigned i = 0; i < blocks; i++)
-    for (int who = 0; who < PERF_CONTENDERS; who++)
-      free(block[i].by[who]);
+    for (int who = 0; who < PERF_CONTENDERS; who++) free(block[i].by[who]);
   return 0;
 }
 
@@ -358,8 +333,7 @@ int main(int argc, char **argv) {
   arguments(argc, argv);
   tty = isatty(STDERR_FILENO) && !opt.quiet;
   make_url(url, sizeof(url));
-  if (!opt.server)
-    return client(url);
+  if (!opt.server) return client(url);
   perf_server_opts_t s = {
       .url = url, .opts = &opt.opts, .stop_fd = -1, .quiet = opt.quiet, .ready = on_ready};
   return perf_server_run(&s) ? 1 : 0;

@@ -60,10 +60,8 @@ static int set_error(perf_client_t *c, int rc, const char *what) {
 }
 
 static void finish(perf_client_t *c, int rc, const char *what) {
-  if (c->run == IDLE)
-    return;
-  if (rc && !c->failed)
-    c->failed = set_error(c, rc, what);
+  if (c->run == IDLE) return;
+  if (rc && !c->failed) c->failed = set_error(c, rc, what);
   c->run = IDLE;
   uv_stop(&c->loop);
 }
@@ -86,11 +84,9 @@ static int run(perf_client_t *c, run_kind kind, const char *what, double seconds
   c->span = (uint64_t) (seconds * 1e9);
   uv_update_time(&c->loop);
   uv_timer_start(&c->limit, on_limit, (uint64_t) (seconds * 1e3) + GRACE_MS, 0);
-  if (c->opts.progress && seconds > 0.5)
-    uv_timer_start(&c->tick, on_tick, 0, 250);
+  if (c->opts.progress && seconds > 0.5) uv_timer_start(&c->tick, on_tick, 0, 250);
   while (c->run != IDLE)
-    if (uv_run(&c->loop, UV_RUN_DEFAULT) == 0 && c->run != IDLE)
-      finish(c, UV_ENOTCONN, what);
+    if (uv_run(&c->loop, UV_RUN_DEFAULT) == 0 && c->run != IDLE) finish(c, UV_ENOTCONN, what);
   uv_timer_stop(&c->limit);
   uv_timer_stop(&c->tick);
   return c->failed;
@@ -113,8 +109,7 @@ static void on_sent(weft_send_t *req, int status) {
 
 static int send_slot(perf_client_t *c) {
   slot_t *s = &c->slot[c->next];
-  if (s->busy)
-    return UV_EAGAIN;
+  if (s->busy) return UV_EAGAIN;
   s->req.data = s;
   s->buf.len = c->size;
   int rc = weft_send(&s->req, &c->conn, &s->buf, 1, on_sent);
@@ -130,11 +125,9 @@ static int send_slot(perf_client_t *c) {
 static int slots_open(perf_client_t *c, unsigned n, size_t size) {
   size_t step = (size + 4095) & ~(size_t) 4095;
   int rc = weft_mem_alloc(&c->weft, step * n, &c->mem);
-  if (rc)
-    return set_error(c, rc, "weft_mem_alloc");
+  if (rc) return set_error(c, rc, "weft_mem_alloc");
   c->slot = calloc(n, sizeof(*c->slot));
-  if (!c->slot)
-    return set_error(c, UV_ENOMEM, "slots");
+  if (!c->slot) return set_error(c, UV_ENOMEM, "slots");
   c->slots = n;
   c->next = c->flying = 0;
   for (unsigned i = 0; i < n; i++) {
@@ -152,14 +145,11 @@ static int none_flying(perf_client_t *c, void *arg) {
 }
 
 static void slots_close(perf_client_t *c) {
-  if (c->flying)
-    perf_client_run(c, GRACE_MS, none_flying, NULL);
-  if (c->flying)
-    return; /* still the library's: perf_client_close frees it */
+  if (c->flying) perf_client_run(c, GRACE_MS, none_flying, NULL);
+  if (c->flying) return; /* still the library's: perf_client_close frees it */
   free(c->slot);
   c->slot = NULL;
-  if (c->mem.base)
-    weft_mem_free(&c->weft, &c->mem);
+  if (c->mem.base) weft_mem_free(&c->weft, &c->mem);
   c->mem = uv_buf_init(NULL, 0);
 }
 
@@ -202,8 +192,7 @@ static int set_mode(perf_client_t *c, uint32_t op) {
 /* ---- Measurements ---- */
 
 static int pingpong_next(perf_client_t *c) {
-  if (c->slot)
-    return send_slot(c);
+  if (c->slot) return send_slot(c);
   uv_buf_t buf = {.base = c->small, .len = c->size};
   return weft_try_send(&c->conn, &buf, 1);
 }
@@ -215,22 +204,19 @@ static void pingpong_recv(perf_client_t *c, size_t size) {
     return;
   }
   c->count++;
-  if (now - c->start > c->span / 20)
-    perf_hist_add(c->rtt, now - c->mark);
+  if (now - c->start > c->span / 20) perf_hist_add(c->rtt, now - c->mark);
   if (now - c->start > c->span) {
     finish(c, 0, "");
     return;
   }
   c->mark = now;
   int rc = pingpong_next(c);
-  if (rc)
-    finish(c, rc, "sending");
+  if (rc) finish(c, rc, "sending");
 }
 
 int perf_client_pingpong(perf_client_t *c, size_t size, double seconds, perf_hist_t *rtt) {
   int rc = set_mode(c, PERF_ECHO);
-  if (rc)
-    return rc;
+  if (rc) return rc;
   c->size = size;
   c->rtt = rtt;
   c->count = 0;
@@ -251,14 +237,12 @@ static void stream_fill(perf_client_t *c) {
   while (rc == 0) {
     if ((c->count & (c->slot ? 0 : 63)) == 0 && perf_now() - c->start >= c->span) {
       c->run = ASKING;
-      if ((rc = ctl_send(c, PERF_REPORT)))
-        finish(c, rc, "sending");
+      if ((rc = ctl_send(c, PERF_REPORT))) finish(c, rc, "sending");
       return;
     }
     uv_buf_t buf = {.base = c->small, .len = c->size};
     if (c->slot) {
-      if (c->slot[c->next].busy)
-        return;
+      if (c->slot[c->next].busy) return;
       buf.base = c->slot[c->next].buf.base;
     }
     memcpy(buf.base, &c->count, 8);
@@ -268,20 +252,17 @@ static void stream_fill(perf_client_t *c) {
       c->count++;
     }
   }
-  if (rc != UV_EAGAIN)
-    finish(c, rc, "sending");
+  if (rc != UV_EAGAIN) finish(c, rc, "sending");
 }
 
 int perf_client_stream(perf_client_t *c, size_t size, unsigned window, double seconds,
                        perf_rate_t *out) {
   int rc = size < 16 || (window == 0 && size > PERF_TRY_MAX) ? set_error(c, UV_EINVAL, "size") : 0;
-  if (rc || (rc = set_mode(c, PERF_SINK)))
-    return rc;
+  if (rc || (rc = set_mode(c, PERF_SINK))) return rc;
   c->size = size;
   c->count = c->check = 0;
   c->small = window ? NULL : calloc(1, size);
-  if (window && (rc = slots_open(c, window, size)))
-    return rc;
+  if (window && (rc = slots_open(c, window, size))) return rc;
   c->start = perf_now();
   c->span = (uint64_t) (seconds * 1e9);
   c->run = STREAM;
@@ -344,8 +325,7 @@ static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
   if (c->run == ASKING && size == sizeof(*ctl) && ctl->magic == PERF_MAGIC) {
     c->reply = *ctl;
     c->replied = 1;
-    if (!c->ctl_flying)
-      finish(c, 0, "");
+    if (!c->ctl_flying) finish(c, 0, "");
   }
 }
 
@@ -363,8 +343,7 @@ static void on_shutdown(weft_shutdown_t *req, int status) {
 static void on_event(weft_conn_t *conn, const weft_event_t *ev) {
   perf_client_t *c = conn->data;
   if (ev->type == WEFT_EV_WRITABLE) {
-    if (c->run == STREAM && !c->slot)
-      stream_fill(c);
+    if (c->run == STREAM && !c->slot) stream_fill(c);
   } else if (c->opts.event) {
     c->opts.event(ev, c->opts.arg);
   }
@@ -373,8 +352,7 @@ static void on_event(weft_conn_t *conn, const weft_event_t *ev) {
 int perf_client_open(perf_client_t **out, const perf_client_opts_t *opts) {
   perf_client_t *c = calloc(1, sizeof(*c));
   *out = c;
-  if (!c)
-    return UV_ENOMEM;
+  if (!c) return UV_ENOMEM;
   c->opts = *opts;
   int rc = uv_loop_init(&c->loop);
   if (rc || (rc = weft_init(&c->loop, &c->weft, opts->opts))) {
@@ -384,8 +362,7 @@ int perf_client_open(perf_client_t **out, const perf_client_opts_t *opts) {
   uv_timer_init(&c->loop, &c->limit);
   uv_timer_init(&c->loop, &c->tick);
   c->limit.data = c->tick.data = c->connect_req.data = c;
-  if ((rc = weft_conn_init(&c->weft, &c->conn)))
-    return set_error(c, rc, "weft_conn_init");
+  if ((rc = weft_conn_init(&c->weft, &c->conn))) return set_error(c, rc, "weft_conn_init");
   c->conn.data = c;
   weft_conn_on_event(&c->conn, on_event);
   rc = weft_connect(&c->connect_req, &c->conn, opts->url, opts->qos, on_connected);
@@ -433,15 +410,13 @@ static void on_weft_closed(weft_t *w) {
 }
 
 void perf_client_close(perf_client_t *c) {
-  if (!c)
-    return;
+  if (!c) return;
   if (c->weft.priv) {
     weft_shutdown_t bye = {.data = c};
     c->weft.data = c;
     if (c->connected && weft_shutdown(&bye, &c->conn, on_shutdown) == 0)
       run(c, ASKING, "closing", 0);
-    if (c->mem.base && c->flying == 0)
-      slots_close(c);
+    if (c->mem.base && c->flying == 0) slots_close(c);
     weft_close(&c->weft, on_weft_closed);
     uv_run(&c->loop, UV_RUN_DEFAULT);
   }

@@ -35,11 +35,10 @@ static int fail(const char *what) {
 
 int perf_limit_over(const perf_limit_t *limit) {
   struct timespec t;
-  if (!limit)
-    return 0;
-  if (limit->stop && *limit->stop)
-    return -ECANCELED;
-  clock_gettime(CLOCK_MONOTONIC_COARSE, &t); /* the same clock as perf_now, for a tenth of the price */
+  if (!limit) return 0;
+  if (limit->stop && *limit->stop) return -ECANCELED;
+  clock_gettime(CLOCK_MONOTONIC_COARSE,
+                &t); /* the same clock as perf_now, for a tenth of the price */
   uint64_t now = (uint64_t) t.tv_sec * 1000000000u + (uint64_t) t.tv_nsec;
   return now < limit->deadline ? 0 : -ETIMEDOUT;
 }
@@ -63,18 +62,15 @@ static int resolve(const perf_floor_spec_t *spec, int flags, struct addrinfo **a
 static int sock_listen(const perf_floor_spec_t *spec, int *out, uint16_t *port) {
   struct addrinfo *ai;
   int rc = resolve(spec, AI_PASSIVE, &ai);
-  if (rc)
-    return rc;
+  if (rc) return rc;
   int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-  if (fd >= 0)
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+  if (fd >= 0) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
   struct sockaddr_storage ss;
   socklen_t len = sizeof(ss);
   if (fd < 0 || bind(fd, ai->ai_addr, ai->ai_addrlen) || listen(fd, 1) ||
       getsockname(fd, (struct sockaddr *) &ss, &len)) {
     rc = fail("listen");
-    if (fd >= 0)
-      close(fd);
+    if (fd >= 0) close(fd);
   } else {
     *out = fd;
     *port = ntohs(ss.ss_family == AF_INET6 ? ((struct sockaddr_in6 *) &ss)->sin6_port
@@ -87,13 +83,11 @@ static int sock_listen(const perf_floor_spec_t *spec, int *out, uint16_t *port) 
 static int sock_connect(const perf_floor_spec_t *spec, int *out) {
   struct addrinfo *ai;
   int rc = resolve(spec, 0, &ai), one = 1;
-  if (rc)
-    return rc;
+  if (rc) return rc;
   int fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0 || connect(fd, ai->ai_addr, ai->ai_addrlen)) {
     rc = fail("connect");
-    if (fd >= 0)
-      close(fd);
+    if (fd >= 0) close(fd);
   } else {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     *out = fd;
@@ -107,8 +101,7 @@ static int sock_connect(const perf_floor_spec_t *spec, int *out) {
 static int recv_all(int fd, char *buf, size_t n, int flags, const perf_limit_t *limit) {
   for (size_t got = 0; got < n;) {
     int rc = perf_limit_over(limit);
-    if (rc)
-      return rc;
+    if (rc) return rc;
     ssize_t r = recv(fd, buf + got, n - got, flags);
     if (r > 0)
       got += (size_t) r;
@@ -123,8 +116,7 @@ static int recv_all(int fd, char *buf, size_t n, int flags, const perf_limit_t *
 static int send_all(int fd, const char *buf, size_t n, const perf_limit_t *limit) {
   for (size_t put = 0; put < n;) {
     int rc = perf_limit_over(limit);
-    if (rc)
-      return rc;
+    if (rc) return rc;
     ssize_t r = send(fd, buf + put, n - put, MSG_NOSIGNAL);
     if (r >= 0)
       put += (size_t) r;
@@ -137,15 +129,12 @@ static int send_all(int fd, const char *buf, size_t n, const perf_limit_t *limit
 static int sock_serve(int lfd, const perf_floor_spec_t *spec, perf_limit_t *limit) {
   struct pollfd p = {.fd = lfd, .events = POLLIN};
   int rc, ready = 0, one = 1;
-  do
-    rc = perf_limit_over(limit);
+  do rc = perf_limit_over(limit);
   while (!rc && ((ready = poll(&p, 1, PERF_SLICE_MS)) == 0 || (ready < 0 && errno == EINTR)));
-  if (rc == -ECANCELED)
-    return rc;
+  if (rc == -ECANCELED) return rc;
   errno = rc ? -rc : errno;
   int fd = !rc && ready == 1 ? accept4(lfd, NULL, NULL, SOCK_CLOEXEC) : -1;
-  if (fd < 0)
-    return fail("accept");
+  if (fd < 0) return fail("accept");
   perf_limit_set(limit, spec->seconds + PERF_FLOOR_GRACE_S);
   struct timeval slice = {.tv_usec = PERF_SLICE_MS * 1000};
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &slice, sizeof(slice));
@@ -159,8 +148,7 @@ static int sock_serve(int lfd, const perf_floor_spec_t *spec, perf_limit_t *limi
     rc = -ENOMEM;
   } else if (spec->shape == PERF_FLOOR_PINGPONG) {
     while ((rc = recv_all(fd, buf, spec->size, flags, limit)) == 1)
-      if ((rc = send_all(fd, buf, spec->size, limit)) != 1)
-        break;
+      if ((rc = send_all(fd, buf, spec->size, limit)) != 1) break;
   } else {
     uint64_t total = 0;
     while (!(rc = perf_limit_over(limit))) {
@@ -176,8 +164,7 @@ static int sock_serve(int lfd, const perf_floor_spec_t *spec, perf_limit_t *limi
       }
     }
   }
-  if (rc == -ETIMEDOUT)
-    fprintf(stderr, "floor, sockets: the client's time is over\n");
+  if (rc == -ETIMEDOUT) fprintf(stderr, "floor, sockets: the client's time is over\n");
   free(buf);
   close(fd);
   return rc < 0 ? rc : 0;
@@ -185,8 +172,7 @@ static int sock_serve(int lfd, const perf_floor_spec_t *spec, perf_limit_t *limi
 
 static int sock_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
   int fd, rc = sock_connect(spec, &fd);
-  if (rc)
-    return rc;
+  if (rc) return rc;
   char *buf = calloc(1, spec->size);
   if (!buf) {
     close(fd);
@@ -202,8 +188,7 @@ static int sock_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
       break;
     }
     now = perf_now();
-    if (n >= 1000 || now - start > span / 20)
-      perf_hist_add(rtt, now - t0);
+    if (n >= 1000 || now - start > span / 20) perf_hist_add(rtt, now - t0);
   }
   free(buf);
   close(fd);
@@ -212,8 +197,7 @@ static int sock_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
 
 static int sock_stream(const perf_floor_spec_t *spec, perf_rate_t *out) {
   int fd, rc = sock_connect(spec, &fd);
-  if (rc)
-    return rc;
+  if (rc) return rc;
   char *buf = calloc(1, spec->size);
   uint64_t total = 0, n = 0;
   uint64_t start = perf_now(), span = (uint64_t) (spec->seconds * 1e9);
@@ -241,8 +225,7 @@ static int sock_stream(const perf_floor_spec_t *spec, perf_rate_t *out) {
 
 int perf_floor_listen(const perf_floor_spec_t *spec, perf_floor_server_t **out, uint16_t *port) {
   perf_floor_server_t *s = calloc(1, sizeof(*s));
-  if (!s)
-    return -ENOMEM;
+  if (!s) return -ENOMEM;
   s->spec = *spec;
   s->fd = -1;
   int rc = spec->kind == PERF_FLOOR_SOCKETS ? sock_listen(spec, &s->fd, port)
@@ -258,8 +241,7 @@ int perf_floor_serve(perf_floor_server_t *s, const volatile sig_atomic_t *stop) 
   perf_limit_t limit = {.stop = stop};
   perf_limit_set(&limit, PERF_FLOOR_GRACE_S);
   int rc = s->fi ? perf_fi_serve(s->fi, &limit) : sock_serve(s->fd, &s->spec, &limit);
-  if (s->fd >= 0)
-    close(s->fd);
+  if (s->fd >= 0) close(s->fd);
   free(s);
   return rc;
 }

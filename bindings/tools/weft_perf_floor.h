@@ -54,8 +54,8 @@ typedef struct perf_floor_server_s perf_floor_server_t;
 
 /* All return 0 or a negative errno, and say on stderr what failed. */
 int perf_floor_listen(const perf_floor_spec_t *spec, perf_floor_server_t **out, uint16_t *port);
-/* Serve one client until it has gone, until its time and PERF_FLOOR_GRACE_S are over whatever it does,
- * or until *stop (may be NULL): a signal's handler sets it. Frees the server. */
+/* Serve one client until it has gone, until its time and PERF_FLOOR_GRACE_S are over whatever it
+ * does, or until *stop (may be NULL): a signal's handler sets it. Frees the server. */
 int perf_floor_serve(perf_floor_server_t *server, const volatile sig_atomic_t *stop);
 /* Round trips of single messages, nanoseconds, added to `rtt`. The first 1,000 or 5 % of the time
  * warm up. */

@@ -37,9 +37,9 @@ struct perf_fi_s {
   struct fid_ep *ep;
   struct fid_mr *mr;
   void *desc;
-  int fd;        /* of the queue, -1 when it has none */
+  int fd;              /* of the queue, -1 when it has none */
   perf_limit_t *limit; /* the server's patience, NULL at the client */
-  char *rx, *tx; /* window receive buffers, window send buffers */
+  char *rx, *tx;       /* window receive buffers, window send buffers */
   size_t slot;
   struct fi_context *ctx; /* window receives, then window sends */
 };
@@ -55,10 +55,8 @@ static void fi_free(struct perf_fi_s *s) {
                         s->eq ? &s->eq->fid : NULL,        s->domain ? &s->domain->fid : NULL,
                         s->fabric ? &s->fabric->fid : NULL};
   for (unsigned i = 0; i < sizeof(fids) / sizeof(fids[0]); i++)
-    if (fids[i])
-      fi_close(fids[i]);
-  if (s->info)
-    fi_freeinfo(s->info);
+    if (fids[i]) fi_close(fids[i]);
+  if (s->info) fi_freeinfo(s->info);
   free(s->rx);
   free(s->ctx);
   free(s);
@@ -109,32 +107,27 @@ static int open_ep(struct perf_fi_s *s, struct fi_info *info) {
   s->slot = slot;
   s->rx = aligned_alloc(4096, (total + 4095) & ~(size_t) 4095);
   s->ctx = calloc(2 * window, sizeof(*s->ctx));
-  if (!s->rx || !s->ctx)
-    return -ENOMEM;
+  if (!s->rx || !s->ctx) return -ENOMEM;
   memset(s->rx, 1, total);
   s->tx = s->rx + window * slot;
   struct fi_cq_attr cq = {.format = FI_CQ_FORMAT_MSG,
                           .size = 2 * window + 64,
                           .wait_obj = s->spec.wait == PERF_FLOOR_SPIN ? FI_WAIT_NONE : FI_WAIT_FD};
   int rc;
-  if ((rc = fi_domain(s->fabric, info, &s->domain, NULL)))
-    return fail("fi_domain", rc);
-  if ((rc = fi_cq_open(s->domain, &cq, &s->cq, NULL)))
-    return fail("fi_cq_open", rc);
+  if ((rc = fi_domain(s->fabric, info, &s->domain, NULL))) return fail("fi_domain", rc);
+  if ((rc = fi_cq_open(s->domain, &cq, &s->cq, NULL))) return fail("fi_cq_open", rc);
   if (cq.wait_obj == FI_WAIT_FD && (rc = fi_control(&s->cq->fid, FI_GETWAIT, &s->fd)))
     return fail("FI_GETWAIT", rc);
   if (info->domain_attr->mr_mode & FI_MR_LOCAL) {
     rc = fi_mr_reg(s->domain, s->rx, total, FI_SEND | FI_RECV, 0, 1, 0, &s->mr, NULL);
-    if (rc)
-      return fail("fi_mr_reg", rc);
+    if (rc) return fail("fi_mr_reg", rc);
     s->desc = fi_mr_desc(s->mr);
   }
   if ((rc = fi_endpoint(s->domain, info, &s->ep, NULL)) ||
       (rc = fi_ep_bind(s->ep, &s->eq->fid, 0)) ||
       (rc = fi_ep_bind(s->ep, &s->cq->fid, FI_TRANSMIT | FI_RECV)) || (rc = fi_enable(s->ep)))
     return fail("fi_endpoint", rc);
-  for (unsigned i = 0; i < window && !rc; i++)
-    rc = post_recv(s, i);
+  for (unsigned i = 0; i < window && !rc; i++) rc = post_recv(s, i);
   return rc;
 }
 
@@ -145,30 +138,24 @@ static int cm_event(struct perf_fi_s *s, uint32_t want, struct fi_info **info) {
   ssize_t rc;
   perf_limit_t limit = {.stop = s->limit ? s->limit->stop : NULL};
   perf_limit_set(&limit, PERF_FLOOR_GRACE_S);
-  do
-    rc = fi_eq_sread(s->eq, &event, &entry, sizeof(entry), 100, 0);
+  do rc = fi_eq_sread(s->eq, &event, &entry, sizeof(entry), 100, 0);
   while ((rc == -FI_EAGAIN || rc == -FI_EINTR) && !perf_limit_over(&limit));
   if (rc == -FI_EAVAIL) {
     struct fi_eq_err_entry err = {0};
     fi_eq_readerr(s->eq, &err, 0);
     return fail("connecting", -err.err);
   }
-  if (rc < 0 && limit.stop && *limit.stop)
-    return -ECANCELED;
-  if (rc < 0)
-    return fail("waiting for the peer", rc);
-  if (event != want)
-    return fail("unexpected event", -FI_ECONNABORTED);
-  if (info)
-    *info = entry.info;
+  if (rc < 0 && limit.stop && *limit.stop) return -ECANCELED;
+  if (rc < 0) return fail("waiting for the peer", rc);
+  if (event != want) return fail("unexpected event", -FI_ECONNABORTED);
+  if (info) *info = entry.info;
   return 0;
 }
 
 static int fi_dial(const perf_floor_spec_t *spec, struct perf_fi_s **out) {
   struct perf_fi_s *s;
   int rc = fi_begin(spec, 0, &s);
-  if (rc)
-    return rc;
+  if (rc) return rc;
   if ((rc = open_ep(s, s->info)) == 0) {
     rc = fi_connect(s->ep, s->info->dest_addr, NULL, 0);
     rc = rc ? fail("fi_connect", rc) : cm_event(s, FI_CONNECTED, NULL);
@@ -184,18 +171,15 @@ static int fi_dial(const perf_floor_spec_t *spec, struct perf_fi_s **out) {
 static int next(struct perf_fi_s *s, struct fi_cq_msg_entry *e) {
   for (;;) {
     int over = perf_limit_over(s->limit);
-    if (over)
-      return over;
+    if (over) return over;
     ssize_t rc = fi_cq_read(s->cq, e, 1);
-    if (rc == 1)
-      return 1;
+    if (rc == 1) return 1;
     if (rc == -FI_EAVAIL) {
       struct fi_cq_err_entry err = {0};
       fi_cq_readerr(s->cq, &err, 0);
       return err.err == FI_ECANCELED || err.err == FI_ENOTCONN ? 0 : fail("completion", -err.err);
     }
-    if (rc != -FI_EAGAIN)
-      return fail("fi_cq_read", rc);
+    if (rc != -FI_EAGAIN) return fail("fi_cq_read", rc);
     struct fid *fids[] = {&s->cq->fid};
     if (s->spec.wait == PERF_FLOOR_SLEEP && fi_trywait(s->fabric, fids, 1) == FI_SUCCESS) {
       struct pollfd p = {.fd = s->fd, .events = POLLIN};
@@ -211,8 +195,7 @@ static int put(struct perf_fi_s *s, unsigned i, size_t size, int *completes) {
   void *buf = s->tx + i * s->slot;
   *completes = size > s->info->tx_attr->inject_size;
   do {
-    if ((over = perf_limit_over(s->limit)))
-      return over;
+    if ((over = perf_limit_over(s->limit))) return over;
     rc = *completes ? fi_send(s->ep, buf, size, s->desc, 0, &s->ctx[s->spec.window + i])
                     : fi_inject(s->ep, buf, size, 0);
   } while (rc == -FI_EAGAIN);
@@ -225,8 +208,7 @@ static int exchange(struct perf_fi_s *s, size_t size) {
   struct fi_cq_msg_entry e;
   int pending, got = 0, rc = put(s, 0, size, &pending);
   while (!rc && !(got && !pending)) {
-    if ((rc = next(s, &e)) != 1)
-      return rc;
+    if ((rc = next(s, &e)) != 1) return rc;
     rc = 0;
     if (e.flags & FI_RECV) {
       rc = post_recv(s, (unsigned) ((struct fi_context *) e.op_context - s->ctx));
@@ -242,8 +224,7 @@ static int serve_pingpong(struct perf_fi_s *s) {
   struct fi_cq_msg_entry e;
   int rc, completes;
   while ((rc = next(s, &e)) == 1) {
-    if (!(e.flags & FI_RECV))
-      continue;
+    if (!(e.flags & FI_RECV)) continue;
     if ((rc = post_recv(s, (unsigned) ((struct fi_context *) e.op_context - s->ctx))) ||
         (rc = put(s, 0, s->spec.size, &completes)))
       return rc;
@@ -256,8 +237,7 @@ static int serve_stream(struct perf_fi_s *s) {
   uint64_t count = 0, said;
   int rc, completes;
   while ((rc = next(s, &e)) == 1) {
-    if (!(e.flags & FI_RECV))
-      continue;
+    if (!(e.flags & FI_RECV)) continue;
     unsigned i = (unsigned) ((struct fi_context *) e.op_context - s->ctx);
     if (e.len == END_SIZE) {
       memcpy(&said, s->rx + i * s->slot, END_SIZE);
@@ -267,13 +247,11 @@ static int serve_stream(struct perf_fi_s *s) {
         return -EIO;
       }
       memcpy(s->tx, &count, END_SIZE);
-      if ((rc = put(s, 0, END_SIZE, &completes)))
-        return rc;
+      if ((rc = put(s, 0, END_SIZE, &completes))) return rc;
     } else {
       count++;
     }
-    if ((rc = post_recv(s, i)))
-      return rc;
+    if ((rc = post_recv(s, i))) return rc;
   }
   return rc;
 }
@@ -281,8 +259,7 @@ static int serve_stream(struct perf_fi_s *s) {
 int perf_fi_listen(const perf_floor_spec_t *spec, perf_fi_t **out, uint16_t *port) {
   struct perf_fi_s *s;
   int rc = fi_begin(spec, FI_SOURCE, &s);
-  if (rc)
-    return rc;
+  if (rc) return rc;
   uint8_t addr[128];
   size_t len = sizeof(addr);
   if ((rc = fi_passive_ep(s->fabric, s->info, &s->pep, NULL)) ||
@@ -308,11 +285,9 @@ int perf_fi_serve(struct perf_fi_s *s, perf_limit_t *limit) {
   if (!rc) {
     perf_limit_set(limit, s->spec.seconds + PERF_FLOOR_GRACE_S);
     rc = s->spec.shape == PERF_FLOOR_PINGPONG ? serve_pingpong(s) : serve_stream(s);
-    if (rc == -ETIMEDOUT)
-      fprintf(stderr, "floor, libfabric: the client's time is over\n");
+    if (rc == -ETIMEDOUT) fprintf(stderr, "floor, libfabric: the client's time is over\n");
   }
-  if (info)
-    fi_freeinfo(info);
+  if (info) fi_freeinfo(info);
   fi_free(s);
   return rc;
 }
@@ -320,8 +295,7 @@ int perf_fi_serve(struct perf_fi_s *s, perf_limit_t *limit) {
 int perf_fi_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
   struct perf_fi_s *s;
   int rc = fi_dial(spec, &s);
-  if (rc)
-    return rc;
+  if (rc) return rc;
   uint64_t start = perf_now(), span = (uint64_t) (spec->seconds * 1e9), now = start;
   for (uint64_t n = 0; now - start < span; n++) {
     uint64_t t0 = now;
@@ -330,8 +304,7 @@ int perf_fi_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
       break;
     }
     now = perf_now();
-    if (n >= 1000 || now - start > span / 20)
-      perf_hist_add(rtt, now - t0);
+    if (n >= 1000 || now - start > span / 20) perf_hist_add(rtt, now - t0);
   }
   fi_shutdown(s->ep, 0);
   fi_free(s);
@@ -343,16 +316,14 @@ int perf_fi_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
 int perf_fi_stream(const perf_floor_spec_t *spec, perf_rate_t *out) {
   struct perf_fi_s *s;
   int rc = fi_dial(spec, &s);
-  if (rc)
-    return rc;
+  if (rc) return rc;
   struct fi_cq_msg_entry e;
   unsigned window = spec->window, flying = 0, slot = 0;
   uint64_t start = perf_now(), span = (uint64_t) (spec->seconds * 1e9), n = 0;
   rc = 1;
   while (rc == 1) {
     if (flying < window) {
-      if (perf_now() - start >= span)
-        break;
+      if (perf_now() - start >= span) break;
       ssize_t r =
           fi_send(s->ep, s->tx + slot * s->slot, spec->size, s->desc, 0, &s->ctx[window + slot]);
       if (r == 0) {
@@ -361,15 +332,12 @@ int perf_fi_stream(const perf_floor_spec_t *spec, perf_rate_t *out) {
         slot = (slot + 1) % window;
         continue;
       }
-      if (r != -FI_EAGAIN)
-        rc = fail("fi_send", r);
+      if (r != -FI_EAGAIN) rc = fail("fi_send", r);
     }
-    if (rc == 1 && (rc = next(s, &e)) == 1)
-      flying--;
+    if (rc == 1 && (rc = next(s, &e)) == 1) flying--;
   }
   while (rc == 1 && flying > 0)
-    if ((rc = next(s, &e)) == 1)
-      flying--;
+    if ((rc = next(s, &e)) == 1) flying--;
   if (rc == 1) {
     memcpy(s->tx, &n, END_SIZE);
     rc = exchange(s, END_SIZE);

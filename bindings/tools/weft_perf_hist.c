@@ -11,14 +11,11 @@ void perf_hist_reset(perf_hist_t *h) {
 }
 
 void perf_hist_merge(perf_hist_t *into, const perf_hist_t *from) {
-  for (unsigned i = 0; i < PERF_HIST_BUCKETS; i++)
-    into->bucket[i] += from->bucket[i];
+  for (unsigned i = 0; i < PERF_HIST_BUCKETS; i++) into->bucket[i] += from->bucket[i];
   into->count += from->count;
   into->sum += from->sum;
-  if (from->max > into->max)
-    into->max = from->max;
-  if (from->min < into->min)
-    into->min = from->min;
+  if (from->max > into->max) into->max = from->max;
+  if (from->min < into->min) into->min = from->min;
 }
 
 /* A bucket's lowest value and its width. */
@@ -34,8 +31,7 @@ static void bucket_range(unsigned i, double *low, double *width) {
 }
 
 double perf_hist_at(const perf_hist_t *h, double percent) {
-  if (h->count == 0)
-    return 0;
+  if (h->count == 0) return 0;
   double want = percent / 100.0 * (double) h->count, seen = 0;
   for (unsigned i = 0; i < PERF_HIST_BUCKETS; i++) {
     double here = (double) h->bucket[i];
@@ -46,8 +42,7 @@ double perf_hist_at(const perf_hist_t *h, double percent) {
     double low, width;
     bucket_range(i, &low, &width);
     double v = low + width * (want - seen) / here;
-    if (v < (double) h->min)
-      return (double) h->min;
+    if (v < (double) h->min) return (double) h->min;
     return v > (double) h->max ? (double) h->max : v;
   }
   return (double) h->max;

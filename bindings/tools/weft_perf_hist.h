@@ -27,8 +27,7 @@ double perf_hist_at(const perf_hist_t *h, double percent);
 double perf_hist_mean(const perf_hist_t *h);
 
 static inline unsigned perf_hist_index(uint64_t v) {
-  if (v < PERF_HIST_SUB)
-    return (unsigned) v;
+  if (v < PERF_HIST_SUB) return (unsigned) v;
   unsigned exp = 63u - (unsigned) __builtin_clzll(v) - PERF_HIST_SUB_BITS;
   return ((exp + 1) << PERF_HIST_SUB_BITS) + (unsigned) ((v >> exp) & (PERF_HIST_SUB - 1));
 }
@@ -37,10 +36,8 @@ static inline void perf_hist_add(perf_hist_t *h, uint64_t v) {
   h->bucket[perf_hist_index(v)]++;
   h->count++;
   h->sum += (double) v;
-  if (v > h->max)
-    h->max = v;
-  if (v < h->min)
-    h->min = v;
+  if (v > h->max) h->max = v;
+  if (v < h->min) h->min = v;
 }
 
 /* The clock of every figure: monotonic and common to all processes of a machine, nanoseconds. */

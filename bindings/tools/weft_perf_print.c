@@ -13,8 +13,7 @@ size_t perf_size_parse(const char *text) {
   char *end;
   unsigned long long v = strtoull(text, &end, 10);
   unsigned shift = 0;
-  if (end == text || *text == '-')
-    return 0;
+  if (end == text || *text == '-') return 0;
   switch (*end) {
   case 'k':
   case 'K': shift = 10; break;
@@ -26,11 +25,9 @@ size_t perf_size_parse(const char *text) {
   }
   if (shift) {
     end++;
-    if (*end == 'i')
-      end++;
+    if (*end == 'i') end++;
   }
-  if (*end == 'B' || *end == 'b')
-    end++;
+  if (*end == 'B' || *end == 'b') end++;
   return *end || v > (1ull << 40) ? 0 : (size_t) (v << shift);
 }
 
@@ -52,8 +49,7 @@ static int compare(const void *a, const void *b) {
 
 static double median(const double *v, unsigned n) {
   double sorted[PERF_MAX_ROUNDS];
-  if (n == 0)
-    return 0;
+  if (n == 0) return 0;
   memcpy(sorted, v, n * sizeof(*v));
   qsort(sorted, n, sizeof(*sorted), compare);
   return n % 2 ? sorted[n / 2] : (sorted[n / 2 - 1] + sorted[n / 2]) / 2;
@@ -62,8 +58,7 @@ static double median(const double *v, unsigned n) {
 static double ratio(const perf_result_t *a, const perf_result_t *b) {
   double v[PERF_MAX_ROUNDS];
   unsigned n = a->rounds < b->rounds ? a->rounds : b->rounds;
-  for (unsigned i = 0; i < n; i++)
-    v[i] = a->value[i] / b->value[i];
+  for (unsigned i = 0; i < n; i++) v[i] = a->value[i] / b->value[i];
   return median(v, n);
 }
 
@@ -73,10 +68,8 @@ static double percent(uint64_t part, uint64_t whole) {
 
 static void print_verdict(FILE *f, const weft_verdict_t *v) {
   char rank[16] = "-", rtt[32] = "";
-  if (v->rank >= 0)
-    snprintf(rank, sizeof(rank), "%d", v->rank);
-  if (v->latency_ns)
-    snprintf(rtt, sizeof(rtt), "%.1f us", (double) v->latency_ns / 1e3);
+  if (v->rank >= 0) snprintf(rank, sizeof(rank), "%d", v->rank);
+  if (v->latency_ns) snprintf(rtt, sizeof(rtt), "%.1f us", (double) v->latency_ns / 1e3);
   fprintf(f, "  %2s  %-24s %-8s %-10s %s%s%s%s%s%s%s\n", rank, weft_why_name(v->why), v->provider,
           v->device, v->local, *v->remote ? " -> " : "", v->remote, *rtt ? ", " : "", rtt,
           *v->detail ? ": " : "", v->detail);
@@ -89,8 +82,7 @@ void perf_print_paths(FILE *f, weft_conn_t *conn) {
     fprintf(f, "path: %s %s %s -> %s; %d open, peer takes up to %llu bytes\n", info.provider,
             info.device, info.local, info.remote, info.paths,
             (unsigned long long) info.max_message);
-  for (unsigned i = 0; weft_conn_verdict(conn, i, &v, sizeof(v)) == 0; i++)
-    print_verdict(f, &v);
+  for (unsigned i = 0; weft_conn_verdict(conn, i, &v, sizeof(v)) == 0; i++) print_verdict(f, &v);
 }
 
 void perf_print_event(FILE *f, const weft_event_t *ev) {
@@ -128,13 +120,11 @@ static void print_result(FILE *f, const perf_block_t *b, perf_contender who) {
 void perf_print_block(FILE *f, const perf_block_t *b) {
   static const char *const title[] = {"round trip", "one way, as many as go", "one way, bandwidth"};
   char size[32], window[32] = "";
-  if (b->window)
-    snprintf(window, sizeof(window), ", window %u", b->window);
+  if (b->window) snprintf(window, sizeof(window), ", window %u", b->window);
   fprintf(f, "%s, %s%s (CPU of client + server)\n", title[b->test],
           perf_size_text(b->size, size, sizeof(size)), window);
   for (int i = 0; i < PERF_CONTENDERS; i++)
-    if (b->by[i])
-      print_result(f, b, (perf_contender) i);
+    if (b->by[i]) print_result(f, b, (perf_contender) i);
   for (int i = PERF_LIBFABRIC; b->by[PERF_WEFT] && i < PERF_CONTENDERS; i++)
     if (b->by[i])
       fprintf(f, "  weft is %.3f of %s (median of %u rounds)\n", ratio(b->by[PERF_WEFT], b->by[i]),
@@ -146,10 +136,8 @@ void perf_print_block(FILE *f, const perf_block_t *b) {
 static void json_text(FILE *f, const char *key, const char *text) {
   fprintf(f, "\"%s\": \"", key);
   for (; *text; text++) {
-    if (*text == '"' || *text == '\\')
-      fputc('\\', f);
-    if ((unsigned char) *text >= 0x20)
-      fputc(*text, f);
+    if (*text == '"' || *text == '\\') fputc('\\', f);
+    if ((unsigned char) *text >= 0x20) fputc(*text, f);
   }
   fputc('"', f);
 }
@@ -171,8 +159,7 @@ static void json_result(FILE *f, const perf_block_t *b, perf_contender who) {
             b->test == PERF_TEST_RATE ? mid : mid / (double) b->size,
             b->test == PERF_TEST_RATE ? mid * (double) b->size : mid);
   fprintf(f, ", \"rounds\": [");
-  for (unsigned i = 0; i < r->rounds; i++)
-    fprintf(f, "%s%.1f", i ? ", " : "", r->value[i]);
+  for (unsigned i = 0; i < r->rounds; i++) fprintf(f, "%s%.1f", i ? ", " : "", r->value[i]);
   fprintf(f, "], \"cpu_percent\": {\"client\": %.1f, \"server\": %.1f}",
           percent(r->cpu_client, r->wall), percent(r->cpu_server, r->wall));
   if (who != PERF_WEFT && b->by[PERF_WEFT])
@@ -223,8 +210,7 @@ void perf_print_json(FILE *f, const perf_block_t *b, unsigned n, weft_conn_t *co
             i ? "," : "", perf_test_names[b[i].test], b[i].size, b[i].window);
     int first = 1;
     for (int k = 0; k < PERF_CONTENDERS; k++) {
-      if (!b[i].by[k])
-        continue;
+      if (!b[i].by[k]) continue;
       fprintf(f, "%s\n      ", first ? "" : ",");
       json_result(f, &b[i], (perf_contender) k);
       first = 0;

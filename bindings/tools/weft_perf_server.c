@@ -5,9 +5,9 @@
  * - Nothing is allocated per message once a connection is warm: destinations of large messages and
  *   send requests are kept in lists and used again.
  * - A floor blocks the whole server while it runs: one measurement at a time, as iperf3 does. It
- *   starts when its answer has been acknowledged, at the latest after FLOOR_DELAY_MS: the client must
- *   not wait for a stopped loop. It ends when the time is over that was granted to it, or on a signal,
- *   of which the stopped loop would not hear: the floor has handlers of its own. */
+ *   starts when its answer has been acknowledged, at the latest after FLOOR_DELAY_MS: the client
+ *   must not wait for a stopped loop. It ends when the time is over that was granted to it, or on a
+ *   signal, of which the stopped loop would not hear: the floor has handlers of its own. */
 #include "weft_perf.h"
 
 #include <signal.h>
@@ -78,10 +78,8 @@ uint64_t perf_word(const void *data, size_t size) {
 static uint64_t rss_now(void) {
   unsigned long pages = 0;
   FILE *f = fopen("/proc/self/statm", "r");
-  if (f && fscanf(f, "%*u %lu", &pages) != 1)
-    pages = 0;
-  if (f)
-    fclose(f);
+  if (f && fscanf(f, "%*u %lu", &pages) != 1) pages = 0;
+  if (f) fclose(f);
   return pages * (uint64_t) sysconf(_SC_PAGESIZE);
 }
 
@@ -110,11 +108,9 @@ static void on_echoed(weft_send_t *req, int status) {
 static void echo(conn_t *c, weft_msg_t *msg) {
   uv_buf_t buf = uv_buf_init((char *) weft_msg_data(msg), 0);
   buf.len = weft_msg_size(msg); /* uv_buf_init takes 32 bits */
-  if (buf.len <= PERF_TRY_MAX && weft_try_send(&c->handle, &buf, 1) == 0)
-    return;
+  if (buf.len <= PERF_TRY_MAX && weft_try_send(&c->handle, &buf, 1) == 0) return;
   echo_t *e = c->free ? c->free : calloc(1, sizeof(*e));
-  if (e && e == c->free)
-    c->free = e->next;
+  if (e && e == c->free) c->free = e->next;
   if (!e || !(e->kept = weft_msg_retain(msg))) {
     free(e);
     weft_conn_close(&c->handle, on_closed);
@@ -123,8 +119,7 @@ static void echo(conn_t *c, weft_msg_t *msg) {
   buf.base = (char *) weft_msg_data(e->kept);
   e->conn = c;
   e->req.data = e;
-  if (weft_send(&e->req, &c->handle, &buf, 1, on_echoed) != 0)
-    on_echoed(&e->req, UV_ECANCELED);
+  if (weft_send(&e->req, &c->handle, &buf, 1, on_echoed) != 0) on_echoed(&e->req, UV_ECANCELED);
 }
 
 /* ---- Control ---- */
@@ -146,38 +141,35 @@ static void on_floor_run(uv_timer_t *t) {
   perf_floor_server_t *floor = s->floor;
   s->floor = NULL;
   perf_floor_serve(floor, &told_to_stop);
-  for (int i = 0; i < 2; i++)
-    sigaction(signals[i], &theirs[i], NULL);
-  if (told_to_stop)
-    stop(s);
+  for (int i = 0; i < 2; i++) sigaction(signals[i], &theirs[i], NULL);
+  if (told_to_stop) stop(s);
 }
 
 /* One turn of the loop ahead: what the loop's own handler has caught until now is heard first. */
 static void on_floor_timer(uv_timer_t *t) {
   struct sigaction ours = {.sa_handler = on_signal_in_floor}; /* no SA_RESTART */
   told_to_stop = 0;
-  for (int i = 0; i < 2; i++)
-    sigaction(signals[i], &ours, &theirs[i]);
-  uv_timer_start(t, on_floor_run, 1, 0); /* one that is due at once would run before the loop polls */
+  for (int i = 0; i < 2; i++) sigaction(signals[i], &ours, &theirs[i]);
+  uv_timer_start(t, on_floor_run, 1,
+                 0); /* one that is due at once would run before the loop polls */
 }
 
 static void on_answered(weft_send_t *req, int status) {
   answer_t *a = req->data;
-  if (a->ctl.op == PERF_FLOOR_AT && a->server->floor && status == 0 && uv_timer_get_due_in(&a->server->floor_timer) > 0)
+  if (a->ctl.op == PERF_FLOOR_AT && a->server->floor && status == 0 &&
+      uv_timer_get_due_in(&a->server->floor_timer) > 0)
     uv_timer_start(&a->server->floor_timer, on_floor_timer, 0, 0);
   free(a);
 }
 
 static void answer(conn_t *c, const perf_ctl_t *ctl) {
   answer_t *a = calloc(1, sizeof(*a));
-  if (!a)
-    return;
+  if (!a) return;
   a->ctl = *ctl;
   a->server = c->server;
   a->req.data = a;
   uv_buf_t buf = uv_buf_init((char *) &a->ctl, sizeof(a->ctl));
-  if (weft_send(&a->req, &c->handle, &buf, 1, on_answered) != 0)
-    free(a);
+  if (weft_send(&a->req, &c->handle, &buf, 1, on_answered) != 0) free(a);
 }
 
 /* A peer chooses the floor's shape; its memory, its time and its address are ours to bound. */
@@ -203,16 +195,14 @@ static void floor_open(conn_t *c, perf_ctl_t *ctl) {
     return;
   /* "10.9.1.2:7000" or "[fe80::1%v0]:7000": the address of the path in use */
   char *colon = strrchr(info.local, ':'), *host = info.local;
-  if (colon)
-    *colon = '\0';
+  if (colon) *colon = '\0';
   if (*host == '[') {
     host++;
     host[strcspn(host, "]")] = '\0';
   }
   snprintf(spec->host, sizeof(spec->host), "%.79s", host);
   ctl->rc = perf_floor_listen(spec, &s->floor, &spec->port);
-  if (ctl->rc == 0)
-    uv_timer_start(&s->floor_timer, on_floor_timer, FLOOR_DELAY_MS, 0);
+  if (ctl->rc == 0) uv_timer_start(&s->floor_timer, on_floor_timer, FLOOR_DELAY_MS, 0);
 }
 
 static void control(conn_t *c, const perf_ctl_t *ask) {
@@ -247,16 +237,14 @@ static void control(conn_t *c, const perf_ctl_t *ask) {
 static void on_shutdown(weft_shutdown_t *req, int status) {
   conn_t *c = req->data;
   (void) status;
-  if (!weft_is_closing(&c->handle))
-    weft_conn_close(&c->handle, on_closed);
+  if (!weft_is_closing(&c->handle)) weft_conn_close(&c->handle, on_closed);
 }
 
 static void on_recv(weft_conn_t *handle, int status, weft_msg_t *msg) {
   conn_t *c = handle->data;
   if (status == UV_EOF) { /* an orderly end deserves one: the client waits for ours */
     c->shutdown.data = c;
-    if (weft_shutdown(&c->shutdown, handle, on_shutdown) == 0)
-      return;
+    if (weft_shutdown(&c->shutdown, handle, on_shutdown) == 0) return;
   }
   if (status < 0) {
     if (!c->server->opts->quiet && status != UV_EOF)
@@ -273,8 +261,7 @@ static void on_recv(weft_conn_t *handle, int status, weft_msg_t *msg) {
   c->messages++;
   c->bytes += size;
   c->check += perf_word(data, size);
-  if (c->mode == PERF_ECHO)
-    echo(c, msg);
+  if (c->mode == PERF_ECHO) echo(c, msg);
 }
 
 static void on_listen(weft_listener_t *l, int status) {
@@ -305,14 +292,12 @@ static void on_listen(weft_listener_t *l, int status) {
 }
 
 static void stop(perf_server_t *s) {
-  if (uv_is_closing((uv_handle_t *) &s->sigint))
-    return;
+  if (uv_is_closing((uv_handle_t *) &s->sigint)) return;
   weft_close(&s->weft, NULL);
   uv_close((uv_handle_t *) &s->sigint, NULL);
   uv_close((uv_handle_t *) &s->sigterm, NULL);
   uv_close((uv_handle_t *) &s->floor_timer, NULL);
-  if (s->opts->stop_fd >= 0)
-    uv_close((uv_handle_t *) &s->stop, NULL);
+  if (s->opts->stop_fd >= 0) uv_close((uv_handle_t *) &s->stop, NULL);
 }
 
 static void on_signal(uv_signal_t *h, int signum) {
@@ -354,8 +339,7 @@ int perf_server_run(const perf_server_opts_t *opts) {
     s->stop.data = s;
     uv_poll_start(&s->stop, UV_READABLE | UV_DISCONNECT, on_stop);
   }
-  if ((rc = weft_listener_init(&s->weft, &s->listener)) == 0)
-    s->listener.data = s;
+  if ((rc = weft_listener_init(&s->weft, &s->listener)) == 0) s->listener.data = s;
   if (rc || (rc = weft_listen(&s->listener, opts->url, 4096, on_listen)) ||
       (rc = weft_listener_addr(&s->listener, url, &len))) {
     fprintf(stderr, "listening at %s: %s\n", opts->url, weft_strerror(rc));
@@ -373,8 +357,7 @@ int perf_server_run(const perf_server_opts_t *opts) {
     told_to_stop = 1;
     perf_floor_serve(s->floor, &told_to_stop);
   }
-  while (s->conns.next != &s->conns)
-    conn_free(s->conns.next);
+  while (s->conns.next != &s->conns) conn_free(s->conns.next);
   uv_loop_close(&s->loop);
   free(s);
   return rc;

@@ -46,8 +46,7 @@ static uint64_t counts[WEFT__FAULT_POINTS];
 static const char *field(const char *p, const char *end, char stop, char *buf, size_t len) {
   const char *q = stop == '\0' ? end : memchr(p, stop, (size_t) (end - p));
 
-  if (q == NULL || q == p || (size_t) (q - p) >= len)
-    return NULL;
+  if (q == NULL || q == p || (size_t) (q - p) >= len) return NULL;
   memcpy(buf, p, (size_t) (q - p));
   buf[q - p] = '\0';
   return stop == '\0' ? q : q + 1;
@@ -57,12 +56,10 @@ static int parse_number(const char *s, uint64_t max, uint64_t *out) {
   char *end;
   unsigned long long v;
 
-  if (*s < '0' || *s > '9')
-    return -EINVAL;
+  if (*s < '0' || *s > '9') return -EINVAL;
   errno = 0;
   v = strtoull(s, &end, 10);
-  if (errno != 0 || *end != '\0' || v == 0 || v > max)
-    return -EINVAL;
+  if (errno != 0 || *end != '\0' || v == 0 || v > max) return -EINVAL;
   *out = v;
   return 0;
 }
@@ -92,18 +89,15 @@ static int parse_rule(const char *item, const char *end, struct rule *rule) {
   unsigned i;
 
   p = field(item, end, ':', name, sizeof(name));
-  if (p != NULL)
-    p = field(p, end, ':', nth, sizeof(nth));
-  if (p != NULL)
-    p = field(p, end, '\0', err, sizeof(err));
+  if (p != NULL) p = field(p, end, ':', nth, sizeof(nth));
+  if (p != NULL) p = field(p, end, '\0', err, sizeof(err));
   if (p == NULL) {
     weft__error("WEFT_FAULT: '%.*s' is not point:nth:errno", shown, item);
     return -EINVAL;
   }
 
   for (i = 0; i < WEFT__FAULT_POINTS; i++)
-    if (strcmp(points[i].name, name) == 0)
-      break;
+    if (strcmp(points[i].name, name) == 0) break;
   if (i == WEFT__FAULT_POINTS) {
     weft__error("WEFT_FAULT: '%.*s': there is no injection point '%s'", shown, item, name);
     return -EINVAL;
@@ -111,8 +105,7 @@ static int parse_rule(const char *item, const char *end, struct rule *rule) {
   rule->point = (enum weft__fault_point) i;
 
   rule->onwards = nth[strlen(nth) - 1] == '+';
-  if (rule->onwards)
-    nth[strlen(nth) - 1] = '\0';
+  if (rule->onwards) nth[strlen(nth) - 1] = '\0';
   if (parse_number(nth, UINT64_MAX, &rule->nth) != 0) {
     weft__error("WEFT_FAULT: '%.*s': '%s' is not a count from 1 on", shown, item, nth);
     return -EINVAL;
@@ -132,14 +125,12 @@ static int arm(const char *spec) {
   memset(counts, 0, sizeof(counts));
   for (p = spec; p != NULL && *p != '\0';) {
     const char *end = strchr(p, ',');
-    if (end == NULL)
-      end = p + strlen(p);
+    if (end == NULL) end = p + strlen(p);
     if (n == RULES_MAX) {
       weft__error("WEFT_FAULT: more than %d faults", (int) RULES_MAX);
       goto bad;
     }
-    if (parse_rule(p, end, &rules[n]) != 0)
-      goto bad;
+    if (parse_rule(p, end, &rules[n]) != 0) goto bad;
     n++;
     if (*end == ',' && end[1] == '\0') {
       weft__error("WEFT_FAULT: nothing follows the last comma");
@@ -183,8 +174,7 @@ int weft__fault_hit(enum weft__fault_point point) {
   unsigned i;
 
   weft__fault_init();
-  if (!__atomic_load_n(&weft__fault_armed, __ATOMIC_ACQUIRE))
-    return 0;
+  if (!__atomic_load_n(&weft__fault_armed, __ATOMIC_ACQUIRE)) return 0;
   n = __atomic_add_fetch(&counts[point], 1, __ATOMIC_RELAXED);
   for (i = 0; i < rules_count; i++)
     if (rules[i].point == point && (rules[i].onwards ? n >= rules[i].nth : n == rules[i].nth)) {
@@ -202,11 +192,8 @@ uint64_t weft__fault_count(enum weft__fault_point point) {
 }
 
 int weft__fault_point(unsigned i, const char **name, const char **help) {
-  if (i >= WEFT__FAULT_POINTS)
-    return -ENOENT;
-  if (name != NULL)
-    *name = points[i].name;
-  if (help != NULL)
-    *help = points[i].help;
+  if (i >= WEFT__FAULT_POINTS) return -ENOENT;
+  if (name != NULL) *name = points[i].name;
+  if (help != NULL) *help = points[i].help;
   return 0;
 }

@@ -52,7 +52,7 @@ enum weft__fault_point {
 #define XX(name, help) WEFT__FAULT_##name,
   WEFT__FAULT_MAP(XX)
 #undef XX
-  WEFT__FAULT_POINTS
+      WEFT__FAULT_POINTS
 };
 
 #ifdef WEFT_FAULTS

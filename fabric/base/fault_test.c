@@ -20,8 +20,7 @@ static char complaint[256];
 
 static void keep(void *arg, int level, const char *line) {
   (void) arg;
-  if (level == WEFT_LOG_ERROR)
-    snprintf(complaint, sizeof(complaint), "%s", line);
+  if (level == WEFT_LOG_ERROR) snprintf(complaint, sizeof(complaint), "%s", line);
 }
 
 static int setup(void **state) {
@@ -120,8 +119,7 @@ static void too_many_faults_are_refused(void **state) {
   assert_non_null(strstr(complaint, "more than 32"));
   *strrchr(spec, ',') = '\0';
   assert_int_equal(weft__fault_set(spec), 0);
-  for (int i = 1; i <= 32; i++)
-    assert_int_equal(weft__fault_hit(WEFT__FAULT_timer), -EIO);
+  for (int i = 1; i <= 32; i++) assert_int_equal(weft__fault_hit(WEFT__FAULT_timer), -EIO);
   assert_int_equal(weft__fault_hit(WEFT__FAULT_timer), 0);
 }
 
@@ -166,10 +164,8 @@ static void threads_share_one_count(void **state) {
   pthread_t t[4];
   (void) state;
   assert_int_equal(weft__fault_set("post_recv:20000:EIO,post_recv:39999+:EIO"), 0);
-  for (int i = 0; i < 4; i++)
-    assert_int_equal(pthread_create(&t[i], NULL, passer, NULL), 0);
-  for (int i = 0; i < 4; i++)
-    pthread_join(t[i], NULL);
+  for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&t[i], NULL, passer, NULL), 0);
+  for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
   assert_int_equal(failures, 3);
   assert_int_equal(weft__fault_count(WEFT__FAULT_post_recv), 40000);
 }

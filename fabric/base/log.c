@@ -64,8 +64,7 @@ static void read_environment(void) {
   pthread_atfork(before_fork, after_fork, after_fork);
   if (text != NULL && *text != '\0') {
     for (level = 0; level <= WEFT__LOG_DEBUG; level++)
-      if (strcmp(text, level_names[level]) == 0)
-        break;
+      if (strcmp(text, level_names[level]) == 0) break;
     if (level > WEFT__LOG_DEBUG) {
       bad = 1;
       level = WEFT__LOG_WARN;
@@ -81,8 +80,7 @@ static void read_environment(void) {
 }
 
 const char *weft__log_level_name(int level) {
-  if (level < WEFT__LOG_ERROR || level > WEFT__LOG_DEBUG)
-    return "?";
+  if (level < WEFT__LOG_ERROR || level > WEFT__LOG_DEBUG) return "?";
   return level_names[level];
 }
 
@@ -93,24 +91,20 @@ void weft__log_write(int level, const char *fmt, ...) {
   int n;
 
   pthread_once(&once, read_environment);
-  if (!weft__log_on(level))
-    return;
+  if (!weft__log_on(level)) return;
 
   errno = saved; /* for %m */
   va_start(ap, fmt);
   n = vsnprintf(line, sizeof(line), fmt, ap);
   va_end(ap);
-  if (n >= (int) sizeof(line))
-    memcpy(line + sizeof(line) - 4, "...", 4);
+  if (n >= (int) sizeof(line)) memcpy(line + sizeof(line) - 4, "...", 4);
   emit(level, n < 0 ? fmt : line);
   errno = saved;
 }
 
 void weft_log_set(int level, weft_log_cb cb, void *arg) {
-  if (level < WEFT__LOG_ERROR)
-    level = WEFT__LOG_ERROR;
-  if (level > WEFT__LOG_DEBUG)
-    level = WEFT__LOG_DEBUG;
+  if (level < WEFT__LOG_ERROR) level = WEFT__LOG_ERROR;
+  if (level > WEFT__LOG_DEBUG) level = WEFT__LOG_DEBUG;
 
   pthread_mutex_lock(&lock);
   hook_cb = cb;

@@ -28,8 +28,7 @@ extern int weft__log_level;
 
 #define weft__log(level, ...)                                                                      \
   do {                                                                                             \
-    if (__builtin_expect(weft__log_on(level), 0))                                                  \
-      weft__log_write((level), __VA_ARGS__);                                                       \
+    if (__builtin_expect(weft__log_on(level), 0)) weft__log_write((level), __VA_ARGS__);           \
   } while (0)
 
 #define weft__error(...) weft__log(WEFT__LOG_ERROR, __VA_ARGS__)

@@ -124,8 +124,7 @@ static void count(void *arg, int level, const char *line) {
 static void *chatter(void *arg) {
   for (int i = 0; i < 1000; i++) {
     weft__warn("%6d hello from all", i);
-    if (i % 100 == 0)
-      weft_log_set(WEFT_LOG_WARN, count, arg);
+    if (i % 100 == 0) weft_log_set(WEFT_LOG_WARN, count, arg);
   }
   return NULL;
 }
@@ -134,10 +133,8 @@ static void threads_do_not_mix_their_lines(void **state) {
   pthread_t t[4];
   (void) state;
   weft_log_set(WEFT_LOG_WARN, count, NULL);
-  for (int i = 0; i < 4; i++)
-    assert_int_equal(pthread_create(&t[i], NULL, chatter, NULL), 0);
-  for (int i = 0; i < 4; i++)
-    pthread_join(t[i], NULL);
+  for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&t[i], NULL, chatter, NULL), 0);
+  for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
   assert_int_equal(lines, 4000);
 }
 
@@ -164,8 +161,7 @@ static void child_prints(const char *level, const char *expected) {
     _exit(127);
   }
   close(fds[1]);
-  while ((r = read(fds[0], got + n, sizeof(got) - 1 - n)) > 0)
-    n += (size_t) r;
+  while ((r = read(fds[0], got + n, sizeof(got) - 1 - n)) > 0) n += (size_t) r;
   close(fds[0]);
   got[n] = '\0';
   assert_int_equal(waitpid(pid, &status, 0), pid);

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* accept.c - requests at our ports: new sessions, joins to known ones, and what is answered when a session has ended.
+/* accept.c - requests at our ports: new sessions, joins to known ones, and what is answered when a
+ * session has ended.
  *
  * Design notes
- *  - A HELLO is welcome at a listener's own address only; a JOIN at any port of the context: the session's id finds it.
- *  - Until it is accepted, a session counts against its source (opts.half_open_max), so that one source cannot fill a
- *    listener's backlog. It has opts.handshake_timeout_ms for its HELLO frame, and opts.connect_timeout_ms from then on for
- *    the program to accept it (the session's own clock). A source is an IPv4 address, or an IPv6 network of 64 bits: one
- *    host has as many addresses in that as it likes. The last places are for sources that have none.
- *  - A session's end leaves a tombstone for opts.tombstone_ms. It answers JOINs that prove themselves with what had arrived
- *    here, so that a lost last acknowledgement is no error at the other end.
- *  - Offers name one port per own address; those ports (crail->join) are open while somebody may come: a listener, an
- *    accepted connection, a tombstone. */
+ *  - A HELLO is welcome at a listener's own address only; a JOIN at any port of the context: the
+ *    session's id finds it.
+ *  - Until it is accepted, a session counts against its source (opts.half_open_max), so that one
+ *    source cannot fill a listener's backlog. It has opts.handshake_timeout_ms for its HELLO frame,
+ *    and opts.connect_timeout_ms from then on for the program to accept it (the session's own
+ *    clock). A source is an IPv4 address, or an IPv6 network of 64 bits: one host has as many
+ *    addresses in that as it likes. The last places are for sources that have none.
+ *  - A session's end leaves a tombstone for opts.tombstone_ms. It answers JOINs that prove
+ *    themselves with what had arrived here, so that a lost last acknowledgement is no error at the
+ *    other end.
+ *  - Offers name one port per own address; those ports (crail->join) are open while somebody may
+ *    come: a listener, an accepted connection, a tombstone. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,7 +32,7 @@ typedef struct weft__source {
 } source_t;
 
 typedef struct weft__tomb {
-  struct weft__tomb *next;      /* by age */
+  struct weft__tomb *next; /* by age */
   struct weft__tomb *hash_next;
   uint64_t until, rx_next;
   uint8_t id[16], secret[32];
@@ -41,7 +45,7 @@ static unsigned hash_id(const uint8_t id[16], unsigned cap) {
   return (unsigned) ((h ^ h >> 32) & (cap - 1));
 }
 
-/* ---- Sessions by id ---------------------------------------------------------------------------------------------- */
+/* ---- Sessions by id ---- */
 
 static weft__conn_t *table_find(weft__core_t *core, const uint8_t id[16]) {
   if (!core->table_cap) return NULL;
@@ -83,7 +87,7 @@ static void table_del(weft__conn_t *c) {
   c->in_table = false;
 }
 
-/* ---- Half-open handshakes by source ------------------------------------------------------------------------------ */
+/* ---- Half-open handshakes by source ---- */
 
 static struct sockaddr_storage source_of(const struct sockaddr_storage *from) {
   struct sockaddr_storage a = *from;
@@ -93,8 +97,9 @@ static struct sockaddr_storage source_of(const struct sockaddr_storage *from) {
 }
 
 static unsigned hash_addr(const struct sockaddr_storage *a) {
-  const uint8_t *p = a->ss_family == AF_INET ? (const uint8_t *) &((const struct sockaddr_in *) a)->sin_addr
-                                             : (const uint8_t *) &((const struct sockaddr_in6 *) a)->sin6_addr;
+  const uint8_t *p = a->ss_family == AF_INET
+                         ? (const uint8_t *) &((const struct sockaddr_in *) a)->sin_addr
+                         : (const uint8_t *) &((const struct sockaddr_in6 *) a)->sin6_addr;
   unsigned h = 0;
   for (unsigned i = 0; i < (a->ss_family == AF_INET ? 4u : 16u); i++) h = h * 31 + p[i];
   return h % SOURCES;
@@ -106,7 +111,8 @@ static source_t *source_take(weft__core_t *core, const struct sockaddr_storage *
   if (!core->sources && !(core->sources = calloc(SOURCES, sizeof *core->sources))) return NULL;
   source_t **slot = &core->sources[hash_addr(&from)], *s = *slot;
   while (s && !weft__addr_same_ip(&s->addr, &from)) s = s->next;
-  if (s && (s->n >= core->opts.half_open_max || core->half_open >= HALF_OPEN_ALL - HALF_OPEN_NEW)) return NULL;
+  if (s && (s->n >= core->opts.half_open_max || core->half_open >= HALF_OPEN_ALL - HALF_OPEN_NEW))
+    return NULL;
   if (!s) {
     s = calloc(1, sizeof *s);
     if (!s) return NULL;
@@ -138,7 +144,7 @@ void weft__half_open_free(weft__core_t *core) {
   free(core->sources);
 }
 
-/* ---- Tombstones -------------------------------------------------------------------------------------------------- */
+/* ---- Tombstones ---- */
 
 static void tomb_unlink(weft__core_t *core, tomb_t *t) { /* the oldest one */
   tomb_t **p = &core->tomb_table[hash_id(t->id, core->tomb_cap)];
@@ -152,7 +158,8 @@ static void tomb_unlink(weft__core_t *core, tomb_t *t) { /* the oldest one */
 
 static void on_tomb_timer(weft__timer_t *timer) {
   weft__core_t *core = weft__container(timer, weft__core_t, tomb_timer);
-  while (core->tombs_head && core->tombs_head->until <= core->now_ns) tomb_unlink(core, core->tombs_head);
+  while (core->tombs_head && core->tombs_head->until <= core->now_ns)
+    tomb_unlink(core, core->tombs_head);
   if (core->tombs_head) weft__timer_set(core, timer, core->tombs_head->until);
   weft__joins_check(core);
 }
@@ -198,14 +205,16 @@ static const tomb_t *tomb_find(weft__core_t *core, const uint8_t id[16]) {
   return NULL;
 }
 
-/* ---- Answers ----------------------------------------------------------------------------------------------------- */
+/* ---- Answers ---- */
 
 /* Of a path that no session holds: before weft__session_add_path, or when that failed. */
 static void mute_frame(weft__path_t *path, weft__rbuf_t *b) {
   (void) path;
   (void) b;
 }
-static void mute_writable(weft__path_t *path) { (void) path; }
+static void mute_writable(weft__path_t *path) {
+  (void) path;
+}
 static void mute_rma(weft__path_t *path, weft__rma_t *rma, int status) {
   (void) path;
   (void) rma;
@@ -218,7 +227,9 @@ static void mute_down(weft__path_t *path, int err, const char *why, const void *
   (void) blob;
   (void) len;
 }
-static void mute_closed(weft__path_t *path) { (void) path; }
+static void mute_closed(weft__path_t *path) {
+  (void) path;
+}
 static const weft__path_cbs_t mute = {.frame = mute_frame,
                                       .writable = mute_writable,
                                       .rma_done = mute_rma,
@@ -230,14 +241,18 @@ static void reject(weft__req_t *req, unsigned code) {
   char from[80];
   weft__info("request from %s rejected: %s", weft__addr_str(weft__req_peer(req), from, sizeof from),
              weft__jcode_text(code));
-  weft__answer_t a = {.kind = WEFT__A_REJECT, .version = WEFT__WIRE_VERSION, .code = (uint8_t) code};
+  weft__answer_t a = {
+      .kind = WEFT__A_REJECT, .version = WEFT__WIRE_VERSION, .code = (uint8_t) code};
   weft__answer_put(blob, &a);
   weft__req_reject(req, blob, sizeof blob);
 }
 
-static void answer_tomb(weft__core_t *core, weft__req_t *req, const weft__request_t *rq, const tomb_t *t) {
+static void answer_tomb(weft__core_t *core, weft__req_t *req, const weft__request_t *rq,
+                        const tomb_t *t) {
   uint8_t blob[WEFT__ANSWER_SIZE];
-  weft__answer_t a = {.kind = WEFT__A_TOMBSTONE, .version = WEFT__WIRE_VERSION, .code = t->code ? 1 : 0,
+  weft__answer_t a = {.kind = WEFT__A_TOMBSTONE,
+                      .version = WEFT__WIRE_VERSION,
+                      .code = t->code ? 1 : 0,
                       .aux = t->rx_next};
   if (!weft__join_token_ok(t->secret, t->id, rq->key, rq->token)) {
     reject(req, WEFT__J_BAD_TOKEN);
@@ -249,8 +264,8 @@ static void answer_tomb(weft__core_t *core, weft__req_t *req, const weft__reques
   weft__req_reject(req, blob, sizeof blob);
 }
 
-static int accept_path(weft__conn_t *c, weft__req_t *req, const weft__request_t *rq, weft__answer_t *a,
-                       const weft__cand_t *cand) {
+static int accept_path(weft__conn_t *c, weft__req_t *req, const weft__request_t *rq,
+                       weft__answer_t *a, const weft__cand_t *cand) {
   uint8_t blob[WEFT__ANSWER_SIZE];
   weft__path_t *path;
   a->kind = WEFT__A_ACCEPT;
@@ -264,7 +279,8 @@ static int accept_path(weft__conn_t *c, weft__req_t *req, const weft__request_t 
   return err;
 }
 
-static void join(weft__core_t *core, weft__req_t *req, const weft__request_t *rq, const weft__cand_t *cand) {
+static void join(weft__core_t *core, weft__req_t *req, const weft__request_t *rq,
+                 const weft__cand_t *cand) {
   weft__answer_t a = {0};
   char from[80];
   weft__conn_t *c = table_find(core, rq->id);
@@ -280,16 +296,18 @@ static void join(weft__core_t *core, weft__req_t *req, const weft__request_t *rq
   int code = weft__session_join_check(c->s, rq->key, rq->token, a.key, a.proof);
   if (code != WEFT__J_OK) {
     if (code == WEFT__J_BAD_TOKEN)
-      weft__warn("join from %s: wrong token", weft__addr_str(weft__req_peer(req), from, sizeof from));
+      weft__warn("join from %s: wrong token",
+                 weft__addr_str(weft__req_peer(req), from, sizeof from));
     reject(req, (unsigned) code);
     return;
   }
   int err = accept_path(c, req, rq, &a, cand);
-  if (err) weft__warn("join from %s: %s", weft__addr_str(&c->from, from, sizeof from), uv_strerror(err));
+  if (err)
+    weft__warn("join from %s: %s", weft__addr_str(&c->from, from, sizeof from), uv_strerror(err));
 }
 
-static void hello(weft__core_t *core, weft__listener_t *lis, weft__req_t *req, const weft__request_t *rq,
-                  const weft__cand_t *cand) {
+static void hello(weft__core_t *core, weft__listener_t *lis, weft__req_t *req,
+                  const weft__request_t *rq, const weft__cand_t *cand) {
   struct sockaddr_storage from;
   weft__answer_t a = {0};
   char text[80];
@@ -328,7 +346,8 @@ static void hello(weft__core_t *core, weft__listener_t *lis, weft__req_t *req, c
   }
 }
 
-static void on_request(weft__core_t *core, weft__listener_t *lis, weft__req_t *req, const weft__cand_t *cand) {
+static void on_request(weft__core_t *core, weft__listener_t *lis, weft__req_t *req,
+                       const weft__cand_t *cand) {
   size_t len;
   weft__request_t rq;
   const void *blob = weft__req_blob(req, &len);
@@ -375,7 +394,7 @@ static void on_join_failed(weft__lst_t *l, int err, const char *why) {
 
 const weft__lst_cbs_t weft__join_cbs = {.request = on_join_request, .failed = on_join_failed};
 
-/* ---- Ports for joins --------------------------------------------------------------------------------------------- */
+/* ---- Ports for joins ---- */
 
 void weft__join_listen(weft__core_t *core, weft__crail_t *cr) {
   struct sockaddr_storage addr = cr->cand.addr;
@@ -387,12 +406,13 @@ void weft__join_listen(weft__core_t *core, weft__crail_t *cr) {
   if (!low) low = high = 0;
   for (unsigned port = low; port <= high && err == UV_EADDRINUSE; port++) {
     weft__addr_set_port(&addr, (uint16_t) port);
-    err = weft__rail_listen(cr->rail, (struct sockaddr *) &addr, weft__addr_len(&addr), 128, &weft__join_cbs, cr,
-                            &cr->join);
+    err = weft__rail_listen(cr->rail, (struct sockaddr *) &addr, weft__addr_len(&addr), 128,
+                            &weft__join_cbs, cr, &cr->join);
   }
   if (err) {
     cr->join = NULL;
-    weft__warn("%s %s: no port for further paths: %s", cr->cand.provider, cr->cand.device, uv_strerror(err));
+    weft__warn("%s %s: no port for further paths: %s", cr->cand.provider, cr->cand.device,
+               uv_strerror(err));
   }
 }
 
@@ -447,7 +467,7 @@ static void rank_first_contact(weft__conn_t *c) {
   weft__session_set_rank(c->s, path, weft__rank_number(&c->qos, &cand, true, 0));
 }
 
-/* ---- A peer has introduced itself -------------------------------------------------------------------------------- */
+/* ---- A peer has introduced itself ---- */
 
 void weft__accept_hello(weft__conn_t *c) {
   weft__listener_t *lis = c->lis;

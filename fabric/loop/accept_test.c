@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* accept_test.c - who is one source of half-open handshakes, and which places are left when many come at once. */
+/* accept_test.c - who is one source of half-open handshakes, and which places are left when many
+ * come at once. */
 #include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>

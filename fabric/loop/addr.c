@@ -2,9 +2,10 @@
 /* addr.c - socket addresses, the machine's own addresses, and the kernel's routes.
  *
  * Design notes
- *  - Routes come from rtnetlink (RTM_GETROUTE with source and destination), because only it tells the interface that a
- *    packet from a given source leaves by: that is what makes a pair of addresses a path of its own. The answer is made in
- *    the kernel while we send, so nothing blocks. */
+ *  - Routes come from rtnetlink (RTM_GETROUTE with source and destination), because only it tells
+ *    the interface that a packet from a given source leaves by: that is what makes a pair of
+ *    addresses a path of its own. The answer is made in the kernel while we send, so nothing
+ *    blocks. */
 #include "loop/addr.h"
 
 #include <arpa/inet.h>
@@ -19,9 +20,15 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static int family(const void *sa) { return ((const struct sockaddr *) sa)->sa_family; }
-static const struct sockaddr_in *in4(const void *sa) { return sa; }
-static const struct sockaddr_in6 *in6(const void *sa) { return sa; }
+static int family(const void *sa) {
+  return ((const struct sockaddr *) sa)->sa_family;
+}
+static const struct sockaddr_in *in4(const void *sa) {
+  return sa;
+}
+static const struct sockaddr_in6 *in6(const void *sa) {
+  return sa;
+}
 
 /* The bytes of the IP, and how many. */
 static const uint8_t *ip_bytes(const void *sa, unsigned *n) {
@@ -148,7 +155,7 @@ bool weft__addr_in_prefix(const void *a, const void *b, unsigned bits) {
   return !rest || (p[bits / 8] ^ q[bits / 8]) >> (8 - rest) == 0;
 }
 
-/* ---- Own addresses ----------------------------------------------------------------------------------------------- */
+/* ---- Own addresses ---- */
 
 static uint8_t prefix_of(const struct sockaddr *mask) {
   unsigned n, bits = 0;
@@ -205,7 +212,7 @@ const weft__if_t *weft__ifs_find(const weft__ifs_t *ifs, const void *sa) {
   return NULL;
 }
 
-/* ---- Routes ------------------------------------------------------------------------------------------------------ */
+/* ---- Routes ---- */
 
 static void add_attr(struct nlmsghdr *h, unsigned short type, const void *data, unsigned n) {
   struct rtattr *r = (struct rtattr *) ((char *) h + NLMSG_ALIGN(h->nlmsg_len));

@@ -3,7 +3,8 @@
  *
  * Design notes
  *  - Pure, but for weft__ifs_get and weft__route, which ask the kernel and never block.
- *  - An IPv4 address mapped into IPv6 is the IPv4 address: weft__addr_unmap first, compare afterwards. */
+ *  - An IPv4 address mapped into IPv6 is the IPv4 address: weft__addr_unmap first, compare
+ *    afterwards. */
 #ifndef WEFT_LOOP_ADDR_H
 #define WEFT_LOOP_ADDR_H
 
@@ -43,14 +44,16 @@ typedef struct weft__ifs {
 } weft__ifs_t;
 
 weft__ifs_t *weft__ifs_get(void); /* NULL: out of memory or the system refuses; free() it */
-const weft__if_t *weft__ifs_find(const weft__ifs_t *, const void *sa); /* who has this address, or NULL */
+const weft__if_t *weft__ifs_find(const weft__ifs_t *,
+                                 const void *sa); /* who has this address, or NULL */
 
 typedef struct weft__route {
   unsigned oif;                /* interface it leaves by */
   bool local;                  /* an address of this machine */
   struct sockaddr_storage src; /* address the system would use; ss_family 0: not told */
 } weft__route_t;
-/* How would a packet to dst travel, sent from src (may be NULL)? 0 or negative errno (-ENETUNREACH, -EHOSTUNREACH). */
+/* How would a packet to dst travel, sent from src (may be NULL)? 0 or negative errno (-ENETUNREACH,
+ * -EHOSTUNREACH). */
 int weft__route(const void *dst, const void *src, weft__route_t *out);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* addr_test.c - addresses: parsing, printing, comparing, prefixes, and the kernel's routes on loopback. */
+/* addr_test.c - addresses: parsing, printing, comparing, prefixes, and the kernel's routes on
+ * loopback. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,9 +24,12 @@ static void test_print(void **state) {
     uint16_t port;
     const char *text;
   } cases[] = {
-      {"10.9.0.1", 7000, "10.9.0.1:7000"}, {"10.9.0.1", 0, "10.9.0.1"},
-      {"::1", 80, "[::1]:80"},             {"2001:db8::5", 0, "[2001:db8::5]"},
-      {"fe80::1%lo", 7, "[fe80::1%lo]:7"}, {"fe80::1%1", 7, "[fe80::1%lo]:7"},
+      {"10.9.0.1", 7000, "10.9.0.1:7000"},
+      {"10.9.0.1", 0, "10.9.0.1"},
+      {"::1", 80, "[::1]:80"},
+      {"2001:db8::5", 0, "[2001:db8::5]"},
+      {"fe80::1%lo", 7, "[fe80::1%lo]:7"},
+      {"fe80::1%1", 7, "[fe80::1%lo]:7"},
       {"0.0.0.0", 65535, "0.0.0.0:65535"},
   };
   char buf[80];
@@ -41,19 +45,23 @@ static void test_print(void **state) {
 }
 
 static void test_not_numeric(void **state) {
-  static const char *const bad[] = {"", "localhost", "10.9.0", "10.9.0.256", "1.2.3.4:5", "[::1]", "::1%no-such-if", ":::"};
+  static const char *const bad[] = {"",          "localhost", "10.9.0",         "10.9.0.256",
+                                    "1.2.3.4:5", "[::1]",     "::1%no-such-if", ":::"};
   struct sockaddr_storage ss;
   char long_one[300];
   (void) state;
-  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) assert_false(weft__addr_parse(bad[i], 1, &ss));
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+    assert_false(weft__addr_parse(bad[i], 1, &ss));
   memset(long_one, ':', sizeof long_one);
   long_one[sizeof long_one - 1] = '\0';
   assert_false(weft__addr_parse(long_one, 1, &ss));
 }
 
 static void test_same_ip(void **state) {
-  struct sockaddr_storage a = parse("10.9.0.1", 1), b = parse("10.9.0.1", 2), c = parse("10.9.0.2", 1);
-  struct sockaddr_storage d = parse("fe80::1%lo", 1), e = parse("fe80::1", 1), f = parse("::ffff:10.9.0.1", 9);
+  struct sockaddr_storage a = parse("10.9.0.1", 1), b = parse("10.9.0.1", 2),
+                          c = parse("10.9.0.2", 1);
+  struct sockaddr_storage d = parse("fe80::1%lo", 1), e = parse("fe80::1", 1),
+                          f = parse("::ffff:10.9.0.1", 9);
   (void) state;
   assert_true(weft__addr_same_ip(&a, &b));
   assert_false(weft__addr_same_ip(&a, &c));
@@ -68,17 +76,22 @@ static void test_same_ip(void **state) {
 }
 
 static void test_kinds(void **state) {
-  struct sockaddr_storage lo4 = parse("127.3.4.5", 0), lo6 = parse("::1", 0), ll4 = parse("169.254.1.1", 0);
-  struct sockaddr_storage ll6 = parse("fe80::2", 0), any4 = parse("0.0.0.0", 5), any6 = parse("::", 5);
+  struct sockaddr_storage lo4 = parse("127.3.4.5", 0), lo6 = parse("::1", 0),
+                          ll4 = parse("169.254.1.1", 0);
+  struct sockaddr_storage ll6 = parse("fe80::2", 0), any4 = parse("0.0.0.0", 5),
+                          any6 = parse("::", 5);
   struct sockaddr_storage out = parse("192.0.2.1", 0);
   (void) state;
-  assert_true(weft__addr_is_loopback(&lo4) && weft__addr_is_loopback(&lo6) && !weft__addr_is_loopback(&out));
-  assert_true(weft__addr_is_linklocal(&ll4) && weft__addr_is_linklocal(&ll6) && !weft__addr_is_linklocal(&out));
+  assert_true(weft__addr_is_loopback(&lo4) && weft__addr_is_loopback(&lo6) &&
+              !weft__addr_is_loopback(&out));
+  assert_true(weft__addr_is_linklocal(&ll4) && weft__addr_is_linklocal(&ll6) &&
+              !weft__addr_is_linklocal(&out));
   assert_true(weft__addr_is_any(&any4) && weft__addr_is_any(&any6) && !weft__addr_is_any(&out));
 }
 
 static void test_prefix(void **state) {
-  struct sockaddr_storage a = parse("10.9.1.1", 0), b = parse("10.9.1.200", 0), c = parse("10.9.2.1", 0);
+  struct sockaddr_storage a = parse("10.9.1.1", 0), b = parse("10.9.1.200", 0),
+                          c = parse("10.9.2.1", 0);
   struct sockaddr_storage d = parse("2001:db8::1", 0), e = parse("2001:db8:0:0:8000::1", 0);
   (void) state;
   assert_true(weft__addr_in_prefix(&a, &b, 24));
@@ -117,8 +130,9 @@ static void test_own_addresses_and_routes(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_print),  cmocka_unit_test(test_not_numeric), cmocka_unit_test(test_same_ip),
-      cmocka_unit_test(test_kinds),  cmocka_unit_test(test_prefix),      cmocka_unit_test(test_own_addresses_and_routes),
+      cmocka_unit_test(test_print),   cmocka_unit_test(test_not_numeric),
+      cmocka_unit_test(test_same_ip), cmocka_unit_test(test_kinds),
+      cmocka_unit_test(test_prefix),  cmocka_unit_test(test_own_addresses_and_routes),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

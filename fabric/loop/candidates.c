@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* candidates.c - weft_candidates: everything this machine could use, best first, each with its reason. */
+/* candidates.c - weft_candidates: everything this machine could use, best first, each with its
+ * reason. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -2,8 +2,9 @@
 /* cands.c - one look at the machine for the whole process, shared while it is fresh.
  *
  * Design notes
- *  - libfabric's look-up takes from milliseconds to seconds, and a thousand contexts may start at once: the list is kept
- *    with the filters it was made for, and whoever comes while one is being made waits for it (on its worker).
+ *  - libfabric's look-up takes from milliseconds to seconds, and a thousand contexts may start at
+ *    once: the list is kept with the filters it was made for, and whoever comes while one is being
+ *    made waits for it (on its worker).
  *  - A list is never changed and is freed with its last user. */
 #include <errno.h>
 #include <stdlib.h>
@@ -35,13 +36,15 @@ static bool fits(const weft__cands_t *c, const char *providers, const char *devi
   return c && strcmp(c->providers, providers) == 0 && strcmp(c->devices, devices) == 0;
 }
 
-weft__cands_t *weft__cands_get(const char *providers, const char *devices, uint64_t max_age_ns, int *err) {
+weft__cands_t *weft__cands_get(const char *providers, const char *devices, uint64_t max_age_ns,
+                               int *err) {
   uint64_t asked = weft__clock_ns();
   weft__cands_t *c = NULL, *old;
   *err = 0;
   pthread_mutex_lock(&lock);
   /* one that was taken after we asked is fresh whatever max_age_ns says */
-  if (fits(latest, providers, devices) && (latest->at >= asked || asked - latest->at < max_age_ns)) {
+  if (fits(latest, providers, devices) &&
+      (latest->at >= asked || asked - latest->at < max_age_ns)) {
     c = weft__cands_ref(latest);
     pthread_mutex_unlock(&lock);
     return c;

@@ -17,7 +17,7 @@
 
 static void settle(weft__later_t *);
 
-/* ---- The session's upcalls --------------------------------------------------------------------------------------- */
+/* ---- The session's upcalls ---- */
 
 static void on_timer(weft__timer_t *t) {
   weft__conn_t *c = weft__container(t, weft__conn_t, timer);
@@ -34,17 +34,26 @@ static void up_hello(void *owner, const weft__hello_t *peer) {
     weft__accept_hello(c);
 }
 
-static void up_deliver(void *owner, const weft__rxm_t *m) { weft__recv_deliver(owner, m); }
-static void up_eof(void *owner) { weft__recv_eof(owner); }
+static void up_deliver(void *owner, const weft__rxm_t *m) {
+  weft__recv_deliver(owner, m);
+}
+static void up_eof(void *owner) {
+  weft__recv_eof(owner);
+}
 static void *up_alloc(void *owner, uint64_t size, const void *head, uint32_t headlen) {
   return weft__recv_alloc(owner, size, head, headlen);
 }
-static bool up_lasts(void *owner, const void *dst) { return weft__recv_lasts(owner, dst); }
-static void up_unalloc(void *owner, void *dst) { weft__recv_unalloc(owner, dst); }
+static bool up_lasts(void *owner, const void *dst) {
+  return weft__recv_lasts(owner, dst);
+}
+static void up_unalloc(void *owner, void *dst) {
+  weft__recv_unalloc(owner, dst);
+}
 static void up_sent(void *owner, weft__txm_t *m, int status) {
   weft__conn_t *c = owner;
   const char *why;
-  if (status < 0 && !c->error) { /* the end is told after the requests: its sentence must be there for them */
+  if (status < 0 &&
+      !c->error) { /* the end is told after the requests: its sentence must be there for them */
     int err = weft__session_error(c->s, &why);
     if (err) weft__conn_error(c, weft__err_public(err), why);
   }
@@ -64,7 +73,9 @@ static void up_path_closed(void *owner, weft__path_t *path, int err, const char 
   weft__conn_t *c = owner;
   if (c->initiator) weft__routes_path_gone(c, path, err, why);
 }
-static void up_dirty(void *owner) { weft__dirty(owner); }
+static void up_dirty(void *owner) {
+  weft__dirty(owner);
+}
 static void up_timer(void *owner, uint64_t deadline) {
   weft__conn_t *c = owner;
   if (deadline == UINT64_MAX)
@@ -72,12 +83,15 @@ static void up_timer(void *owner, uint64_t deadline) {
   else
     weft__timer_set(c->core, &c->timer, deadline);
 }
-static void up_random(void *owner, void *out, size_t len) { weft__random(((weft__conn_t *) owner)->core, out, len); }
+static void up_random(void *owner, void *out, size_t len) {
+  weft__random(((weft__conn_t *) owner)->core, out, len);
+}
 
 static void up_ended(void *owner, int err, const char *why) {
   weft__conn_t *c = owner;
   if (err) weft__conn_error(c, weft__err_public(err), why);
-  if (c->state == WEFT__CN_HALF || c->state == WEFT__CN_WAITING) { /* no program will ever hear of it */
+  if (c->state == WEFT__CN_HALF ||
+      c->state == WEFT__CN_WAITING) { /* no program will ever hear of it */
     char from[80];
     weft__info("handshake with %s: %s", weft__addr_str(&c->from, from, sizeof from), why);
   }
@@ -116,7 +130,7 @@ const weft__session_ops_t weft__conn_ops = {
     .random = up_random,
 };
 
-/* ---- Making and freeing ------------------------------------------------------------------------------------------ */
+/* ---- Making and freeing ---- */
 
 weft__conn_t *weft__conn_new(weft__core_t *core) {
   if (WEFT__FAULT(alloc_conn)) return NULL;
@@ -189,9 +203,11 @@ weft__conn_t *weft__conn_of(const weft_conn_t *conn) {
   return conn && conn->reserved[0] == WEFT__H_CONN ? conn->priv : NULL;
 }
 
-/* ---- How it ends ------------------------------------------------------------------------------------------------- */
+/* ---- How it ends ---- */
 
-void weft__conn_later(weft__conn_t *c) { weft__later(c->core, &c->later); }
+void weft__conn_later(weft__conn_t *c) {
+  weft__later(c->core, &c->later);
+}
 
 void weft__conn_error(weft__conn_t *c, int err, const char *text) {
   if (c->err) return; /* the first one is the cause */
@@ -278,7 +294,8 @@ static void settle(weft__later_t *l) {
     weft__handle_closed(&c->h);
     if (cb) cb(pub);
   }
-  if (!c->pub && !c->h.open && (!c->s || c->gone) && c->pending == 0 && !c->dsts && !c->later.queued)
+  if (!c->pub && !c->h.open && (!c->s || c->gone) && c->pending == 0 && !c->dsts &&
+      !c->later.queued)
     weft__conn_free(c);
 }
 
@@ -291,7 +308,7 @@ void weft__conn_close_now(weft__conn_t *c, weft_conn_close_cb cb) {
   weft__conn_later(c);
 }
 
-/* ---- The user's calls -------------------------------------------------------------------------------------------- */
+/* ---- The user's calls ---- */
 
 int weft_conn_init(weft_t *w, weft_conn_t *conn) {
   weft__core_t *core = weft__core_of(w);
@@ -313,7 +330,8 @@ int weft_conn_init(weft_t *w, weft_conn_t *conn) {
 void weft_conn_close(weft_conn_t *conn, weft_conn_close_cb cb) {
   weft__conn_t *c = weft__conn_of(conn);
   if (!c) return;
-  if (c->h.closing && c->h.by_context && !weft__forked(c->core)) { /* its first call: he still waits for his callback */
+  if (c->h.closing && c->h.by_context &&
+      !weft__forked(c->core)) { /* its first call: he still waits for his callback */
     c->h.by_context = false;
     c->close_cb = cb;
   }
@@ -347,19 +365,24 @@ static bool text_fits(const char *text, size_t room) {
   return len < room;
 }
 
-/* Needs that were filled in by hand: what no peer would take is told here. The field, or NULL when all is well. */
+/* Needs that were filled in by hand: what no peer would take is told here. The field, or NULL when
+ * all is well. */
 static const char *bad_need(const weft_qos_t *q) {
   if (q->reliability > WEFT_AT_MOST_ONCE) return "reliability is no weft_reliability";
   if (q->ack > WEFT_ACK_CONSUMED) return "ack is no weft_ack_mode";
   if (q->cpu > WEFT_CPU_SPIN) return "cpu is no weft_cpu_mode";
   if (q->strict > 1) return "strict is neither 0 nor 1";
-  if (!text_fits(q->require, sizeof q->require)) return "require is no text with an end, or has control characters";
-  if (!text_fits(q->forbid, sizeof q->forbid)) return "forbid is no text with an end, or has control characters";
-  if (!text_fits(q->bootstrap, sizeof q->bootstrap)) return "bootstrap is no text with an end, or has control characters";
+  if (!text_fits(q->require, sizeof q->require))
+    return "require is no text with an end, or has control characters";
+  if (!text_fits(q->forbid, sizeof q->forbid))
+    return "forbid is no text with an end, or has control characters";
+  if (!text_fits(q->bootstrap, sizeof q->bootstrap))
+    return "bootstrap is no text with an end, or has control characters";
   return NULL;
 }
 
-int weft_connect(weft_connect_t *req, weft_conn_t *conn, const char *url, const weft_qos_t *qos, weft_connect_cb cb) {
+int weft_connect(weft_connect_t *req, weft_conn_t *conn, const char *url, const weft_qos_t *qos,
+                 weft_connect_cb cb) {
   weft__conn_t *c = weft__conn_of(conn);
   weft_addr_t addr;
   char why[400];
@@ -380,7 +403,8 @@ int weft_connect(weft_connect_t *req, weft_conn_t *conn, const char *url, const 
   }
   if (!err && addr.bind[0] && !weft__addr_parse(addr.bind, 0, &c->bind)) {
     err = WEFT_EURL;
-    snprintf(why, sizeof why, "%.200s: bind=%.60s is not an address of a device here", url, addr.bind);
+    snprintf(why, sizeof why, "%.200s: bind=%.60s is not an address of a device here", url,
+             addr.bind);
   }
   if (err) {
     c->error = strdup(why);
@@ -428,7 +452,9 @@ int weft_connect_cancel(weft_connect_t *req) {
 
 void weft_ref(void *handle) {
   weft_conn_t *pub = handle;
-  if (!pub || !pub->priv || (pub->reserved[0] != WEFT__H_CONN && pub->reserved[0] != WEFT__H_LISTENER)) return;
+  if (!pub || !pub->priv ||
+      (pub->reserved[0] != WEFT__H_CONN && pub->reserved[0] != WEFT__H_LISTENER))
+    return;
   weft__handle_t *h = pub->priv;
   if (h->ref || weft__forked(h->core)) return;
   h->ref = true;
@@ -437,16 +463,21 @@ void weft_ref(void *handle) {
 
 void weft_unref(void *handle) {
   weft_conn_t *pub = handle;
-  if (!pub || !pub->priv || (pub->reserved[0] != WEFT__H_CONN && pub->reserved[0] != WEFT__H_LISTENER)) return;
+  if (!pub || !pub->priv ||
+      (pub->reserved[0] != WEFT__H_CONN && pub->reserved[0] != WEFT__H_LISTENER))
+    return;
   weft__handle_t *h = pub->priv;
   if (!h->ref || weft__forked(h->core)) return;
   h->ref = false;
-  if (h->open && --h->core->nref == 0 && !h->core->private_loop) uv_unref((uv_handle_t *) &h->core->async);
+  if (h->open && --h->core->nref == 0 && !h->core->private_loop)
+    uv_unref((uv_handle_t *) &h->core->async);
 }
 
 int weft_is_closing(const void *handle) {
   const weft_conn_t *pub = handle;
-  if (!pub || !pub->priv || (pub->reserved[0] != WEFT__H_CONN && pub->reserved[0] != WEFT__H_LISTENER)) return 1;
+  if (!pub || !pub->priv ||
+      (pub->reserved[0] != WEFT__H_CONN && pub->reserved[0] != WEFT__H_LISTENER))
+    return 1;
   const weft__handle_t *h = pub->priv;
   return h->closing;
 }

@@ -2,13 +2,16 @@
 /* connect.c - the first contact: from a URL to the peer's HELLO.
  *
  * Design notes
- *  - A name is looked up on a thread for names (a number needs none), then the worker takes the list of candidates;
- *    everything else is the loop's. A look-up that hangs holds its thread, not the connection: its deadline counts from
- *    weft_connect.
- *  - Addresses are tried one after the other. For each the kernel says which own address it would use, and the candidate with
- *    that address carries the attempt: first contact follows the system's routes.
- *  - When everything failed without an answer of Weft's, a probe (probe.c) finds out what sits there.
- *  - The contact belongs to its connection, except while its job is with the worker: then the job's end frees it. */
+ *  - A name is looked up on a thread for names (a number needs none), then the worker takes the
+ *    list of candidates; everything else is the loop's. A look-up that hangs holds its thread, not
+ *    the connection: its deadline counts from weft_connect.
+ *  - Addresses are tried one after the other. For each the kernel says which own address it would
+ *    use, and the candidate with that address carries the attempt: first contact follows the
+ *    system's routes.
+ *  - When everything failed without an answer of Weft's, a probe (probe.c) finds out what sits
+ *    there.
+ *  - The contact belongs to its connection, except while its job is with the worker: then the job's
+ *    end frees it. */
 #include <errno.h>
 #include <netdb.h>
 #include <stdarg.h>
@@ -21,7 +24,8 @@
 #include "units.h"
 
 enum { ADDRS_MAX = 8 };
-static const uint64_t PROBE_AFTER = WEFT__S, PROBE_LIMIT = 500 * WEFT__MS, PAUSE_MAX = 500 * WEFT__MS;
+static const uint64_t PROBE_AFTER = WEFT__S, PROBE_LIMIT = 500 * WEFT__MS,
+                      PAUSE_MAX = 500 * WEFT__MS;
 
 struct weft__contact {
   weft__conn_t *c; /* NULL: nobody wants it any more */
@@ -40,19 +44,20 @@ struct weft__contact {
   struct sockaddr_storage addrs[ADDRS_MAX];
   weft__cands_t *cands;
   /* trying */
-  unsigned next;      /* address to try */
+  unsigned next; /* address to try */
   uint64_t deadline, retry_until, pause, again_at, probe_at;
   weft__timer_t timer;
   weft__cand_t cand;
   weft__waiter_t waiter;
   weft__dial_t *dial;
   weft__probe_t *probe;
-  bool retry;         /* the last round failed in a way that another one may not */
+  bool retry; /* the last round failed in a way that another one may not */
 };
 
 static void try_next(weft__contact_t *);
 
-static void remember(weft__contact_t *k, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void remember(weft__contact_t *k, int err, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 static void remember(weft__contact_t *k, int err, const char *fmt, ...) {
   va_list ap;
   va_start(ap, fmt);
@@ -69,7 +74,7 @@ static void plan_timer(weft__contact_t *k) {
   weft__timer_set(k->core, &k->timer, next);
 }
 
-/* ---- Looking up (on the worker's threads) ----------------------------------------------------------------------------------------- */
+/* ---- Looking up (on the worker's threads) ---- */
 
 static void resolve(weft__contact_t *k) {
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV}, *all = NULL;
@@ -78,14 +83,15 @@ static void resolve(weft__contact_t *k) {
   snprintf(port, sizeof port, "%u", k->url.port);
   int r = WEFT__FAULT(resolve) ? EAI_AGAIN : getaddrinfo(k->url.host, port, &hints, &all);
   if (r != 0) {
-    static const int map[][2] = {{EAI_AGAIN, UV_EAI_AGAIN},     {EAI_FAIL, UV_EAI_FAIL},
-                                 {EAI_NONAME, UV_EAI_NONAME},   {EAI_MEMORY, UV_EAI_MEMORY},
-                                 {EAI_FAMILY, UV_EAI_FAMILY},   {EAI_NODATA, UV_EAI_NODATA},
+    static const int map[][2] = {{EAI_AGAIN, UV_EAI_AGAIN},          {EAI_FAIL, UV_EAI_FAIL},
+                                 {EAI_NONAME, UV_EAI_NONAME},        {EAI_MEMORY, UV_EAI_MEMORY},
+                                 {EAI_FAMILY, UV_EAI_FAMILY},        {EAI_NODATA, UV_EAI_NODATA},
                                  {EAI_ADDRFAMILY, UV_EAI_ADDRFAMILY}};
     k->err = UV_EAI_FAIL;
     for (unsigned i = 0; i < sizeof map / sizeof map[0]; i++)
       if (map[i][0] == r) k->err = map[i][1];
-    snprintf(k->why, sizeof k->why, "%s: %s (%s)", k->url.host, gai_strerror(r), weft_err_name(k->err) + 3);
+    snprintf(k->why, sizeof k->why, "%s: %s (%s)", k->url.host, gai_strerror(r),
+             weft_err_name(k->err) + 3);
     return;
   }
   for (struct addrinfo *a = all; a && k->naddrs < ADDRS_MAX; a = a->ai_next) {
@@ -142,8 +148,8 @@ static void job_done(weft__job_t *job) {
     k->resolved = true;
     int err = start_job(k);
     if (err) {
-      remember(k, weft__err_public(err), "%s: the worker thread could not be started: %s", k->url.host,
-               uv_strerror(err));
+      remember(k, weft__err_public(err), "%s: the worker thread could not be started: %s",
+               k->url.host, uv_strerror(err));
       fail(k);
     }
     return;
@@ -165,7 +171,7 @@ static int start_job(weft__contact_t *k) {
   return err;
 }
 
-/* ---- The end of an attempt --------------------------------------------------------------------------------------- */
+/* ---- The end of an attempt ---- */
 
 static void on_probed(void *owner, int err, const char *text) {
   weft__contact_t *k = owner;
@@ -204,9 +210,10 @@ static void round_over(weft__contact_t *k) {
     plan_timer(k);
     return;
   }
-  bool unclear = !k->retry && (k->err == UV_ECONNREFUSED || k->err == UV_ETIMEDOUT || k->err == UV_ECONNRESET ||
-                               k->err == UV_ECONNABORTED || k->err == UV_EIO || k->err == UV_EPROTO ||
-                               k->err == UV_EPIPE || k->err == UV_ENOTCONN);
+  bool unclear =
+      !k->retry && (k->err == UV_ECONNREFUSED || k->err == UV_ETIMEDOUT ||
+                    k->err == UV_ECONNRESET || k->err == UV_ECONNABORTED || k->err == UV_EIO ||
+                    k->err == UV_EPROTO || k->err == UV_EPIPE || k->err == UV_ENOTCONN);
   if (unclear && !k->probed && k->naddrs) {
     k->probed = true;
     k->next = k->naddrs;
@@ -237,7 +244,8 @@ static void on_dialled(weft__dial_t *d, const weft__dial_result_t *r) {
       err = weft__session_add_path(c->s, d->path, d->rq.key, r->answer.key, rank, 0);
     }
     if (err) {
-      remember(k, weft__err_public(err), "%s: %s", to, weft__err_text(weft__err_public(err), text, sizeof text));
+      remember(k, weft__err_public(err), "%s: %s", to,
+               weft__err_text(weft__err_public(err), text, sizeof text));
       fail(k);
       return;
     }
@@ -271,7 +279,8 @@ static void on_dialled(weft__dial_t *d, const weft__dial_result_t *r) {
 static void dial(weft__contact_t *k, weft__crail_t *cr, const struct sockaddr_storage *dst) {
   weft__core_t *core = k->core;
   char to[80], text[120];
-  weft__request_t rq = {.vlow = WEFT__WIRE_VERSION, .vhigh = WEFT__WIRE_VERSION, .kind = WEFT__K_HELLO};
+  weft__request_t rq = {
+      .vlow = WEFT__WIRE_VERSION, .vhigh = WEFT__WIRE_VERSION, .kind = WEFT__K_HELLO};
   weft__random(core, &rq.key, sizeof rq.key);
   memcpy(rq.id, weft__session_id(k->c->s), sizeof rq.id);
   uint64_t left = k->deadline > core->now_ns ? k->deadline - core->now_ns : 1;
@@ -280,8 +289,8 @@ static void dial(weft__contact_t *k, weft__crail_t *cr, const struct sockaddr_st
   int err = weft__dial_start(cr, dst, &rq, limit, k, on_dialled, &k->dial);
   if (err) {
     err = weft__err_public(err);
-    remember(k, err, "%s %s: connect to %s: %s", k->cand.provider, k->cand.device, weft__addr_str(dst, to, sizeof to),
-             weft__err_text(err, text, sizeof text));
+    remember(k, err, "%s %s: connect to %s: %s", k->cand.provider, k->cand.device,
+             weft__addr_str(dst, to, sizeof to), weft__err_text(err, text, sizeof text));
     try_next(k);
     return;
   }
@@ -317,7 +326,8 @@ static void try_next(weft__contact_t *k) {
   int err;
   while (k->next < k->naddrs) {
     const struct sockaddr_storage *dst = &k->addrs[k->next++];
-    const struct sockaddr_storage *bind = k->c->bind.ss_family == dst->ss_family ? &k->c->bind : NULL;
+    const struct sockaddr_storage *bind =
+        k->c->bind.ss_family == dst->ss_family ? &k->c->bind : NULL;
     weft__route_t route;
     weft__addr_str(dst, to, sizeof to);
     if (k->c->bind.ss_family && !bind) {
@@ -342,8 +352,10 @@ static void try_next(weft__contact_t *k) {
       k->next++;
     }
     if (!cand) {
-      remember(k, WEFT_ENOPROVIDER, "connect to %s: no usable provider has the local address %s, by which the system "
-               "would reach it", to, weft__addr_str(src, from, sizeof from));
+      remember(k, WEFT_ENOPROVIDER,
+               "connect to %s: no usable provider has the local address %s, by which the system "
+               "would reach it",
+               to, weft__addr_str(src, from, sizeof from));
       continue;
     }
     k->cand = *cand;
@@ -361,24 +373,31 @@ static void on_timer(weft__timer_t *t) {
   char to[80];
   if (core->now_ns >= k->deadline) {
     if (k->job_out) { /* what the job writes is not ours to read yet; it does not read or write this */
-      weft__conn_fail(k->c, UV_ETIMEDOUT, "%s: looking %s took more than %u ms (ETIMEDOUT)", k->url.host,
+      weft__conn_fail(k->c, UV_ETIMEDOUT, "%s: looking %s took more than %u ms (ETIMEDOUT)",
+                      k->url.host,
                       k->resolved ? "at this machine's providers for a way to it" : "it up",
                       core->opts.connect_timeout_ms);
       return;
     }
-    const char *where = k->naddrs ? weft__addr_str(&k->addrs[k->next ? k->next - 1 : 0], to, sizeof to) : k->url.host;
+    const char *where = k->naddrs
+                            ? weft__addr_str(&k->addrs[k->next ? k->next - 1 : 0], to, sizeof to)
+                            : k->url.host;
     if (k->hello_wait)
-      remember(k, UV_ETIMEDOUT, "connect to %s: it accepted, but its program did not take the connection in %u ms "
-               "(ETIMEDOUT)", where, core->opts.connect_timeout_ms);
+      remember(k, UV_ETIMEDOUT,
+               "connect to %s: it accepted, but its program did not take the connection in %u ms "
+               "(ETIMEDOUT)",
+               where, core->opts.connect_timeout_ms);
     else if (!k->retry || !k->err)
-      remember(k, UV_ETIMEDOUT, "connect to %s: no answer in %u ms (ETIMEDOUT)", where, core->opts.connect_timeout_ms);
+      remember(k, UV_ETIMEDOUT, "connect to %s: no answer in %u ms (ETIMEDOUT)", where,
+               core->opts.connect_timeout_ms);
     fail(k);
     return;
   }
   if (k->probe_at && core->now_ns >= k->probe_at) {
     k->probe_at = 0;
     if (k->dial && !k->probe && k->next)
-      k->probe = weft__probe_start(core, &k->addrs[k->next - 1], (k->deadline - core->now_ns) / 2, k, on_probed);
+      k->probe = weft__probe_start(core, &k->addrs[k->next - 1], (k->deadline - core->now_ns) / 2,
+                                   k, on_probed);
   }
   if (k->again_at && core->now_ns >= k->again_at) {
     k->again_at = 0;
@@ -389,7 +408,7 @@ static void on_timer(weft__timer_t *t) {
   plan_timer(k);
 }
 
-/* ---- From and to the connection ---------------------------------------------------------------------------------- */
+/* ---- From and to the connection ---- */
 
 int weft__contact_start(weft__conn_t *c, const weft_addr_t *url) {
   weft__core_t *core = c->core;

@@ -18,7 +18,8 @@
 
 #include "loop/conn.h"
 
-_Static_assert(sizeof(weft_t) == 64 && sizeof(weft_listener_t) == 64 && sizeof(weft_conn_t) == 64, "handles");
+_Static_assert(sizeof(weft_t) == 64 && sizeof(weft_listener_t) == 64 && sizeof(weft_conn_t) == 64,
+               "handles");
 _Static_assert(sizeof(weft_connect_t) == 128 && sizeof(weft_send_t) == 128, "requests");
 _Static_assert(sizeof(weft_shutdown_t) == 128 && sizeof(weft_post_t) == 128, "requests");
 
@@ -58,7 +59,7 @@ void weft__random(weft__core_t *core, void *out, size_t len) {
   core->rnd_left -= (unsigned) len;
 }
 
-/* ---- Start ------------------------------------------------------------------------------------------------------- */
+/* ---- Start ---- */
 
 static int env_work(weft__env_t *env, weft__job_t *job) {
   return weft__work(weft__container(env, weft__core_t, env), job);
@@ -72,7 +73,8 @@ static int take_options(weft__core_t *core, const weft_opts_t *opts) {
     memcpy(o, opts, opts->size < sizeof *o ? opts->size : sizeof *o);
     o->size = sizeof *o;
   }
-  if (memchr(o->providers, 0, sizeof o->providers) == NULL || memchr(o->devices, 0, sizeof o->devices) == NULL)
+  if (memchr(o->providers, 0, sizeof o->providers) == NULL ||
+      memchr(o->devices, 0, sizeof o->devices) == NULL)
     return UV_EINVAL;
   return 0;
 }
@@ -111,7 +113,8 @@ int weft_init(uv_loop_t *loop, weft_t *w, const weft_opts_t *opts) {
   }
   core->async.data = core;
   core->nuv = 1;
-  /* a private loop is never run until it is out of handles; a referenced one makes its timeout right */
+  /* a private loop is never run until it is out of handles; a referenced one makes its timeout
+   * right */
   if (!core->private_loop) uv_unref((uv_handle_t *) &core->async);
 
   core->pub = w;
@@ -153,7 +156,7 @@ uv_loop_t *weft_loop(const weft_t *w) {
   return core ? core->loop : NULL;
 }
 
-/* ---- Handles and what waits -------------------------------------------------------------------------------------- */
+/* ---- Handles and what waits ---- */
 
 void weft__later(weft__core_t *core, weft__later_t *l) {
   if (l->queued) return;
@@ -186,12 +189,15 @@ void weft__handle_closed(weft__handle_t *h) {
 
 void weft__timer_set(weft__core_t *core, weft__timer_t *t, uint64_t when) {
   if (weft__heap_set(&core->timers, t, when) != 0) weft__error("timer: out of memory");
-  if (!core->in_turn && when < core->timer_armed) weft__stay_awake(core); /* armed in prepare, which may be over */
+  if (!core->in_turn && when < core->timer_armed)
+    weft__stay_awake(core); /* armed in prepare, which may be over */
 }
 
-void weft__timer_stop(weft__core_t *core, weft__timer_t *t) { weft__heap_stop(&core->timers, t); }
+void weft__timer_stop(weft__core_t *core, weft__timer_t *t) {
+  weft__heap_stop(&core->timers, t);
+}
 
-/* ---- Posts ------------------------------------------------------------------------------------------------------- */
+/* ---- Posts ---- */
 
 int weft_post(weft_t *w, weft_post_t *req, weft_post_cb cb) {
   weft__core_t *core = weft__core_of(w);
@@ -228,7 +234,7 @@ void weft__posts_run(weft__core_t *core, int status) {
   }
 }
 
-/* ---- Close ------------------------------------------------------------------------------------------------------- */
+/* ---- Close ---- */
 
 void weft_close(weft_t *w, weft_close_cb cb) {
   weft__core_t *core = weft__core_of(w);
@@ -260,7 +266,9 @@ void weft_close(weft_t *w, weft_close_cb cb) {
   weft__core_check_closed(core);
 }
 
-void weft__core_check_closed(weft__core_t *core) { weft__later(core, &core->close_later); }
+void weft__core_check_closed(weft__core_t *core) {
+  weft__later(core, &core->close_later);
+}
 
 static void finish(weft__core_t *core) { /* the last step; frees */
   weft_t *w = core->pub;
@@ -284,7 +292,8 @@ static void finish(weft__core_t *core) { /* the last step; frees */
   } else { /* kept in sight, so that tools tell this leak from one by mistake */
     weft__core_t *top = __atomic_load_n(&left_behind, __ATOMIC_RELAXED);
     do core->left_next = top;
-    while (!__atomic_compare_exchange_n(&left_behind, &top, core, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+    while (!__atomic_compare_exchange_n(&left_behind, &top, core, true, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED));
   }
   w->priv = NULL;
   if (cb) cb(w);
@@ -301,8 +310,9 @@ static void close_uv(weft__core_t *core) {
   weft__timer_stop(core, &core->close_timer);
   core->state = WEFT__C_UV;
   weft__worker_leave(core); /* from now on nobody sends to the async */
-  uv_handle_t *all[] = {(uv_handle_t *) &core->async, (uv_handle_t *) &core->prepare, (uv_handle_t *) &core->check,
-                        (uv_handle_t *) &core->idle, (uv_handle_t *) &core->timer};
+  uv_handle_t *all[] = {(uv_handle_t *) &core->async, (uv_handle_t *) &core->prepare,
+                        (uv_handle_t *) &core->check, (uv_handle_t *) &core->idle,
+                        (uv_handle_t *) &core->timer};
   for (unsigned i = 0; i < sizeof all / sizeof all[0]; i++) {
     all[i]->data = core;
     uv_close(all[i], on_uv_closed);
@@ -322,7 +332,8 @@ static void close_step(weft__later_t *l) {
     weft__rails_close(core);
   }
   if (core->state == WEFT__C_RAILS) {
-    /* uv handles that come and go with rails, netmon and probes are counted in nuv: five are the core's own */
+    /* uv handles that come and go with rails, netmon and probes are counted in nuv: five are the
+     * core's own */
     if (core->nuv > 5) return;
     if (!core->abandoned && (core->nrails || weft__worker_busy(core))) return;
     close_uv(core);
@@ -332,13 +343,15 @@ static void close_step(weft__later_t *l) {
 static void close_late(weft__timer_t *t) {
   weft__core_t *core = weft__container(t, weft__core_t, close_timer);
   if (!core->abandoned)
-    weft__error("context: closing takes too long (%u connections, %u rails, %u jobs of the worker are left): their "
-                "memory is leaked", core->nconns, core->nrails, core->njobs);
+    weft__error("context: closing takes too long (%u connections, %u rails, %u jobs of the worker "
+                "are left): their "
+                "memory is leaked",
+                core->nconns, core->nrails, core->njobs);
   core->abandoned = true;
   weft__core_check_closed(core);
 }
 
-/* ---- Programs without libuv -------------------------------------------------------------------------------------- */
+/* ---- Programs without libuv ---- */
 
 int weft_fd(const weft_t *w) {
   weft__core_t *core = weft__core_of(w);

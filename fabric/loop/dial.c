@@ -2,9 +2,11 @@
 /* dial.c - one attempt to open a path: request, answer, time limit.
  *
  * Design notes
- *  - A dial owns its path until the owner takes it inside `done` (by weft__session_add_path, which exchanges the path's
- *    upcalls, and then weft__dial_take). Whatever else happens, the dial closes the path and lives until it is closed.
- *  - `done` is made once, from an upcall of the path or from the timer: never inside weft__dial_start or weft__dial_drop. */
+ *  - A dial owns its path until the owner takes it inside `done` (by weft__session_add_path, which
+ *    exchanges the path's upcalls, and then weft__dial_take). Whatever else happens, the dial
+ *    closes the path and lives until it is closed.
+ *  - `done` is made once, from an upcall of the path or from the timer: never inside
+ *    weft__dial_start or weft__dial_drop. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +59,8 @@ static void on_down(weft__path_t *path, int err, const char *why, const void *bl
       snprintf(text, sizeof text, "%s: rejected: %s", weft__addr_str(&d->dst, to, sizeof to),
                weft__jcode_text(r.answer.code));
     else if (r.answered)
-      snprintf(text, sizeof text, "%s: the session has ended there", weft__addr_str(&d->dst, to, sizeof to));
+      snprintf(text, sizeof text, "%s: the session has ended there",
+               weft__addr_str(&d->dst, to, sizeof to));
     if (r.answered) r.why = text;
   }
   finish(d, &r);
@@ -69,11 +72,14 @@ static void on_closed(weft__path_t *path) {
   dial_free(d);
 }
 
-static void on_frame(weft__path_t *path, weft__rbuf_t *b) { /* cannot come before the owner took the path */
+static void on_frame(weft__path_t *path,
+                     weft__rbuf_t *b) { /* cannot come before the owner took the path */
   (void) path;
   (void) b;
 }
-static void on_writable(weft__path_t *path) { (void) path; }
+static void on_writable(weft__path_t *path) {
+  (void) path;
+}
 static void on_rma_done(weft__path_t *path, weft__rma_t *rma, int status) {
   (void) path;
   (void) rma;
@@ -90,13 +96,15 @@ static const weft__path_cbs_t cbs = {.connected = on_connected,
 static void on_timeout(weft__timer_t *t) {
   weft__dial_t *d = weft__container(t, weft__dial_t, timer);
   char text[160], to[80];
-  snprintf(text, sizeof text, "connect to %s: no answer in time (ETIMEDOUT)", weft__addr_str(&d->dst, to, sizeof to));
+  snprintf(text, sizeof text, "connect to %s: no answer in time (ETIMEDOUT)",
+           weft__addr_str(&d->dst, to, sizeof to));
   weft__dial_result_t r = {.err = -ETIMEDOUT, .why = text};
   finish(d, &r);
 }
 
-int weft__dial_start(weft__crail_t *cr, const struct sockaddr_storage *dst, const weft__request_t *rq,
-                     uint64_t timeout_ns, void *owner, void (*done)(weft__dial_t *, const weft__dial_result_t *),
+int weft__dial_start(weft__crail_t *cr, const struct sockaddr_storage *dst,
+                     const weft__request_t *rq, uint64_t timeout_ns, void *owner,
+                     void (*done)(weft__dial_t *, const weft__dial_result_t *),
                      weft__dial_t **out) {
   weft__core_t *core = cr->core;
   uint8_t blob[WEFT__REQUEST_SIZE];
@@ -111,8 +119,8 @@ int weft__dial_start(weft__crail_t *cr, const struct sockaddr_storage *dst, cons
   d->dst = *dst;
   d->timer.fire = on_timeout;
   weft__request_put(blob, rq);
-  int err = weft__rail_connect(cr->rail, (const struct sockaddr *) dst, weft__addr_len(dst), blob, sizeof blob, &cbs, d,
-                               &d->path);
+  int err = weft__rail_connect(cr->rail, (const struct sockaddr *) dst, weft__addr_len(dst), blob,
+                               sizeof blob, &cbs, d, &d->path);
   if (err) {
     free(d);
     return err;

@@ -32,25 +32,20 @@ static int is_uv(int err) {
 const char *weft_strerror(int err) {
   size_t i;
 
-  if (err == 0)
-    return "success";
+  if (err == 0) return "success";
   for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
-    if (errors[i].code == err)
-      return errors[i].text;
+    if (errors[i].code == err) return errors[i].text;
   return is_uv(err) ? uv_strerror(err) : "unknown error";
 }
 
 const char *weft_err_name(int err) {
   size_t i;
 
-  if (err == 0)
-    return "OK";
+  if (err == 0) return "OK";
   for (i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
-    if (errors[i].code == err)
-      return errors[i].name;
+    if (errors[i].code == err) return errors[i].name;
 #define XX(name, text)                                                                             \
-  if (err == UV_##name)                                                                            \
-    return "UV_" #name;
+  if (err == UV_##name) return "UV_" #name;
   UV_ERRNO_MAP(XX)
 #undef XX
   return "UNKNOWN";

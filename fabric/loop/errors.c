@@ -2,8 +2,9 @@
 /* errors.c - from codes inside to codes of weft.h.
  *
  * Design notes
- *  - Inside, errors are negative errno or the session's own, which are weft.h's by value (asserted below). What a system or
- *    libfabric may say beyond libuv's list becomes UV_EIO: nobody outside meets a code that weft_strerror cannot name. */
+ *  - Inside, errors are negative errno or the session's own, which are weft.h's by value (asserted
+ *    below). What a system or libfabric may say beyond libuv's list becomes UV_EIO: nobody outside
+ *    meets a code that weft_strerror cannot name. */
 #include <stdio.h>
 #include <string.h>
 

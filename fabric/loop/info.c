@@ -2,8 +2,9 @@
 /* info.c - weft_conn_info, verdicts, JSON, and an operator's orders.
  *
  * Design notes
- *  - Verdicts are made when asked for: routes of the connecting end in order of rank (for the accepting end, its open
- *    paths), then what this machine has beside them and what the peer offers beside them, each with its reason.
+ *  - Verdicts are made when asked for: routes of the connecting end in order of rank (for the
+ *    accepting end, its open paths), then what this machine has beside them and what the peer
+ *    offers beside them, each with its reason.
  *  - The JSON is written from the same structs, so the two cannot disagree. */
 #include <jansson.h>
 #include <stdio.h>
@@ -32,7 +33,8 @@ int weft_conn_info(const weft_conn_t *conn, weft_conn_info_t *out, size_t sz) {
     i.paths = (int32_t) weft__session_paths(c->s, NULL, 0);
     memcpy(i.session_id, weft__session_id(c->s), sizeof i.session_id);
     if (path) {
-      snprintf(i.provider, sizeof i.provider, "%s", path->rail ? weft__rail_provider(path->rail) : "");
+      snprintf(i.provider, sizeof i.provider, "%s",
+               path->rail ? weft__rail_provider(path->rail) : "");
       snprintf(i.device, sizeof i.device, "%s", weft__device_of(c->core, path));
       snprintf(i.local, sizeof i.local, "%s", path->local);
       snprintf(i.remote, sizeof i.remote, "%s", path->remote);
@@ -45,8 +47,10 @@ int weft_conn_info(const weft_conn_t *conn, weft_conn_info_t *out, size_t sz) {
     i.rtt_ns_p99 = st.rtt_p99;
     i.rtt_ns_max = st.rtt_max;
 #define COPY(field) i.field = st.field
-    COPY(tx_messages), COPY(tx_bytes), COPY(rx_messages), COPY(rx_bytes), COPY(tx_frames), COPY(rx_frames);
-    COPY(tx_large), COPY(rx_large), COPY(replayed), COPY(duplicates), COPY(late_frames), COPY(migrations);
+    COPY(tx_messages), COPY(tx_bytes), COPY(rx_messages), COPY(rx_bytes), COPY(tx_frames),
+        COPY(rx_frames);
+    COPY(tx_large), COPY(rx_large), COPY(replayed), COPY(duplicates), COPY(late_frames),
+        COPY(migrations);
     COPY(last_gap_ns), COPY(stalls), COPY(queued_messages), COPY(queued_bytes), COPY(held_messages);
     COPY(held_bytes), COPY(payload_copies);
 #undef COPY
@@ -56,7 +60,7 @@ int weft_conn_info(const weft_conn_t *conn, weft_conn_info_t *out, size_t sz) {
   return 0;
 }
 
-/* ---- Verdicts ---------------------------------------------------------------------------------------------------- */
+/* ---- Verdicts ---- */
 
 static void judge(const weft__conn_t *c, const weft__cand_t *cand, weft_verdict_t *out) {
   struct weft__cand_view v;
@@ -86,7 +90,8 @@ static const char *open_state(const weft__conn_t *c, const weft__path_t *path, w
 
 static bool shown(const weft_verdict_t *v, unsigned n, const weft__cand_t *cand) {
   for (unsigned i = 0; i < n; i++)
-    if (strcmp(v[i].provider, cand->provider) == 0 && strcmp(v[i].device, cand->device) == 0) return true;
+    if (strcmp(v[i].provider, cand->provider) == 0 && strcmp(v[i].device, cand->device) == 0)
+      return true;
   return false;
 }
 
@@ -98,30 +103,37 @@ static const weft__cand_t *cand_of(const weft__conn_t *c, const weft__path_t *pa
   const weft__cand_t *found = NULL;
   for (unsigned i = 0; cands && own && i < cands->list.n; i++) {
     const weft__cand_t *cand = &cands->list.v[i];
-    if (strcmp(cand->provider, weft__rail_provider(path->rail)) != 0 || !weft__cand_usable(cand)) continue;
+    if (strcmp(cand->provider, weft__rail_provider(path->rail)) != 0 || !weft__cand_usable(cand))
+      continue;
     if (weft__addr_same_ip(&cand->addr, own)) return cand;
-    /* a listener on a wildcard takes calls to every address of the provider: the device has one at least */
+    /* a listener on a wildcard takes calls to every address of the provider: the device has one at
+     * least */
     if (!found && strcmp(cand->device, device) == 0) found = cand;
   }
   return found;
 }
 
-static void open_path(const weft__conn_t *c, const weft__path_t *path, int rank, weft_verdict_t *v) {
+static void open_path(const weft__conn_t *c, const weft__path_t *path, int rank,
+                      weft_verdict_t *v) {
   const weft__cand_t *cand = cand_of(c, path);
   memset(v, 0, sizeof *v);
   if (cand) judge(c, cand, v);
   v->size = sizeof *v;
   v->rank = rank;
-  snprintf(v->provider, sizeof v->provider, "%s", path->rail ? weft__rail_provider(path->rail) : "");
+  snprintf(v->provider, sizeof v->provider, "%s",
+           path->rail ? weft__rail_provider(path->rail) : "");
   snprintf(v->device, sizeof v->device, "%s", weft__device_of(c->core, path));
   snprintf(v->detail, sizeof v->detail, "%s", open_state(c, path, v));
 }
 
-static bool is_open(const weft_verdict_t *v) { return v->why == WEFT_WHY_IN_USE || v->why == WEFT_WHY_STANDBY; }
+static bool is_open(const weft_verdict_t *v) {
+  return v->why == WEFT_WHY_IN_USE || v->why == WEFT_WHY_STANDBY;
+}
 
-/* What a route that is allowed has to say of the others, now that it is known what is open. Figures are the expected
- * ones on both sides, for those have decided. */
-static void compare(const weft__conn_t *c, unsigned at, const weft_verdict_t *all, unsigned n, weft_verdict_t *v) {
+/* What a route that is allowed has to say of the others, now that it is known what is open. Figures
+ * are the expected ones on both sides, for those have decided. */
+static void compare(const weft__conn_t *c, unsigned at, const weft_verdict_t *all, unsigned n,
+                    weft_verdict_t *v) {
   const weft__croute_t *r = c->routes[at];
   int active = -1, last = -1;
   unsigned usable = 0;
@@ -134,8 +146,9 @@ static void compare(const weft__conn_t *c, unsigned at, const weft_verdict_t *al
   }
   judge(c, &r->cand, &own);
   if (v->why == WEFT_WHY_IN_USE) {
-    snprintf(v->detail, sizeof v->detail, usable == 1 ? "carries the messages: the only one that the needs allow"
-             : at == 0                                ? "carries the messages: the best of %u that the needs allow"
+    snprintf(v->detail, sizeof v->detail,
+             usable == 1 ? "carries the messages: the only one that the needs allow"
+             : at == 0   ? "carries the messages: the best of %u that the needs allow"
                          : "carries the messages: number %d of %u, until a better one has settled",
              at == 0 ? (int) usable : (int) at + 1, usable);
   } else if (v->why == WEFT_WHY_STANDBY && active >= 0 && (unsigned) active < at) {
@@ -143,13 +156,19 @@ static void compare(const weft__conn_t *c, unsigned at, const weft_verdict_t *al
     weft__rank_outranked(&c->qos, &best, &own, figures, sizeof figures);
     snprintf(v->detail, sizeof v->detail, "open, ready to take over: %.130s", figures);
   } else if (v->why == WEFT_WHY_STANDBY && active >= 0) {
-    snprintf(v->detail, sizeof v->detail, "open and better than the one in use: sending moves here when it has settled");
-  } else if (v->why == WEFT_WHY_OUTRANKED && (r->state == WEFT__RT_RAIL || r->state == WEFT__RT_DIAL)) {
+    snprintf(v->detail, sizeof v->detail,
+             "open and better than the one in use: sending moves here when it has settled");
+  } else if (v->why == WEFT_WHY_OUTRANKED &&
+             (r->state == WEFT__RT_RAIL || r->state == WEFT__RT_DIAL)) {
     snprintf(v->detail, sizeof v->detail, "being opened");
   } else if (v->why == WEFT_WHY_OUTRANKED && active >= 0 && last > (int) at) {
-    /* no figures have decided: of standbys the one is taken that does not die with what is open, see routes.c */
-    snprintf(v->detail, sizeof v->detail, "shares more with %.16s %.24s, which is in use, than %.16s %.24s, which stands by; standby=%u",
-             all[active].provider, all[active].device, all[last].provider, all[last].device, c->qos.standby);
+    /* no figures have decided: of standbys the one is taken that does not die with what is open,
+     * see routes.c */
+    snprintf(v->detail, sizeof v->detail,
+             "shares more with %.16s %.24s, which is in use, than %.16s %.24s, which stands by; "
+             "standby=%u",
+             all[active].provider, all[active].device, all[last].provider, all[last].device,
+             c->qos.standby);
   } else if (v->why == WEFT_WHY_OUTRANKED && last >= 0) {
     judge(c, &c->routes[last]->cand, &best);
     weft__rank_outranked(&c->qos, &best, &own, figures, sizeof figures);
@@ -189,7 +208,8 @@ static void unmatched(const weft__conn_t *c, const weft__offer_t *offer, weft_ve
 
 static bool routed(const weft__conn_t *c, const weft__offer_t *offer) {
   for (unsigned i = 0; i < c->nroutes; i++)
-    if (strcmp(c->routes[i]->cand.provider, offer->provider) == 0 && weft__addr_same_ip(&c->routes[i]->dst, &offer->addr))
+    if (strcmp(c->routes[i]->cand.provider, offer->provider) == 0 &&
+        weft__addr_same_ip(&c->routes[i]->dst, &offer->addr))
       return true;
   return false;
 }
@@ -203,7 +223,8 @@ static unsigned verdicts(const weft__conn_t *c, weft_verdict_t *v, unsigned cap)
     weft__addr_str(&r->dst, v[n].remote, sizeof v[n].remote);
     if (r->state == WEFT__RT_UP && r->path) {
       snprintf(v[n].detail, sizeof v[n].detail, "%s", open_state(c, r->path, &v[n]));
-    } else if (r->usable || v[n].why == WEFT_WHY_OK) { /* else what speaks against it stands there already */
+    } else if (r->usable ||
+               v[n].why == WEFT_WHY_OK) { /* else what speaks against it stands there already */
       v[n].why = r->why;
       snprintf(v[n].detail, sizeof v[n].detail, "%s", r->detail);
     }
@@ -224,11 +245,12 @@ static unsigned verdicts(const weft__conn_t *c, weft_verdict_t *v, unsigned cap)
     judge(c, cand, &v[n]);
     if (v[n].why == WEFT_WHY_OK && cand->loopback) {
       v[n].why = WEFT_WHY_LOOPBACK;
-      snprintf(v[n].detail, sizeof v[n].detail, "%s reaches only this machine, and the peer is not reached there",
-               cand->device);
+      snprintf(v[n].detail, sizeof v[n].detail,
+               "%s reaches only this machine, and the peer is not reached there", cand->device);
     } else if (v[n].why == WEFT_WHY_OK) {
       v[n].why = WEFT_WHY_PEER_LACKS;
-      snprintf(v[n].detail, sizeof v[n].detail, "the peer offers nothing that can be reached from here");
+      snprintf(v[n].detail, sizeof v[n].detail,
+               "the peer offers nothing that can be reached from here");
     }
     v[n++].rank = -1;
   }
@@ -254,9 +276,10 @@ int weft_conn_verdict(const weft_conn_t *conn, unsigned i, weft_verdict_t *out, 
   return i < n ? 0 : UV_ENOENT;
 }
 
-/* ---- JSON -------------------------------------------------------------------------------------------------------- */
+/* ---- JSON ---- */
 
-/* Names come from peers and from the system: what is no UTF-8 is shown byte by byte, as if it were Latin-1. */
+/* Names come from peers and from the system: what is no UTF-8 is shown byte by byte, as if it were
+ * Latin-1. */
 static json_t *text(const char *s) {
   char latin[2 * 256 + 1];
   size_t n = 0;
@@ -276,33 +299,41 @@ static json_t *text(const char *s) {
 }
 
 /* JSON has no unsigned 64 bits; of all figures only "no limit" is that large. */
-static json_t *number(uint64_t n) { return n == UINT64_MAX ? json_null() : json_integer((json_int_t) n); }
-
-static json_t *verdict_json(const weft_verdict_t *v) {
-  return json_pack("{si so so so so ss so so so ss so so so sb sb sb sb sb}", "rank", v->rank, "provider",
-                   text(v->provider), "device", text(v->device), "local", text(v->local), "remote", text(v->remote), "why",
-                   weft_why_name(v->why), "detail", text(v->detail), "latency_ns", number(v->latency_ns), "bandwidth",
-                   number(v->bandwidth), "known", v->traits & WEFT_TRAIT_MEASURED ? "measured" : "expected", "speed_bps",
-                   number(v->speed_bps), "mtu", number(v->mtu), "max_op", number(v->max_op), "rma",
-                   (int) (v->traits & WEFT_TRAIT_RMA), "rdma", (int) (v->traits & WEFT_TRAIT_RDMA), "events",
-                   (int) (v->traits & WEFT_TRAIT_EVENTS), "shared_rx", (int) (v->traits & WEFT_TRAIT_SHARED_RX),
-                   "loopback", (int) (v->traits & WEFT_TRAIT_LOOPBACK));
+static json_t *number(uint64_t n) {
+  return n == UINT64_MAX ? json_null() : json_integer((json_int_t) n);
 }
 
-static json_t *info_json(const weft__conn_t *c, const weft_conn_info_t *i, const weft_verdict_t *v, unsigned n) {
+static json_t *verdict_json(const weft_verdict_t *v) {
+  return json_pack(
+      "{si so so so so ss so so so ss so so so sb sb sb sb sb}", "rank", v->rank, "provider",
+      text(v->provider), "device", text(v->device), "local", text(v->local), "remote",
+      text(v->remote), "why", weft_why_name(v->why), "detail", text(v->detail), "latency_ns",
+      number(v->latency_ns), "bandwidth", number(v->bandwidth), "known",
+      v->traits & WEFT_TRAIT_MEASURED ? "measured" : "expected", "speed_bps", number(v->speed_bps),
+      "mtu", number(v->mtu), "max_op", number(v->max_op), "rma", (int) (v->traits & WEFT_TRAIT_RMA),
+      "rdma", (int) (v->traits & WEFT_TRAIT_RDMA), "events", (int) (v->traits & WEFT_TRAIT_EVENTS),
+      "shared_rx", (int) (v->traits & WEFT_TRAIT_SHARED_RX), "loopback",
+      (int) (v->traits & WEFT_TRAIT_LOOPBACK));
+}
+
+static json_t *info_json(const weft__conn_t *c, const weft_conn_info_t *i, const weft_verdict_t *v,
+                         unsigned n) {
   char session[2 * sizeof i->session_id + 1];
   json_t *list = json_array();
-  for (unsigned k = 0; k < sizeof i->session_id; k++) snprintf(session + 2 * k, 3, "%02x", i->session_id[k]);
+  for (unsigned k = 0; k < sizeof i->session_id; k++)
+    snprintf(session + 2 * k, 3, "%02x", i->session_id[k]);
   for (unsigned k = 0; k < n; k++) json_array_append_new(list, verdict_json(&v[k]));
-  json_t *j = json_pack("{sb si so so so so so ss so so s{so so so}}", "open", i->open, "paths", i->paths, "provider",
-                        text(i->provider), "device", text(i->device), "local", text(i->local), "remote", text(i->remote),
-                        "peer_name", text(i->peer_name), "session", session, "max_message", number(i->max_message),
-                        "eager_max", number(i->eager_max), "rtt_ns", "p50", number(i->rtt_ns_p50), "p99",
+  json_t *j = json_pack("{sb si so so so so so ss so so s{so so so}}", "open", i->open, "paths",
+                        i->paths, "provider", text(i->provider), "device", text(i->device), "local",
+                        text(i->local), "remote", text(i->remote), "peer_name", text(i->peer_name),
+                        "session", session, "max_message", number(i->max_message), "eager_max",
+                        number(i->eager_max), "rtt_ns", "p50", number(i->rtt_ns_p50), "p99",
                         number(i->rtt_ns_p99), "max", number(i->rtt_ns_max));
 #define NUMBER(field) json_object_set_new(j, #field, number(i->field))
   NUMBER(tx_messages), NUMBER(tx_bytes), NUMBER(rx_messages), NUMBER(rx_bytes), NUMBER(tx_frames);
   NUMBER(rx_frames), NUMBER(tx_large), NUMBER(rx_large), NUMBER(replayed), NUMBER(duplicates);
-  NUMBER(late_frames), NUMBER(migrations), NUMBER(last_gap_ns), NUMBER(stalls), NUMBER(queued_messages);
+  NUMBER(late_frames), NUMBER(migrations), NUMBER(last_gap_ns), NUMBER(stalls),
+      NUMBER(queued_messages);
   NUMBER(queued_bytes), NUMBER(held_messages), NUMBER(held_bytes), NUMBER(payload_copies);
 #undef NUMBER
   json_object_set_new(j, "last_cause", text(i->last_cause));
@@ -334,7 +365,7 @@ int weft_conn_info_json(const weft_conn_t *conn, char *buf, size_t *len) {
   return n < room ? 0 : UV_ENOBUFS;
 }
 
-/* ---- Orders ------------------------------------------------------------------------------------------------------ */
+/* ---- Orders ---- */
 
 int weft_conn_migrate(weft_conn_t *conn, const char *where) {
   weft__conn_t *c = weft__conn_of(conn);
@@ -355,7 +386,8 @@ int weft_conn_migrate(weft_conn_t *conn, const char *where) {
       there = true;
       continue;
     }
-    if (!there) return weft__err_public(weft__session_migrate(c->s, paths[i], "an operator's order"));
+    if (!there)
+      return weft__err_public(weft__session_migrate(c->s, paths[i], "an operator's order"));
   }
   return there ? UV_EALREADY : UV_ENOENT;
 }

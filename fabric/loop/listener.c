@@ -2,12 +2,14 @@
 /* listener.c - weft_listen and what the user does with peers that wait.
  *
  * Design notes
- *  - weft_listen returns with the address bound: it waits for the look-up of its own name (a number needs none), then for
- *    the worker to look at the machine and open the rails that can take a first contact. Nobody else's callback runs in it. Rails that cannot (RDMA) open afterwards, by themselves.
- *  - "*" is one wildcard listen per family. A single address is one listen; with an address that is not loopback, the other
- *    rails are opened too, for the offers.
- *  - Devices and addresses that come later are opened when the network's change is noticed (rescan.c), and offered to the
- *    peers that connect from then on.
+ *  - weft_listen returns with the address bound: it waits for the look-up of its own name (a number
+ *    needs none), then for the worker to look at the machine and open the rails that can take a
+ *    first contact. Nobody else's callback runs in it. Rails that cannot (RDMA) open afterwards, by
+ *    themselves.
+ *  - "*" is one wildcard listen per family. A single address is one listen; with an address that is
+ *    not loopback, the other rails are opened too, for the offers.
+ *  - Devices and addresses that come later are opened when the network's change is noticed
+ *    (rescan.c), and offered to the peers that connect from then on.
  *  - Connections do not depend on their listener: it may close first. */
 #include <errno.h>
 #include <netdb.h>
@@ -96,7 +98,7 @@ void weft_listener_close(weft_listener_t *l, weft_listener_close_cb cb) {
   weft__listener_close_now(lis, cb);
 }
 
-/* ---- Listening --------------------------------------------------------------------------------------------------- */
+/* ---- Listening ---- */
 
 typedef struct look {
   weft__job_t job;
@@ -111,7 +113,8 @@ static void name_run(weft__job_t *job) {
   look_t *k = weft__container(job, look_t, job);
   struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *all = NULL;
   int gai = getaddrinfo(k->host, NULL, &hints, &all);
-  if (gai == 0 && weft__addr_len(all->ai_addr)) memcpy(&k->addr, all->ai_addr, weft__addr_len(all->ai_addr));
+  if (gai == 0 && weft__addr_len(all->ai_addr))
+    memcpy(&k->addr, all->ai_addr, weft__addr_len(all->ai_addr));
   if (gai == 0) freeaddrinfo(all);
   k->err = gai ? UV_EADDRNOTAVAIL : 0;
 }
@@ -136,8 +139,9 @@ static const weft__cand_t *with_addr(const weft__cands_t *cands, const void *add
 }
 
 /* Which rails does this listener need now, and which would be good to have? */
-static unsigned pick(weft__listener_t *lis, const weft__cands_t *cands, const struct sockaddr_storage *addr,
-                     const weft__cand_t **out, bool bootstrap) {
+static unsigned pick(weft__listener_t *lis, const weft__cands_t *cands,
+                     const struct sockaddr_storage *addr, const weft__cand_t **out,
+                     bool bootstrap) {
   unsigned n = 0;
   bool loopback = !lis->wildcard && weft__addr_is_loopback(addr);
   for (unsigned i = 0; i < cands->list.n && n < RAILS_MAX; i++) {
@@ -150,11 +154,12 @@ static unsigned pick(weft__listener_t *lis, const weft__cands_t *cands, const st
   return n;
 }
 
-static int listen_on(weft__listener_t *lis, weft__crail_t *cr, const struct sockaddr_storage *addr, int backlog) {
+static int listen_on(weft__listener_t *lis, weft__crail_t *cr, const struct sockaddr_storage *addr,
+                     int backlog) {
   weft__lst_t *l;
   if (lis->nlsts == sizeof lis->lsts / sizeof lis->lsts[0]) return UV_ENOMEM;
-  int err = weft__rail_listen(cr->rail, (const struct sockaddr *) addr, weft__addr_len(addr), backlog,
-                              &weft__accept_cbs, lis, &l);
+  int err = weft__rail_listen(cr->rail, (const struct sockaddr *) addr, weft__addr_len(addr),
+                              backlog, &weft__accept_cbs, lis, &l);
   if (err) return weft__err_public(err);
   lis->lsts[lis->nlsts++] = l;
   return 0;
@@ -165,7 +170,8 @@ static weft__crail_t *rail_for(weft__core_t *core, int family, const void *addr)
   weft__crail_t *found = NULL;
   for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
     weft__crail_t *cr = weft__container(l, weft__crail_t, link);
-    if (cr->state != WEFT__R_OPEN || !cr->cand.bootstrap || cr->cand.addr.ss_family != family) continue;
+    if (cr->state != WEFT__R_OPEN || !cr->cand.bootstrap || cr->cand.addr.ss_family != family)
+      continue;
     if (addr && !weft__addr_same_ip(&cr->cand.addr, addr)) continue;
     if (!found || (found->cand.loopback && !cr->cand.loopback)) found = cr;
   }
@@ -188,7 +194,8 @@ static int listen_v6(weft__listener_t *lis, uint16_t port) {
     if (cr->state != WEFT__R_OPEN || !cr->cand.bootstrap || addr.ss_family != AF_INET6) continue;
     if (lis->devices[0] && !weft__list_has(lis->devices, cr->cand.device)) continue;
     const weft__if_t *own = weft__ifs_find(weft__netmon_ifs(core), &addr);
-    if ((own && own->tentative) || listens_on(lis, &addr)) continue; /* it is told again when it can be bound */
+    if ((own && own->tentative) || listens_on(lis, &addr))
+      continue; /* it is told again when it can be bound */
     weft__addr_set_port(&addr, port);
     if ((err = listen_on(lis, cr, &addr, lis->backlog_max)) != 0) continue;
     port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
@@ -197,7 +204,8 @@ static int listen_v6(weft__listener_t *lis, uint16_t port) {
   return bound ? bound : err;
 }
 
-/* One wildcard socket serves IPv4. IPv6's would take IPv4's port too, so there each address gets its own. */
+/* One wildcard socket serves IPv4. IPv6's would take IPv4's port too, so there each address gets
+ * its own. */
 static int listen_all(weft__listener_t *lis, uint16_t port) {
   weft__crail_t *cr = rail_for(lis->core, AF_INET, NULL);
   int err = WEFT_ENOPROVIDER;
@@ -213,7 +221,8 @@ static int listen_all(weft__listener_t *lis, uint16_t port) {
   return n > 0 || !err ? 0 : n < 0 ? n : err; /* one that works is enough */
 }
 
-static weft__cands_t *look(weft__listener_t *lis, struct sockaddr_storage *addr, bool again, int *err) {
+static weft__cands_t *look(weft__listener_t *lis, struct sockaddr_storage *addr, bool again,
+                           int *err) {
   weft__core_t *core = lis->core;
   look_t *k = calloc(1, sizeof *k);
   if (!k) {
@@ -242,14 +251,15 @@ static weft__cands_t *look(weft__listener_t *lis, struct sockaddr_storage *addr,
   return cands;
 }
 
-/* ---- Rails that come later ---------------------------------------------------------------------------------------- */
+/* ---- Rails that come later ---- */
 
 typedef struct more {
   weft__waiter_t waiter;
   weft__core_t *core;
 } more_t;
 
-/* rails.c has given it a port for joins; wildcard listeners take its address for first contacts, too. */
+/* rails.c has given it a port for joins; wildcard listeners take its address for first contacts,
+ * too. */
 static void on_more(weft__waiter_t *w, weft__crail_t *cr) {
   more_t *m = weft__container(w, more_t, waiter);
   weft__core_t *core = m->core;
@@ -259,12 +269,14 @@ static void on_more(weft__waiter_t *w, weft__crail_t *cr) {
     weft__listener_t *lis = weft__container(l, weft__listener_t, link);
     if (!lis->wildcard || !lis->nlsts || lis->h.closing || lis->err) continue;
     int err = listen_v6(lis, weft__addr_port(weft__lst_addr(lis->lsts[0])));
-    if (err < 0) weft__warn("listener: %s %s: %s", cr->cand.provider, cr->cand.device, uv_strerror(err));
+    if (err < 0)
+      weft__warn("listener: %s %s: %s", cr->cand.provider, cr->cand.device, uv_strerror(err));
   }
 }
 
 /* What a peer of this listener could use and is not open yet. */
-static void open_more(weft__listener_t *lis, weft__cands_t *cands, const struct sockaddr_storage *addr, bool bootstrap) {
+static void open_more(weft__listener_t *lis, weft__cands_t *cands,
+                      const struct sockaddr_storage *addr, bool bootstrap) {
   const weft__cand_t *want[RAILS_MAX];
   unsigned n = pick(lis, cands, addr, want, bootstrap);
   for (unsigned i = 0; i < n; i++) {
@@ -294,7 +306,7 @@ void weft__listeners_retry(weft__core_t *core) {
   }
 }
 
-/* ---- weft_listen --------------------------------------------------------------------------------------------------- */
+/* ---- weft_listen ---- */
 
 int weft_listen(weft_listener_t *l, const char *url, int backlog, weft_listen_cb cb) {
   weft__listener_t *lis = listener_of(l);
@@ -323,7 +335,8 @@ int weft_listen(weft_listener_t *l, const char *url, int backlog, weft_listen_cb
     if (addr.ss_family && weft__addr_is_any(&addr)) lis->wildcard = true;
   }
   cands = look(lis, &addr, false, &err);
-  if (cands && !lis->wildcard && !with_addr(cands, &addr)) { /* the list may be older than the address */
+  if (cands && !lis->wildcard &&
+      !with_addr(cands, &addr)) { /* the list may be older than the address */
     weft__cands_unref(cands);
     cands = look(lis, &addr, true, &err);
   }
@@ -352,7 +365,8 @@ int weft_listen(weft_listener_t *l, const char *url, int backlog, weft_listen_cb
   }
   if (err == 0) {
     lis->listen_cb = cb;
-    open_more(lis, cands, &addr, false); /* rails that cannot take a first contact but may be offered */
+    open_more(lis, cands, &addr,
+              false); /* rails that cannot take a first contact but may be offered */
   } else {
     weft__joins_check(core);
   }
@@ -377,7 +391,8 @@ int weft_listener_addr(const weft_listener_t *l, char *url, size_t *len) {
     snprintf(rest, sizeof rest, "%s", zone + 1);
     snprintf(zone, sizeof host - (size_t) (zone - host), "%%25%s", rest);
   }
-  int n = snprintf(text, sizeof text, "weft://%s:%u", lis->wildcard ? "*" : host, weft__addr_port(sa));
+  int n =
+      snprintf(text, sizeof text, "weft://%s:%u", lis->wildcard ? "*" : host, weft__addr_port(sa));
   size_t room = *len;
   *len = (size_t) n;
   if ((size_t) n >= room) return UV_ENOBUFS;
@@ -385,7 +400,7 @@ int weft_listener_addr(const weft_listener_t *l, char *url, size_t *len) {
   return 0;
 }
 
-/* ---- Peers that wait --------------------------------------------------------------------------------------------- */
+/* ---- Peers that wait ---- */
 
 const weft_peer_t *weft_listener_peer(weft_listener_t *l) {
   weft__listener_t *lis = listener_of(l);
@@ -395,7 +410,9 @@ const weft_peer_t *weft_listener_peer(weft_listener_t *l) {
 /* The one listen_cb is about, or the one that waits longest. */
 static weft__conn_t *who_waits(weft__listener_t *lis) {
   if (lis->current) return lis->current;
-  return weft__list_empty(&lis->backlog) ? NULL : weft__container(lis->backlog.next, weft__conn_t, backlog);
+  return weft__list_empty(&lis->backlog)
+             ? NULL
+             : weft__container(lis->backlog.next, weft__conn_t, backlog);
 }
 
 static void leave_backlog(weft__listener_t *lis, weft__conn_t *c) {

@@ -2,10 +2,11 @@
 /* mem.c - memory that rails can send from without a copy: weft_mem_alloc, weft_mem_register.
  *
  * Design notes
- *  - A region is made known to every rail when it is made, and to every rail that opens later. Where the provider needs no
- *    registration this costs nothing.
- *  - weft_mem_free works on any thread: the region goes onto an atomic stack and the loop's thread takes it apart. The
- *    region's own record stands in the page before the memory, so freeing needs no look-up. */
+ *  - A region is made known to every rail when it is made, and to every rail that opens later.
+ *    Where the provider needs no registration this costs nothing.
+ *  - weft_mem_free works on any thread: the region goes onto an atomic stack and the loop's thread
+ *    takes it apart. The region's own record stands in the page before the memory, so freeing needs
+ *    no look-up. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -36,7 +37,8 @@ static int tell(weft_mem_t *m, weft__crail_t *cr) {
   k->cr = cr;
   int err = weft__rail_mem_add(cr->rail, m->base, m->size, &k->handle);
   if (err) {
-    weft__warn("%s %s: registering %zu bytes: %s", cr->cand.provider, cr->cand.device, m->size, uv_strerror(err));
+    weft__warn("%s %s: registering %zu bytes: %s", cr->cand.provider, cr->cand.device, m->size,
+               uv_strerror(err));
     free(k);
     return err;
   }
@@ -98,7 +100,8 @@ void weft__mems_close(weft__core_t *core) {
   weft__mem_reap(core);
   while (!weft__list_empty(&core->mems)) {
     weft_mem_t *m = weft__container(core->mems.next, weft_mem_t, link);
-    weft__warn("context: %zu bytes of weft_mem_%s were not given back", m->size, m->mapped ? "alloc" : "register");
+    weft__warn("context: %zu bytes of weft_mem_%s were not given back", m->size,
+               m->mapped ? "alloc" : "register");
     drop(m);
   }
 }
@@ -129,7 +132,8 @@ void weft_mem_free(weft_t *w, uv_buf_t *buf) {
   buf->len = 0;
   weft_mem_t *top = __atomic_load_n(&core->mem_back, __ATOMIC_RELAXED);
   do m->next = top;
-  while (!__atomic_compare_exchange_n(&core->mem_back, &top, m, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+  while (!__atomic_compare_exchange_n(&core->mem_back, &top, m, true, __ATOMIC_RELEASE,
+                                      __ATOMIC_RELAXED));
   pthread_mutex_lock(&core->post_lock);
   if (!core->post_closed) weft__wake(core); /* else weft_close takes it */
   pthread_mutex_unlock(&core->post_lock);

@@ -2,17 +2,21 @@
 /* msg.c - received messages that the user keeps, and the memory of large ones.
  *
  * Design notes
- *  - A retained small message pins its receive buffer while the rail's pool is well filled, and is a copy otherwise: the
- *    peer must never meet a path without a posted receive.
- *  - Releasing may happen on any thread: what is given back goes onto atomic stacks, which the loop's thread empties as a
- *    whole when its own free list has run out. Nothing is ever popped singly, so the stacks know no ABA.
- *  - Memory of large messages up to CACHE_ONE bytes is kept for the next one (CACHE_ALL in all): fresh pages cost more than
- *    moving the bytes. Of larger ones the pages go back to the system at once.
- *  - A peer may say that it has written what it has not, and the message then shows what its memory held before. So memory
- *    that served another connection is wiped first; within one connection it held that peer's own bytes.
- *  - Over tcp a peer may go on writing, on another path of the rail, after its message was delivered and released. So memory
- *    goes to another connection, or its addresses to the system, only when every path has been heard since: until then
- *    late bytes meet pages that are nobody's (`limbo`), or the same peer's next message. */
+ *  - A retained small message pins its receive buffer while the rail's pool is well filled, and is
+ *    a copy otherwise: the peer must never meet a path without a posted receive.
+ *  - Releasing may happen on any thread: what is given back goes onto atomic stacks, which the
+ *    loop's thread empties as a whole when its own free list has run out. Nothing is ever popped
+ *    singly, so the stacks know no ABA.
+ *  - Memory of large messages up to CACHE_ONE bytes is kept for the next one (CACHE_ALL in all):
+ *    fresh pages cost more than moving the bytes. Of larger ones the pages go back to the system at
+ *    once.
+ *  - A peer may say that it has written what it has not, and the message then shows what its memory
+ *    held before. So memory that served another connection is wiped first; within one connection it
+ *    held that peer's own bytes.
+ *  - Over tcp a peer may go on writing, on another path of the rail, after its message was
+ *    delivered and released. So memory goes to another connection, or its addresses to the system,
+ *    only when every path has been heard since: until then late bytes meet pages that are nobody's
+ *    (`limbo`), or the same peer's next message. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -28,7 +32,8 @@ typedef struct slab {
 
 static weft_msg_t *msg_get(weft__core_t *core) {
   if (WEFT__FAULT(alloc_msg)) return NULL;
-  if (!core->msg_free) core->msg_free = __atomic_exchange_n(&core->msg_back, NULL, __ATOMIC_ACQUIRE);
+  if (!core->msg_free)
+    core->msg_free = __atomic_exchange_n(&core->msg_back, NULL, __ATOMIC_ACQUIRE);
   if (!core->msg_free) {
     slab_t *s = calloc(1, sizeof *s);
     if (!s) return NULL;
@@ -47,8 +52,12 @@ static weft_msg_t *msg_get(weft__core_t *core) {
   return m;
 }
 
-const void *weft_msg_data(const weft_msg_t *m) { return m->data; }
-size_t weft_msg_size(const weft_msg_t *m) { return m->size; }
+const void *weft_msg_data(const weft_msg_t *m) {
+  return m->data;
+}
+size_t weft_msg_size(const weft_msg_t *m) {
+  return m->size;
+}
 
 weft_msg_t *weft_msg_retain(weft_msg_t *m) {
   if (m->refs) {
@@ -96,19 +105,26 @@ void weft_msg_release(weft_msg_t *m) {
   if (m->big) weft__big_unref(m->big);
   weft_msg_t *top = __atomic_load_n(&core->msg_back, __ATOMIC_RELAXED);
   do m->next = top;
-  while (!__atomic_compare_exchange_n(&core->msg_back, &top, m, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+  while (!__atomic_compare_exchange_n(&core->msg_back, &top, m, true, __ATOMIC_RELEASE,
+                                      __ATOMIC_RELAXED));
   __atomic_sub_fetch(&core->msg_out, 1, __ATOMIC_RELEASE); /* last: then the context may go */
 }
 
-/* ---- Memory of large messages ------------------------------------------------------------------------------------ */
+/* ---- Memory of large messages ---- */
 
-static void unmap(weft__big_t *b) { munmap(b, b->cap); }
+static void unmap(weft__big_t *b) {
+  munmap(b, b->cap);
+}
 
 /* Its pages go, its addresses stay taken. */
-static void drop_pages(weft__big_t *b) { madvise(weft__big_data(b), b->cap - WEFT__BIG_HEAD, MADV_DONTNEED); }
+static void drop_pages(weft__big_t *b) {
+  madvise(weft__big_data(b), b->cap - WEFT__BIG_HEAD, MADV_DONTNEED);
+}
 
 /* Is every write over that could have begun while it was open to a peer? */
-static bool settled(weft__core_t *core, const weft__big_t *b) { return b->free_ns < weft__rails_heard_since(core); }
+static bool settled(weft__core_t *core, const weft__big_t *b) {
+  return b->free_ns < weft__rails_heard_since(core);
+}
 
 /* What was given back since: to the cache, or, where that is full, out of it. */
 static void take_back(weft__core_t *core) {
@@ -158,7 +174,8 @@ weft__big_t *weft__big_get(weft__core_t *core, uint64_t conn, size_t size) {
   } else if ((p = find(core, &core->big_limbo, conn, cap)) != NULL) {
     b = *p;
     *p = b->next;
-    for (core->big_limbo_tail = core->big_limbo; core->big_limbo_tail && core->big_limbo_tail->next;)
+    for (core->big_limbo_tail = core->big_limbo;
+         core->big_limbo_tail && core->big_limbo_tail->next;)
       core->big_limbo_tail = core->big_limbo_tail->next;
   } else {
     if (cap <= CACHE_ONE) { /* room for its somewhat larger brothers */
@@ -184,13 +201,16 @@ void weft__big_unref(weft__big_t *b) {
   if (b->cap > CACHE_ONE) drop_pages(b); /* at once: the loop may not come by for long */
   weft__big_t *top = __atomic_load_n(&core->big_back, __ATOMIC_RELAXED);
   do b->next = top;
-  while (!__atomic_compare_exchange_n(&core->big_back, &top, b, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+  while (!__atomic_compare_exchange_n(&core->big_back, &top, b, true, __ATOMIC_RELEASE,
+                                      __ATOMIC_RELAXED));
 }
 
 void weft__msgs_free(weft__core_t *core) {
   unsigned out = __atomic_load_n(&core->msg_out, __ATOMIC_ACQUIRE);
   if (out) {
-    weft__error("context: %u retained messages were not released before its end: their memory is leaked", out);
+    weft__error(
+        "context: %u retained messages were not released before its end: their memory is leaked",
+        out);
     core->abandoned = true;
     return;
   }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* msg_test.c - memory of large messages: used again, and never showing what another connection received. */
+/* msg_test.c - memory of large messages: used again, and never showing what another connection
+ * received. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -57,7 +58,8 @@ static void test_same_connection_gets_its_own_back(void **state) {
   weft__msgs_free(&core);
 }
 
-/* Somebody may still write to it: it goes to nobody else, and its addresses are not the system's again. */
+/* Somebody may still write to it: it goes to nobody else, and its addresses are not the system's
+ * again. */
 static void test_waits_until_every_path_was_heard(void **state) {
   static weft__core_t core;
   enum { HUGE_SIZE = 32 << 20 };
@@ -68,7 +70,8 @@ static void test_waits_until_every_path_was_heard(void **state) {
   memset(weft__big_data(huge), 0xa5, HUGE_SIZE);
   weft__big_unref(small);
   weft__big_unref(huge);
-  weft__big_t *other_small = weft__big_get(&core, 2, SIZE), *other_huge = weft__big_get(&core, 2, HUGE_SIZE);
+  weft__big_t *other_small = weft__big_get(&core, 2, SIZE),
+              *other_huge = weft__big_get(&core, 2, HUGE_SIZE);
   assert_ptr_not_equal(other_small, small);
   assert_ptr_not_equal(other_huge, huge);
   /* late bytes: no fault, and nobody sees them */

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* netmon.c - what the system says of links and addresses (rtnetlink): paths die at once, lost ones come back at once.
+/* netmon.c - what the system says of links and addresses (rtnetlink): paths die at once, lost ones
+ * come back at once.
  *
  * Design notes
- *  - Only transitions count: the kernel repeats RTM_NEWLINK for many reasons, so each interface's last state is kept.
+ *  - Only transitions count: the kernel repeats RTM_NEWLINK for many reasons, so each interface's
+ *    last state is kept.
  *  - A link is up when it is administratively up and running (has a carrier).
- *  - Without rtnetlink (no socket, ENOBUFS) nothing is wrong, only slower: paths' own errors, probes and retries remain. */
+ *  - Without rtnetlink (no socket, ENOBUFS) nothing is wrong, only slower: paths' own errors,
+ *    probes and retries remain. */
 #include <errno.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -24,7 +27,7 @@ typedef struct weft__netmon {
     unsigned index;
     bool up;
     char name[IFNAMSIZ];
-  } *v;
+  } * v;
 } watch_t;
 
 static void refresh_ifs(weft__core_t *core) {
@@ -47,9 +50,10 @@ weft__ifs_t *weft__netmon_ifs(weft__core_t *core) {
   return core->ifs;
 }
 
-/* ---- What happened ----------------------------------------------------------------------------------------------- */
+/* ---- What happened ---- */
 
-static void lost(weft__core_t *core, const char *device, const struct sockaddr_storage *addr, const char *why) {
+static void lost(weft__core_t *core, const char *device, const struct sockaddr_storage *addr,
+                 const char *why) {
   weft__info("%s", why);
   for (weft__link_t *l = core->rails.next, *next; l != &core->rails; l = next) {
     next = l->next;
@@ -80,10 +84,12 @@ static void back(weft__core_t *core) {
 static void on_link(watch_t *w, const struct nlmsghdr *h) {
   const struct ifinfomsg *ifi = NLMSG_DATA(h);
   int len = (int) h->nlmsg_len - (int) NLMSG_LENGTH(sizeof *ifi);
-  bool up = h->nlmsg_type == RTM_NEWLINK && (ifi->ifi_flags & IFF_UP) && (ifi->ifi_flags & IFF_RUNNING);
+  bool up =
+      h->nlmsg_type == RTM_NEWLINK && (ifi->ifi_flags & IFF_UP) && (ifi->ifi_flags & IFF_RUNNING);
   char name[IFNAMSIZ] = "?";
   unsigned i;
-  if (ifi->ifi_family != AF_UNSPEC) return; /* of a bridge's port: RTM_DELLINK says that it left the bridge */
+  if (ifi->ifi_family != AF_UNSPEC)
+    return; /* of a bridge's port: RTM_DELLINK says that it left the bridge */
   for (const struct rtattr *r = IFLA_RTA(ifi); RTA_OK(r, len); r = RTA_NEXT(r, len))
     if (r->rta_type == IFLA_IFNAME) snprintf(name, sizeof name, "%s", (const char *) RTA_DATA(r));
   for (i = 0; i < w->n && w->v[i].index != (unsigned) ifi->ifi_index; i++) {}
@@ -126,12 +132,14 @@ static void on_addr(watch_t *w, const struct nlmsghdr *h) {
     ((struct sockaddr_in6 *) &addr)->sin6_scope_id = ifa->ifa_index;
   if_indextoname(ifa->ifa_index, name);
   if (h->nlmsg_type == RTM_NEWADDR) {
-    /* an IPv6 address that is still being checked for duplicates cannot be used; it is told again when it can */
+    /* an IPv6 address that is still being checked for duplicates cannot be used; it is told again
+     * when it can */
     if (ifa->ifa_flags & IFA_F_TENTATIVE) return;
     back(w->core);
     return;
   }
-  snprintf(why, sizeof why, "the address %s was removed from %s", weft__addr_str(&addr, text, sizeof text), name);
+  snprintf(why, sizeof why, "the address %s was removed from %s",
+           weft__addr_str(&addr, text, sizeof text), name);
   lost(w->core, NULL, &addr, why);
   refresh_ifs(w->core);
 }
@@ -167,7 +175,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   }
 }
 
-/* ---- Start and stop ---------------------------------------------------------------------------------------------- */
+/* ---- Start and stop ---- */
 
 void weft__netmon_start(weft__core_t *core) {
   if (core->netmon_on || core->state != WEFT__C_OPEN) return;

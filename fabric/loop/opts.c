@@ -2,8 +2,8 @@
 /* opts.c - the one table of options: name, unit, default, limits, help.
  *
  * Design notes
- *   - weft_opts_init, weft_opts_set, weft_opts_get, weft_option, the environment, weft_info -e and the docs all
- *     come from this table. The default is a text that weft_opts_set would take.
+ *   - weft_opts_init, weft_opts_set, weft_opts_get, weft_option, the environment, weft_info -e and
+ *     the docs all come from this table. The default is a text that weft_opts_set would take.
  *   - The order is default, environment, weft_opts_set. A bad value in the environment is told in
  *     the log by name and ignored: a typing error must not keep a service from starting.
  *   - A number needs its unit, except where the option's name carries it (_ms, _bytes).
@@ -55,7 +55,8 @@ static const struct option options[] = {
     OPTION(pool_bytes, BYTES, "8GiB", MIB, TIB, "Most bytes of receive buffers a rail may hold."),
     OPTION(rx_depth, COUNT, "32", 8, 4096, "Receive buffers posted per path."),
     OPTION(tx_depth, COUNT, "64", 8, 4096, "Frames in flight per path."),
-    OPTION(connect_timeout_ms, MS, "5s", 1, 24 * HOUR, "Longest wait of a connect, and of a peer to be accepted."),
+    OPTION(connect_timeout_ms, MS, "5s", 1, 24 * HOUR,
+           "Longest wait of a connect, and of a peer to be accepted."),
     OPTION(handshake_timeout_ms, MS, "5s", 1, HOUR,
            "Longest wait for a peer that has begun its handshake to finish it."),
     OPTION(upgrade_budget_ms, MS, "250ms", 0, MINUTE,
@@ -71,7 +72,8 @@ static const struct option options[] = {
     OPTION(tombstone_ms, MS, "60s", 0, HOUR,
            "How long a closed session is remembered, so that a lost last acknowledgement is no "
            "error."),
-    OPTION(half_open_max, COUNT, "64", 1, 1 << 16, "Handshakes per source address that are unfinished or wait to be accepted."),
+    OPTION(half_open_max, COUNT, "64", 1, 1 << 16,
+           "Handshakes per source address that are unfinished or wait to be accepted."),
     OPTION(connect_retry_ms, MS, "0", 0, 24 * HOUR,
            "Keep trying to connect for this long while nobody listens yet."),
     OPTION(providers, LIST, "", 0, 0,
@@ -93,14 +95,11 @@ static int parse_number(const struct option *o, const char *val, uint64_t *out) 
   switch (o->kind) {
   case COUNT: return weft__parse_count(val, UINT64_MAX, out);
   case BYTES:
-    if (ends_with(o->name, "_bytes") && weft__parse_count(val, UINT64_MAX, out) == 0)
-      return 0;
+    if (ends_with(o->name, "_bytes") && weft__parse_count(val, UINT64_MAX, out) == 0) return 0;
     return weft__parse_bytes(val, out);
   case MS:
-    if (weft__parse_count(val, UINT64_MAX, out) == 0)
-      return 0;
-    if (weft__parse_duration_ns(val, &ns) != 0)
-      return UV_EINVAL;
+    if (weft__parse_count(val, UINT64_MAX, out) == 0) return 0;
+    if (weft__parse_duration_ns(val, &ns) != 0) return UV_EINVAL;
     *out = ns / 1000000 + (ns % 1000000 != 0);
     return 0;
   case LIST: break;
@@ -114,14 +113,12 @@ static int set(weft_opts_t *opts, const struct option *o, const char *val) {
   uint32_t narrow;
 
   if (o->kind == LIST) {
-    if (weft__check_list(val) != 0)
-      return UV_EINVAL;
+    if (weft__check_list(val) != 0) return UV_EINVAL;
     memset(field, 0, o->width);
     memcpy(field, val, strlen(val));
     return 0;
   }
-  if (parse_number(o, val, &value) != 0 || value < o->min || value > o->max)
-    return UV_EINVAL;
+  if (parse_number(o, val, &value) != 0 || value < o->min || value > o->max) return UV_EINVAL;
   if (o->width == sizeof(value)) {
     memcpy(field, &value, sizeof(value));
     return 0;
@@ -166,14 +163,12 @@ static void from_environment(weft_opts_t *opts, const struct option *o) {
 void weft_opts_init(weft_opts_t *opts, size_t sz) {
   size_t i;
 
-  if (opts == NULL || sz < sizeof(opts->size))
-    return;
+  if (opts == NULL || sz < sizeof(opts->size)) return;
   memset(opts, 0, sz);
   opts->size = sz;
   for (i = 0; i < OPTIONS; i++) {
     const struct option *o = &options[i];
-    if (o->offset + o->width > sz)
-      continue;
+    if (o->offset + o->width > sz) continue;
     set(opts, o, o->deflt);
     from_environment(opts, o);
   }
@@ -182,12 +177,10 @@ void weft_opts_init(weft_opts_t *opts, size_t sz) {
 int weft_opts_set(weft_opts_t *opts, const char *key, const char *val) {
   size_t i;
 
-  if (opts == NULL || key == NULL || val == NULL)
-    return UV_EINVAL;
+  if (opts == NULL || key == NULL || val == NULL) return UV_EINVAL;
   for (i = 0; i < OPTIONS; i++)
     if (strcmp(options[i].name, key) == 0) {
-      if (options[i].offset + options[i].width > opts->size)
-        return UV_ENOENT;
+      if (options[i].offset + options[i].width > opts->size) return UV_ENOENT;
       return set(opts, &options[i], val);
     }
   return UV_ENOENT;
@@ -233,31 +226,23 @@ int weft_opts_get(const weft_opts_t *opts, const char *key, char *buf, size_t *l
   char text[WEFT_LIST_MAX];
   size_t i, room, n;
 
-  if (opts == NULL || key == NULL || len == NULL || (buf == NULL && *len != 0))
-    return UV_EINVAL;
+  if (opts == NULL || key == NULL || len == NULL || (buf == NULL && *len != 0)) return UV_EINVAL;
   for (i = 0; i < OPTIONS; i++)
-    if (strcmp(options[i].name, key) == 0)
-      break;
-  if (i == OPTIONS || options[i].offset + options[i].width > opts->size)
-    return UV_ENOENT;
+    if (strcmp(options[i].name, key) == 0) break;
+  if (i == OPTIONS || options[i].offset + options[i].width > opts->size) return UV_ENOENT;
   get(opts, &options[i], text, sizeof(text));
   room = *len;
   *len = n = strlen(text);
-  if (n >= room)
-    return UV_ENOBUFS;
+  if (n >= room) return UV_ENOBUFS;
   memcpy(buf, text, n + 1);
   return 0;
 }
 
 int weft_option(unsigned i, const char **name, const char **deflt, const char **help) {
-  if (i >= OPTIONS)
-    return UV_ENOENT;
-  if (name != NULL)
-    *name = options[i].name;
-  if (deflt != NULL)
-    *deflt = options[i].deflt;
-  if (help != NULL)
-    *help = options[i].help;
+  if (i >= OPTIONS) return UV_ENOENT;
+  if (name != NULL) *name = options[i].name;
+  if (deflt != NULL) *deflt = options[i].deflt;
+  if (help != NULL) *help = options[i].help;
   return 0;
 }
 

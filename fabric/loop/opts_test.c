@@ -26,11 +26,9 @@ static void keep(void *arg, int level, const char *line) {
 static const char *env_name(unsigned i, char *buf, size_t len) {
   const char *name;
   char *p;
-  if (weft_option(i, &name, NULL, NULL) != 0)
-    return NULL;
+  if (weft_option(i, &name, NULL, NULL) != 0) return NULL;
   snprintf(buf, len, "WEFT_%s", name);
-  for (p = buf; *p != '\0'; p++)
-    *p = (char) toupper((unsigned char) *p);
+  for (p = buf; *p != '\0'; p++) *p = (char) toupper((unsigned char) *p);
   return buf;
 }
 
@@ -39,8 +37,7 @@ static int setup(void **state) {
   (void) state;
   complaint[0] = '\0';
   weft_log_set(WEFT_LOG_WARN, keep, NULL);
-  for (unsigned i = 0; env_name(i, name, sizeof(name)) != NULL; i++)
-    unsetenv(name);
+  for (unsigned i = 0; env_name(i, name, sizeof(name)) != NULL; i++) unsetenv(name);
   return 0;
 }
 
@@ -151,7 +148,8 @@ static void bad_values_change_nothing(void **state) {
 
 /* Every option: its default as the table writes it, and two other values there and back. */
 static void every_option_makes_the_round_trip(void **state) {
-  static const char *const numbers[] = {"999", "1000", "1024", "4097", "61s", "1536KiB", "3MiB", "1TiB", "24576B"};
+  static const char *const numbers[] = {"999",     "1000", "1024", "4097",  "61s",
+                                        "1536KiB", "3MiB", "1TiB", "24576B"};
   const char *name, *deflt;
   unsigned i, taken_by_all = 0;
   (void) state;
@@ -256,8 +254,7 @@ static void a_smaller_struct_is_respected(void **state) {
   assert_int_equal(u.o.size, old);
   assert_int_equal(u.o.shutdown_timeout_ms, 5000);
   assert_int_equal(weft_opts_set(&u.o, "beat_ms", "1s"), UV_ENOENT);
-  for (i = old; i < sizeof(u); i++)
-    assert_int_equal(u.bytes[i], 0xa5);
+  for (i = old; i < sizeof(u); i++) assert_int_equal(u.bytes[i], 0xa5);
   weft_opts_init(&u.o, 1); /* no room for its own size: left alone */
   assert_int_equal(u.o.size, old);
 }

@@ -2,8 +2,9 @@
 /* probe.c - see probe.h.
  *
  * Design notes
- *  - Two line ends are sent: servers of line protocols (HTTP, SMTP, SSH) answer or hang up, and libfabric's tcp drops a
- *    header that short in silence, so a Weft listener that is only stopped looks silent, which is the truth.
+ *  - Two line ends are sent: servers of line protocols (HTTP, SMTP, SSH) answer or hang up, and
+ *    libfabric's tcp drops a header that short in silence, so a Weft listener that is only stopped
+ *    looks silent, which is the truth.
  *  - The owner hears once, from the loop; the object goes when its uv_poll is closed. */
 #include "loop/probe.h"
 
@@ -46,7 +47,8 @@ static void end(weft__probe_t *p, int err, const char *text) {
 
 static void on_timeout(weft__timer_t *t) {
   weft__probe_t *p = weft__container(t, weft__probe_t, timer);
-  end(p, UV_ETIMEDOUT, p->asked ? "it takes connections and says nothing" : "no answer to a TCP connect");
+  end(p, UV_ETIMEDOUT,
+      p->asked ? "it takes connections and says nothing" : "no answer to a TCP connect");
 }
 
 static void heard(weft__probe_t *p) {
@@ -92,12 +94,14 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   heard(p);
 }
 
-weft__probe_t *weft__probe_start(weft__core_t *core, const struct sockaddr_storage *dst, uint64_t timeout_ns, void *owner,
-                                 weft__probe_cb cb) {
+weft__probe_t *weft__probe_start(weft__core_t *core, const struct sockaddr_storage *dst,
+                                 uint64_t timeout_ns, void *owner, weft__probe_cb cb) {
   weft__probe_t *p = calloc(1, sizeof *p);
   if (!p) return NULL;
   p->fd = socket(dst->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (p->fd < 0 || (connect(p->fd, (const struct sockaddr *) dst, weft__addr_len(dst)) != 0 && errno != EINPROGRESS) ||
+  if (p->fd < 0 ||
+      (connect(p->fd, (const struct sockaddr *) dst, weft__addr_len(dst)) != 0 &&
+       errno != EINPROGRESS) ||
       uv_poll_init(core->loop, &p->poll, p->fd) != 0) {
     if (p->fd >= 0) close(p->fd);
     free(p);

@@ -2,35 +2,40 @@
 /* progress.c - when queues are read, when frames leave, and when the loop may sleep.
  *
  * Design notes
- *  - One turn of libuv's loop: prepare (flush, spin if a connection may, arm) - poll (fds only leave a mark) - check (read the
- *    queues that were marked, call back, flush). Nothing is read inside poll callbacks, so other fds get their turn.
- *  - Sleeping is safe when all rails are armed and nothing is dirty. If not, an active uv_idle makes libuv poll without
- *    waiting; it is stopped at the next prepare.
- *  - What a call of the user leaves to be done starts it, too (in_turn says that it is no call, but ours): the call may come
- *    from a uv_prepare that libuv runs after ours, and then nothing else comes before the loop sleeps. libuv reckons how
- *    long only after all of them. In every other phase our prepare stops it again before that, so nothing polls in vain.
- *  - A spin ends `spin_ns` after the last sign of activity, when a timer is due, when another thread posts, and after
- *    SPIN_STRETCH in any case, so that other fds are served; then the loop polls without waiting and the spin goes on. It is
- *    given up for a while when the scheduler keeps taking the CPU away: then others need it.
- *  - An idle context does nothing: no periodic timer, no wakeup. A turn of the user's loop that has nothing for us costs two
- *    callbacks and one test per rail. */
+ *  - One turn of libuv's loop: prepare (flush, spin if a connection may, arm) - poll (fds only
+ *    leave a mark) - check (read the queues that were marked, call back, flush). Nothing is read
+ *    inside poll callbacks, so other fds get their turn.
+ *  - Sleeping is safe when all rails are armed and nothing is dirty. If not, an active uv_idle
+ *    makes libuv poll without waiting; it is stopped at the next prepare.
+ *  - What a call of the user leaves to be done starts it, too (in_turn says that it is no call, but
+ *    ours): the call may come from a uv_prepare that libuv runs after ours, and then nothing else
+ *    comes before the loop sleeps. libuv reckons how long only after all of them. In every other
+ *    phase our prepare stops it again before that, so nothing polls in vain.
+ *  - A spin ends `spin_ns` after the last sign of activity, when a timer is due, when another
+ *    thread posts, and after SPIN_STRETCH in any case, so that other fds are served; then the loop
+ *    polls without waiting and the spin goes on. It is given up for a while when the scheduler
+ *    keeps taking the CPU away: then others need it.
+ *  - An idle context does nothing: no periodic timer, no wakeup. A turn of the user's loop that has
+ *    nothing for us costs two callbacks and one test per rail. */
 #include <errno.h>
 #include <sys/resource.h>
 
 #include "loop/conn.h"
 
 enum {
-  ROUNDS = 8,      /* of flush and later in one turn */
-  DRAINS = 16,     /* of one rail before others get their turn */
-  NIVCSW_AUTO = 5, /* involuntary switches in SPIN_WINDOW that mean: oversubscribed */
+  ROUNDS = 8,       /* of flush and later in one turn */
+  DRAINS = 16,      /* of one rail before others get their turn */
+  NIVCSW_AUTO = 5,  /* involuntary switches in SPIN_WINDOW that mean: oversubscribed */
   NIVCSW_SPIN = 25, /* ... where the needs say cpu=spin: one other program per CPU is put up with */
 };
 static const uint64_t LARGE_SPIN = 900000, SPIN_STRETCH = 200000, SPIN_WINDOW = 100 * WEFT__MS;
 static const uint64_t SPIN_OFF_MIN = 100 * WEFT__MS, SPIN_OFF_MAX = 2 * WEFT__S;
 
-/* ---- Staying awake ----------------------------------------------------------------------------------------------- */
+/* ---- Staying awake ---- */
 
-static void on_idle(uv_idle_t *idle) { (void) idle; }
+static void on_idle(uv_idle_t *idle) {
+  (void) idle;
+}
 
 void weft__stay_awake(weft__core_t *core) {
   if (core->idling || core->state >= WEFT__C_UV) return;
@@ -38,7 +43,7 @@ void weft__stay_awake(weft__core_t *core) {
   uv_idle_start(&core->idle, on_idle);
 }
 
-/* ---- Dirty connections ------------------------------------------------------------------------------------------- */
+/* ---- Dirty connections ---- */
 
 void weft__dirty(weft__conn_t *c) {
   weft__core_t *core = c->core;
@@ -104,7 +109,7 @@ void weft__turn(weft__core_t *core) {
   }
 }
 
-/* ---- Draining ---------------------------------------------------------------------------------------------------- */
+/* ---- Draining ---- */
 
 /* Read one rail until it is empty or has had its share. false: there is more. */
 static bool drain(weft__core_t *core, weft__crail_t *cr, weft__drain_t how) {
@@ -142,7 +147,7 @@ static void on_check(uv_check_t *check) {
   core->in_turn = false;
 }
 
-/* ---- Sleeping ---------------------------------------------------------------------------------------------------- */
+/* ---- Sleeping ---- */
 
 static void on_uv_timer(uv_timer_t *timer) {
   weft__core_t *core = timer->data;
@@ -150,12 +155,14 @@ static void on_uv_timer(uv_timer_t *timer) {
   if (weft__forked(core)) return;
   core->timer_armed = UINT64_MAX;
   weft__refresh(core);
-  for (unsigned i = 0; i < 256 && (t = weft__heap_due(&core->timers, core->now_ns)) != NULL; i++) t->fire(t);
+  for (unsigned i = 0; i < 256 && (t = weft__heap_due(&core->timers, core->now_ns)) != NULL; i++)
+    t->fire(t);
 }
 
 static void arm_timer(weft__core_t *core) {
   uint64_t next = weft__heap_next(&core->timers);
-  if (next >= core->timer_armed) { /* fires early, then it is set again: cheaper than moving it each turn */
+  if (next >=
+      core->timer_armed) { /* fires early, then it is set again: cheaper than moving it each turn */
     if (next == UINT64_MAX && core->timer_armed != UINT64_MAX) {
       core->timer_armed = UINT64_MAX;
       uv_timer_stop(&core->timer);
@@ -192,7 +199,7 @@ static void arm(weft__core_t *core) {
   if (core->state < WEFT__C_UV) arm_timer(core);
 }
 
-/* ---- Spinning ---------------------------------------------------------------------------------------------------- */
+/* ---- Spinning ---- */
 
 void weft__spin_update(weft__core_t *core) {
   core->spin_ns = 0;
@@ -201,9 +208,11 @@ void weft__spin_update(weft__core_t *core) {
     weft__conn_t *c = weft__container(l, weft__conn_t, link);
     const weft_qos_t *q = &c->qos;
     c->spins = c->state == WEFT__CN_OPEN && q->spin_us > 0 &&
-               (q->cpu == WEFT_CPU_SPIN || (q->cpu == WEFT_CPU_AUTO && q->latency_ns && q->latency_ns < 50000));
+               (q->cpu == WEFT_CPU_SPIN ||
+                (q->cpu == WEFT_CPU_AUTO && q->latency_ns && q->latency_ns < 50000));
     if (!c->spins) continue;
-    uint64_t ns = (c->initiator || q->spin_us < 200 ? q->spin_us : 200) * 1000ull; /* a peer's wish has a limit */
+    uint64_t ns = (c->initiator || q->spin_us < 200 ? q->spin_us : 200) *
+                  1000ull; /* a peer's wish has a limit */
     if (ns > core->spin_ns) core->spin_ns = ns;
     if (q->cpu == WEFT_CPU_SPIN) core->nivcsw_max = NIVCSW_SPIN;
   }
@@ -231,8 +240,9 @@ static bool oversubscribed(weft__core_t *core) {
   return true;
 }
 
-/* How long after the last sign of activity the spin goes on. The fragments of a large message arrive without one until
- * they are whole: while one is on its way, sleeping would cost more than it saves. */
+/* How long after the last sign of activity the spin goes on. The fragments of a large message
+ * arrive without one until they are whole: while one is on its way, sleeping would cost more than
+ * it saves. */
 static bool spin_over(weft__core_t *core) {
   uint64_t quiet = core->now_ns - core->active_ns;
   if (quiet < core->spin_ns) return false;

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rails.c - rails of a context: opened on first need, watched by one uv_poll each, closed with the context.
+/* rails.c - rails of a context: opened on first need, watched by one uv_poll each, closed with the
+ * context.
  *
  * Design notes
- *  - A crail is keyed by provider, device and local address. It belongs to the context until its poll handle is closed.
- *  - Waiters are always called from the worker's results (async callback) or from `later`, so never inside a call.
- *  - Rails that weft_listen asked for and that open when it has given up are taken when they come: the next one finds them. */
+ *  - A crail is keyed by provider, device and local address. It belongs to the context until its
+ *    poll handle is closed.
+ *  - Waiters are always called from the worker's results (async callback) or from `later`, so never
+ *    inside a call.
+ *  - Rails that weft_listen asked for and that open when it has given up are taken when they come:
+ *    the next one finds them. */
 #include "loop/rails.h"
 
 #include <errno.h>
@@ -31,7 +35,8 @@ weft__crail_t *weft__rail_find(weft__core_t *core, const weft__cand_t *cand) {
 
 static void on_tell(weft__later_t *);
 
-static weft__crail_t *crail_new(weft__core_t *core, const weft__cand_t *cand, weft__cands_t *cands) {
+static weft__crail_t *crail_new(weft__core_t *core, const weft__cand_t *cand,
+                                weft__cands_t *cands) {
   weft__crail_t *cr = calloc(1, sizeof *cr);
   if (!cr) return NULL;
   cr->core = core;
@@ -53,7 +58,7 @@ static void crail_free(weft__crail_t *cr) {
   if (core->state != WEFT__C_OPEN) weft__core_check_closed(core);
 }
 
-/* ---- Opening ----------------------------------------------------------------------------------------------------- */
+/* ---- Opening ---- */
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
   weft__crail_t *cr = poll->data;
@@ -86,7 +91,9 @@ static int watch(weft__crail_t *cr) {
   cr->poll.data = cr;
   uv_unref((uv_handle_t *) &cr->poll);
   err = uv_poll_start(&cr->poll, UV_READABLE, on_poll);
-  if (err) uv_close((uv_handle_t *) &cr->poll, on_poll_closed); /* cr stays until then: it is in the list */
+  if (err)
+    uv_close((uv_handle_t *) &cr->poll,
+             on_poll_closed); /* cr stays until then: it is in the list */
   return err;
 }
 
@@ -112,8 +119,8 @@ static void settle(weft__crail_t *cr) {
   if (cr->rail && !cr->err) {
     int err = watch(cr);
     if (err) {
-      snprintf(cr->why, sizeof cr->why, "%.32s %.60s: watching its queues: %s", cr->cand.provider, cr->cand.device,
-               uv_strerror(err));
+      snprintf(cr->why, sizeof cr->why, "%.32s %.60s: watching its queues: %s", cr->cand.provider,
+               cr->cand.device, uv_strerror(err));
       cr->err = err;
       weft__rail_close(cr->rail);
       cr->rail = NULL;
@@ -144,7 +151,9 @@ static void open_run(weft__job_t *job) {
   cr->err = weft__rail_open(&cr->core->env, &cr->cand, &cr->rail, cr->why, sizeof cr->why);
 }
 
-static void open_done(weft__job_t *job) { opened(job->data); }
+static void open_done(weft__job_t *job) {
+  opened(job->data);
+}
 
 static int start_open(weft__crail_t *cr) {
   cr->state = WEFT__R_OPENING;
@@ -158,7 +167,8 @@ static int start_open(weft__crail_t *cr) {
     cr->state = WEFT__R_FAILED;
     cr->err = err;
     cr->failed_at = 0;
-    snprintf(cr->why, sizeof cr->why, "the worker thread could not be started: %s", uv_strerror(err));
+    snprintf(cr->why, sizeof cr->why, "the worker thread could not be started: %s",
+             uv_strerror(err));
     return err;
   }
   cr->core->opening++;
@@ -179,8 +189,8 @@ static void tell_run(weft__later_t *l) {
   if (cr->state != WEFT__R_OPENING) tell_waiters(cr);
 }
 
-weft__crail_t *weft__rail_want(weft__core_t *core, const weft__cand_t *cand, weft__cands_t *cands, weft__waiter_t *w,
-                               int *err) {
+weft__crail_t *weft__rail_want(weft__core_t *core, const weft__cand_t *cand, weft__cands_t *cands,
+                               weft__waiter_t *w, int *err) {
   weft__crail_t *cr = weft__rail_find(core, cand);
   *err = 0;
   weft__list_init(&w->link);
@@ -226,7 +236,7 @@ void weft__rail_unwant(weft__waiter_t *w) {
   if (w->link.next) weft__list_del(&w->link);
 }
 
-/* ---- Opening at once, for weft_listen ---------------------------------------------------------------------------- */
+/* ---- Opening at once, for weft_listen ---- */
 
 typedef struct batch {
   weft__job_t job;
@@ -247,7 +257,8 @@ static void batch_run(weft__job_t *job) {
   for (unsigned i = 0; i < b->n; i++) {
     b->v[i].err = UV_ECANCELED;
     if (__atomic_load_n(&b->stop, __ATOMIC_RELAXED)) continue;
-    b->v[i].err = weft__rail_open(&b->core->env, &b->v[i].cand, &b->v[i].rail, b->v[i].why, sizeof b->v[i].why);
+    b->v[i].err = weft__rail_open(&b->core->env, &b->v[i].cand, &b->v[i].rail, b->v[i].why,
+                                  sizeof b->v[i].why);
   }
 }
 
@@ -256,7 +267,8 @@ static void batch_end(batch_t *b) {
   weft__core_t *core = b->core;
   for (unsigned i = 0; i < b->n; i++) {
     weft__crail_t *cr = weft__rail_find(core, &b->v[i].cand);
-    bool wanted = core->state == WEFT__C_OPEN && b->v[i].err != UV_ECANCELED && (!cr || cr->state == WEFT__R_FAILED);
+    bool wanted = core->state == WEFT__C_OPEN && b->v[i].err != UV_ECANCELED &&
+                  (!cr || cr->state == WEFT__R_FAILED);
     if (wanted && !cr) cr = crail_new(core, &b->v[i].cand, b->cands);
     if (!wanted || !cr) { /* the context closes, or somebody else was faster */
       if (b->v[i].rail) weft__rail_close(b->v[i].rail);
@@ -273,10 +285,12 @@ static void batch_end(batch_t *b) {
   free(b);
 }
 
-static void batch_late(weft__job_t *job) { batch_end(weft__container(job, batch_t, job)); }
+static void batch_late(weft__job_t *job) {
+  batch_end(weft__container(job, batch_t, job));
+}
 
-unsigned weft__rails_open_now(weft__core_t *core, weft__cands_t *cands, const weft__cand_t *const *want, unsigned n,
-                              char *why, size_t len) {
+unsigned weft__rails_open_now(weft__core_t *core, weft__cands_t *cands,
+                              const weft__cand_t *const *want, unsigned n, char *why, size_t len) {
   unsigned open = 0;
   weft__work_how_t how = WEFT__WORK_FIRST;
   batch_t *b = calloc(1, sizeof *b + n * sizeof b->v[0]);
@@ -289,7 +303,8 @@ unsigned weft__rails_open_now(weft__core_t *core, weft__cands_t *cands, const we
   b->cands = weft__cands_ref(cands);
   for (unsigned i = 0; i < n; i++) {
     weft__crail_t *cr = weft__rail_find(core, want[i]);
-    if (cr && cr->state == WEFT__R_OPENING) how = WEFT__WORK_LAST; /* then its job has run when ours has */
+    if (cr && cr->state == WEFT__R_OPENING)
+      how = WEFT__WORK_LAST; /* then its job has run when ours has */
     if (!cr || cr->state == WEFT__R_FAILED) b->v[b->n++].cand = *want[i];
   }
   if (b->n == 0 && how == WEFT__WORK_FIRST) { /* all are open */
@@ -322,19 +337,21 @@ unsigned weft__rails_open_now(weft__core_t *core, weft__cands_t *cands, const we
   return open;
 }
 
-/* ---- Closing ----------------------------------------------------------------------------------------------------- */
+/* ---- Closing ---- */
 
 void weft__rails_close(weft__core_t *core) {
   for (weft__link_t *l = core->rails.next, *next; l != &core->rails; l = next) {
     next = l->next;
     weft__crail_t *cr = weft__container(l, weft__crail_t, link);
-    if (cr->state == WEFT__R_OPENING || cr->state == WEFT__R_CLOSED) continue; /* comes back when it is open */
+    if (cr->state == WEFT__R_OPENING || cr->state == WEFT__R_CLOSED)
+      continue; /* comes back when it is open */
     cr->state = WEFT__R_CLOSED;
     if (cr->join) weft__lst_close(cr->join);
     cr->join = NULL;
     bool polling = cr->polling;
     /* first out of libuv's epoll set, then the fd may go */
-    if (polling && !uv_is_closing((uv_handle_t *) &cr->poll)) uv_close((uv_handle_t *) &cr->poll, on_poll_closed);
+    if (polling && !uv_is_closing((uv_handle_t *) &cr->poll))
+      uv_close((uv_handle_t *) &cr->poll, on_poll_closed);
     if (cr->rail && !core->abandoned) {
       weft__mem_rail_down(core, cr);
       weft__rail_close(cr->rail);
@@ -364,7 +381,8 @@ const char *weft__device_of(weft__core_t *core, const weft__path_t *path) {
     weft__crail_t *cr = weft__container(l, weft__crail_t, link);
     char text[80];
     size_t n = strlen(weft__addr_str(&cr->cand.addr, text, sizeof text));
-    if (n && strncmp(path->local, text, n) == 0 && (path->local[n] == ':' || path->local[n] == '\0') && path->rail &&
+    if (n && strncmp(path->local, text, n) == 0 &&
+        (path->local[n] == ':' || path->local[n] == '\0') && path->rail &&
         strcmp(cr->cand.provider, weft__rail_provider(path->rail)) == 0)
       return cr->cand.device;
   }

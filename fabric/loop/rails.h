@@ -2,9 +2,11 @@
 /* rails.h - what this machine has (candidates), and what this context has opened of it (rails).
  *
  * Design notes
- *  - One scan serves the whole process while it is fresh; a list is shared by counting and never changed.
- *  - A rail is opened on the worker when somebody first wants it, and stays until the context closes. Who wants it while it
- *    opens waits in line; who wants it after it failed tries again, at most once a second. */
+ *  - One scan serves the whole process while it is fresh; a list is shared by counting and never
+ *    changed.
+ *  - A rail is opened on the worker when somebody first wants it, and stays until the context
+ *    closes. Who wants it while it opens waits in line; who wants it after it failed tries again,
+ *    at most once a second. */
 #ifndef WEFT_LOOP_RAILS_H
 #define WEFT_LOOP_RAILS_H
 
@@ -20,8 +22,10 @@ typedef struct weft__cands {
   weft__cand_list_t list;
 } weft__cands_t;
 
-/* [worker] The process's list, scanned again when it is older than max_age_ns. NULL and *err on failure. */
-weft__cands_t *weft__cands_get(const char *providers, const char *devices, uint64_t max_age_ns, int *err);
+/* [worker] The process's list, scanned again when it is older than max_age_ns. NULL and *err on
+ * failure. */
+weft__cands_t *weft__cands_get(const char *providers, const char *devices, uint64_t max_age_ns,
+                               int *err);
 weft__cands_t *weft__cands_ref(weft__cands_t *);
 void weft__cands_unref(weft__cands_t *);
 void weft__cands_forget(void); /* the network has changed. Any thread */
@@ -38,7 +42,8 @@ void weft__cand_view_of(const weft__cand_t *, const char *local, struct weft__ca
 
 typedef struct weft__waiter {
   weft__link_t link;
-  void (*cb)(struct weft__waiter *, weft__crail_t *); /* open or failed: see state. Never inside weft__rail_want */
+  void (*cb)(struct weft__waiter *,
+             weft__crail_t *); /* open or failed: see state. Never inside weft__rail_want */
 } weft__waiter_t;
 
 typedef enum { WEFT__R_OPENING, WEFT__R_OPEN, WEFT__R_FAILED, WEFT__R_CLOSED } weft__rstate_t;
@@ -58,18 +63,20 @@ struct weft__crail {
   int err;
   char why[200];
   uint64_t failed_at;
-  weft__lst_t *join;   /* listens for JOINs */
-  void *mems;          /* mem.c */
+  weft__lst_t *join; /* listens for JOINs */
+  void *mems;        /* mem.c */
 };
 
-/* The rail of this candidate, opened if need be; the waiter is called later, once. NULL: -ENOMEM or the worker's error in
- * *err, and the waiter is not called. */
-weft__crail_t *weft__rail_want(weft__core_t *, const weft__cand_t *, weft__cands_t *, weft__waiter_t *, int *err);
+/* The rail of this candidate, opened if need be; the waiter is called later, once. NULL: -ENOMEM or
+ * the worker's error in *err, and the waiter is not called. */
+weft__crail_t *weft__rail_want(weft__core_t *, const weft__cand_t *, weft__cands_t *,
+                               weft__waiter_t *, int *err);
 void weft__rail_unwant(weft__waiter_t *);
 weft__crail_t *weft__rail_find(weft__core_t *, const weft__cand_t *);
-/* Open these on the worker and wait; for weft_listen, so nobody is told inside it. Returns how many of them are open then. */
-unsigned weft__rails_open_now(weft__core_t *, weft__cands_t *, const weft__cand_t *const *, unsigned n, char *why,
-                              size_t len);
+/* Open these on the worker and wait; for weft_listen, so nobody is told inside it. Returns how many
+ * of them are open then. */
+unsigned weft__rails_open_now(weft__core_t *, weft__cands_t *, const weft__cand_t *const *,
+                              unsigned n, char *why, size_t len);
 void weft__rails_close(weft__core_t *); /* all; core->nrails counts them down */
 /* weft__rail_heard_since over all rails, at most a tenth of a second old. */
 uint64_t weft__rails_heard_since(weft__core_t *);
@@ -80,8 +87,8 @@ const char *weft__device_of(weft__core_t *, const weft__path_t *);
 
 void weft__netmon_start(weft__core_t *); /* once; without it only the rails' own errors tell */
 void weft__netmon_stop(weft__core_t *);
-/* How old a list of candidates may be for this context; starts the watch. While changes are told a list is good for ever,
- * if it was taken after the watch had begun. */
+/* How old a list of candidates may be for this context; starts the watch. While changes are told a
+ * list is good for ever, if it was taken after the watch had begun. */
 uint64_t weft__cands_max_age(weft__core_t *);
 weft__ifs_t *weft__netmon_ifs(weft__core_t *); /* own addresses, fresh enough; may be NULL */
 

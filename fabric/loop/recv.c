@@ -2,10 +2,12 @@
 /* recv.c - weft_recv_start and what it delivers: messages, destinations of large ones, the end.
  *
  * Design notes
- *  - A message in recv_cb is a view: it points into the receive buffer, or to the large message's memory.
- *  - After weft_recv_stop nothing reaches the user: the session holds messages, also beyond its end, and the end itself is
- *    kept here until weft_recv_start.
- *  - `dsts` lists the memory that the peer may be writing to. close_cb waits until the session has given all of it back. */
+ *  - A message in recv_cb is a view: it points into the receive buffer, or to the large message's
+ *    memory.
+ *  - After weft_recv_stop nothing reaches the user: the session holds messages, also beyond its
+ *    end, and the end itself is kept here until weft_recv_start.
+ *  - `dsts` lists the memory that the peer may be writing to. close_cb waits until the session has
+ *    given all of it back. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,7 +32,8 @@ void *weft__recv_alloc(weft__conn_t *c, uint64_t size, const void *head, uint32_
     c->alloc_cb(c->pub, (size_t) size, &shown, &dst);
     if (dst.len >= size && dst.base) d->ptr = dst.base;
     if (!d->ptr && dst.len)
-      weft__warn("alloc_cb gave %zu bytes for a message of %llu: it is refused", dst.len, (unsigned long long) size);
+      weft__warn("alloc_cb gave %zu bytes for a message of %llu: it is refused", dst.len,
+                 (unsigned long long) size);
   } else {
     d->big = weft__big_get(c->core, c->serial, (size_t) size);
     if (d->big) d->ptr = weft__big_data(d->big);
@@ -52,14 +55,17 @@ static void drop_dst(weft__conn_t *c, void *ptr) {
   if (c->h.closing && !c->dsts) weft__conn_later(c);
 }
 
-/* Weft's own memory stays this connection's until every path is past it (msg.c); the user's is anybody's once delivered. */
+/* Weft's own memory stays this connection's until every path is past it (msg.c); the user's is
+ * anybody's once delivered. */
 bool weft__recv_lasts(const weft__conn_t *c, const void *dst) {
   const weft__dst_t *d = c->dsts;
   while (d && d->ptr != dst) d = d->next;
   return d && d->big;
 }
 
-void weft__recv_unalloc(weft__conn_t *c, void *dst) { drop_dst(c, dst); }
+void weft__recv_unalloc(weft__conn_t *c, void *dst) {
+  drop_dst(c, dst);
+}
 
 void weft__recv_deliver(weft__conn_t *c, const weft__rxm_t *m) {
   weft_msg_t view = {.data = m->data, .size = m->size, .core = c->core, .rbuf = m->rbuf};
@@ -94,7 +100,8 @@ void weft__recv_settle(weft__conn_t *c) {
     c->recv_cb(c->pub, UV_EOF, NULL);
     if (!c->receiving || c->h.closing) return;
   }
-  if (c->s && !c->gone && weft__session_holds(c->s)) return; /* what had arrived comes first: with the next flush */
+  if (c->s && !c->gone && weft__session_holds(c->s))
+    return; /* what had arrived comes first: with the next flush */
   if (c->state == WEFT__CN_ENDED && c->err && !c->err_told && !c->never_open) {
     c->err_told = true;
     c->recv_cb(c->pub, c->err, NULL);

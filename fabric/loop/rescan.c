@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rescan.c - after a change of the network: what was lost is tried again at once, what is new is found and used.
+/* rescan.c - after a change of the network: what was lost is tried again at once, what is new is
+ * found and used.
  *
  * Design notes
- *  - Changes come in bursts: one look at the machine is under way at most, and one more follows when something happened
- *    meanwhile. It runs on the worker; whatever was open before needs no look and is tried at once.
+ *  - Changes come in bursts: one look at the machine is under way at most, and one more follows
+ *    when something happened meanwhile. It runs on the worker; whatever was open before needs no
+ *    look and is tried at once.
  *  - Connecting ends plan their routes anew, listeners open what a peer could now use. */
 #include <stdio.h>
 #include <stdlib.h>

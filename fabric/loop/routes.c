@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* routes.c - the connecting end's paths: which pairs of addresses could carry one, which are open, and how lost ones return.
+/* routes.c - the connecting end's paths: which pairs of addresses could carry one, which are open,
+ * and how lost ones return.
  *
  * Design notes
- *  - A route pairs one own candidate with one address that the peer offers: same provider, same family, and the kernel
- *    sends what leaves from the one to the other through the very device (asked by weft__route, with the source). A pair
- *    that would travel over another device is no path of its own.
- *  - Wanted are standby + 1 paths: the best ranked one, then those that share least with what was taken before them (a
- *    standby on the active path's device dies with it), the best ranked ones among these. One that is wanted more than one
- *    that is open is tried too: that is failback; the session moves to a better one after its settling time, which doubles
- *    with each death of the route.
- *  - A route that failed is tried again after 20 ms .. 5 s, or at once when the network changes. While no path is left,
- *    all routes are tried side by side; when every one is refused, the peer's process is gone, or, where one said so, it
- *    does not know the session any more.
- *  - The selector (weft__rank) says which pairs the needs allow, and why not. The number a path is ranked by is absolute
- *    (cost, then the candidate's place in the machine's list), so that it needs no other path to be compared with. */
+ *  - A route pairs one own candidate with one address that the peer offers: same provider, same
+ *    family, and the kernel sends what leaves from the one to the other through the very device
+ *    (asked by weft__route, with the source). A pair that would travel over another device is no
+ *    path of its own.
+ *  - Wanted are standby + 1 paths: the best ranked one, then those that share least with what was
+ *    taken before them (a standby on the active path's device dies with it), the best ranked ones
+ *    among these. One that is wanted more than one that is open is tried too: that is failback; the
+ *    session moves to a better one after its settling time, which doubles with each death of the
+ *    route.
+ *  - A route that failed is tried again after 20 ms .. 5 s, or at once when the network changes.
+ *    While no path is left, all routes are tried side by side; when every one is refused, the
+ *    peer's process is gone, or, where one said so, it does not know the session any more.
+ *  - The selector (weft__rank) says which pairs the needs allow, and why not. The number a path is
+ *    ranked by is absolute (cost, then the candidate's place in the machine's list), so that it
+ *    needs no other path to be compared with. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,12 +26,14 @@
 #include "loop/conn.h"
 #include "units.h"
 
-static const uint64_t BACKOFF_MIN = 20 * WEFT__MS, BACKOFF_MAX = 5 * WEFT__S, BRIEF_LIFE = WEFT__S, SETTLE_MAX = 600 * WEFT__S;
+static const uint64_t BACKOFF_MIN = 20 * WEFT__MS, BACKOFF_MAX = 5 * WEFT__S, BRIEF_LIFE = WEFT__S,
+                      SETTLE_MAX = 600 * WEFT__S;
 static const uint64_t DIAL_LIMIT = 3 * WEFT__S, ASKED_MIN = 20 * WEFT__MS;
 
 enum { RANK_FORBIDDEN = WEFT__RANK_NO_DATA, RANK_UNMET = 1 << 29 };
 
-static void view_of(const weft__cand_t *cand, const char *local, const char *remote, struct weft__cand_view *v) {
+static void view_of(const weft__cand_t *cand, const char *local, const char *remote,
+                    struct weft__cand_view *v) {
   memset(v, 0, sizeof *v);
   v->provider = cand->provider;
   v->device = cand->device;
@@ -39,7 +45,8 @@ static void view_of(const weft__cand_t *cand, const char *local, const char *rem
   if (cand->loopback) v->flags |= WEFT__CAND_LOOPBACK;
 }
 
-int weft__rank_number(const weft_qos_t *qos, const weft__cand_t *cand, bool usable, unsigned order) {
+int weft__rank_number(const weft_qos_t *qos, const weft__cand_t *cand, bool usable,
+                      unsigned order) {
   struct weft__cand_view v;
   weft_verdict_t verdict;
   char why[160];
@@ -56,8 +63,9 @@ static void rank_route(weft__croute_t *r) {
   r->rank = weft__rank_number(&r->c->qos, &r->cand, r->usable, r->order);
 }
 
-/* Where the candidate stands in the machine's list: settles the order of equals. Found once, because a candidate that is
- * down stands elsewhere, and a route must return with the rank it had. */
+/* Where the candidate stands in the machine's list: settles the order of equals. Found once,
+ * because a candidate that is down stands elsewhere, and a route must return with the rank it had.
+ */
 static unsigned order_of(const weft__cands_t *cands, const weft__cand_t *cand) {
   for (unsigned i = 0; cands && i < cands->list.n; i++) {
     const weft__cand_t *v = &cands->list.v[i];
@@ -68,12 +76,13 @@ static unsigned order_of(const weft__cands_t *cands, const weft__cand_t *cand) {
   return 63;
 }
 
-/* ---- Making routes ----------------------------------------------------------------------------------------------- */
+/* ---- Making routes ---- */
 
 static void on_rail(weft__waiter_t *, weft__crail_t *);
 static void on_retry(weft__timer_t *);
 
-static weft__croute_t *add_route(weft__conn_t *c, const weft__cand_t *cand, const struct sockaddr_storage *dst) {
+static weft__croute_t *add_route(weft__conn_t *c, const weft__cand_t *cand,
+                                 const struct sockaddr_storage *dst) {
   if (c->nroutes == WEFT__ROUTES_MAX) return NULL;
   if (!c->routes && !(c->routes = calloc(2 * WEFT__ROUTES_MAX, sizeof *c->routes))) return NULL;
   c->placed = c->routes + WEFT__ROUTES_MAX;
@@ -104,19 +113,21 @@ static void sort_routes(weft__conn_t *c) { /* few: by insertion, stable */
 
 static unsigned shares(const weft__croute_t *a, const weft__croute_t *b) {
   bool near = (a->link && a->link == b->link) || weft__addr_same_ip(&a->cand.addr, &b->cand.addr);
-  bool far = (*a->peer_device && strcmp(a->peer_device, b->peer_device) == 0) || weft__addr_same_ip(&a->dst, &b->dst);
+  bool far = (*a->peer_device && strcmp(a->peer_device, b->peer_device) == 0) ||
+             weft__addr_same_ip(&a->dst, &b->dst);
   return (unsigned) near + (unsigned) far;
 }
 
-/* The order in which routes are wanted, from their ranks and from what they share; whether they work has no say in it, so
- * that it stays as it is while paths come and go. */
+/* The order in which routes are wanted, from their ranks and from what they share; whether they
+ * work has no say in it, so that it stays as it is while paths come and go. */
 static void place_routes(weft__conn_t *c) {
   bool taken[WEFT__ROUTES_MAX] = {false};
   for (unsigned n = 0; n < c->nroutes; n++) {
     unsigned least = UINT32_MAX, best = 0;
     for (unsigned i = 0; i < c->nroutes; i++) { /* in order of rank: the first of equals */
       unsigned sum = c->routes[i]->usable ? 0 : 1000;
-      for (unsigned k = 0; n <= c->qos.standby && k < n; k++) sum += shares(c->placed[k], c->routes[i]);
+      for (unsigned k = 0; n <= c->qos.standby && k < n; k++)
+        sum += shares(c->placed[k], c->routes[i]);
       if (taken[i] || sum >= least) continue;
       least = sum;
       best = i;
@@ -126,7 +137,8 @@ static void place_routes(weft__conn_t *c) {
   }
 }
 
-int weft__routes_boot(weft__conn_t *c, const weft__cand_t *cand, const struct sockaddr_storage *dst) {
+int weft__routes_boot(weft__conn_t *c, const weft__cand_t *cand,
+                      const struct sockaddr_storage *dst) {
   weft__croute_t *r = c->boot ? c->boot : add_route(c, cand, dst);
   if (!r) return UV_ENOMEM;
   c->boot = r;
@@ -142,7 +154,8 @@ void weft__routes_boot_up(weft__conn_t *c, weft__path_t *path) {
   c->boot->state = WEFT__RT_UP;
 }
 
-/* Would a packet from cand to offer leave through cand's own device? Fills in the scope of link-local addresses. */
+/* Would a packet from cand to offer leave through cand's own device? Fills in the scope of
+ * link-local addresses. */
 static bool travels(weft__conn_t *c, const weft__cand_t *cand, struct sockaddr_storage *offer) {
   weft__ifs_t *ifs = weft__netmon_ifs(c->core);
   const weft__if_t *own = weft__ifs_find(ifs, &cand->addr);
@@ -160,11 +173,12 @@ static bool travels(weft__conn_t *c, const weft__cand_t *cand, struct sockaddr_s
   return !own || own->index == route.oif;
 }
 
-static weft__croute_t *find_route(weft__conn_t *c, const weft__cand_t *cand, const struct sockaddr_storage *dst) {
+static weft__croute_t *find_route(weft__conn_t *c, const weft__cand_t *cand,
+                                  const struct sockaddr_storage *dst) {
   for (unsigned i = 0; i < c->nroutes; i++) {
     weft__croute_t *r = c->routes[i];
-    if (strcmp(r->cand.provider, cand->provider) == 0 && weft__addr_same_ip(&r->cand.addr, &cand->addr) &&
-        weft__addr_same_ip(&r->dst, dst))
+    if (strcmp(r->cand.provider, cand->provider) == 0 &&
+        weft__addr_same_ip(&r->cand.addr, &cand->addr) && weft__addr_same_ip(&r->dst, dst))
       return r;
   }
   return NULL;
@@ -209,7 +223,8 @@ int weft__routes_plan(weft__conn_t *c) {
       if (c->bind.ss_family && !weft__addr_same_ip(&c->bind, &cand->addr)) continue;
       weft__croute_t *r = find_route(c, cand, &dst);
       if (r) { /* the first contact's: its offer has a port that leads to this very context */
-        if (weft__addr_port(&r->dst) == weft__addr_port(&r->alt)) weft__addr_set_port(&r->dst, weft__addr_port(&dst));
+        if (weft__addr_port(&r->dst) == weft__addr_port(&r->alt))
+          weft__addr_set_port(&r->dst, weft__addr_port(&dst));
       } else if (travels(c, cand, &dst)) {
         r = add_route(c, cand, &dst);
       }
@@ -219,7 +234,7 @@ int weft__routes_plan(weft__conn_t *c) {
   return 0;
 }
 
-/* ---- Opening ----------------------------------------------------------------------------------------------------- */
+/* ---- Opening ---- */
 
 static unsigned count(const weft__conn_t *c, weft__rt_t state) {
   unsigned n = 0;
@@ -288,8 +303,8 @@ static void check_upgrade(weft__conn_t *c) {
   }
   if (hopeless) {
     weft__croute_t *r = c->routes[0];
-    weft__conn_fail(c, WEFT_EUNMET, "no candidate is allowed by the needs; the best, %s %s: %s", r->cand.provider,
-                    r->cand.device, r->detail);
+    weft__conn_fail(c, WEFT_EUNMET, "no candidate is allowed by the needs; the best, %s %s: %s",
+                    r->cand.provider, r->cand.device, r->detail);
     return;
   }
   if (!satisfied && !late) return;
@@ -301,8 +316,9 @@ static void check_upgrade(weft__conn_t *c) {
         r = c->routes[i];
         break;
       }
-    weft__conn_fail(c, WEFT_ENOPROVIDER, "no path that the needs allow could be opened; the best, %s %s: %s",
-                    r->cand.provider, r->cand.device, r->detail[0] ? r->detail : "no answer in time");
+    weft__conn_fail(
+        c, WEFT_ENOPROVIDER, "no path that the needs allow could be opened; the best, %s %s: %s",
+        r->cand.provider, r->cand.device, r->detail[0] ? r->detail : "no answer in time");
     return;
   }
   struct weft__cand_view v;
@@ -333,14 +349,16 @@ static void on_dialled(weft__dial_t *d, const weft__dial_result_t *res) {
   weft__addr_str(&d->dst, to, sizeof to);
   r->dial = NULL;
   r->state = WEFT__RT_IDLE;
-  if (res->answered) weft__join_proof(secret, id, d->rq.key, res->answer.key, res->answer.aux, proof);
+  if (res->answered)
+    weft__join_proof(secret, id, d->rq.key, res->answer.key, res->answer.aux, proof);
 
   if (res->err == 0 && !weft__proof_equal(proof, res->answer.proof)) {
     snprintf(text, sizeof text, "%s: somebody answered, but not the peer of this session", to);
     failed(r, WEFT_WHY_NO_PROOF, text);
   } else if (res->err == 0) {
     bool again = r->deaths || !c->upgrading;
-    uint64_t settle = again ? core->opts.settle_ms * WEFT__MS << (r->deaths ? (r->deaths - 1 < 10 ? r->deaths - 1 : 10) : 0)
+    uint64_t settle = again ? core->opts.settle_ms * WEFT__MS
+                                  << (r->deaths ? (r->deaths - 1 < 10 ? r->deaths - 1 : 10) : 0)
                             : 0;
     if (settle > SETTLE_MAX) settle = SETTLE_MAX;
     int err = weft__session_add_path(c->s, d->path, d->rq.key, res->answer.key, r->rank, settle);
@@ -355,7 +373,8 @@ static void on_dialled(weft__dial_t *d, const weft__dial_result_t *res) {
       for (unsigned i = 0; i < c->nroutes; i++) c->routes[i]->refused = 0;
       c->alone_since = 0;
     }
-  } else if (res->answered && res->answer.kind == WEFT__A_TOMBSTONE && weft__proof_equal(proof, res->answer.proof)) {
+  } else if (res->answered && res->answer.kind == WEFT__A_TOMBSTONE &&
+             weft__proof_equal(proof, res->answer.proof)) {
     failed(r, WEFT_WHY_DIED, res->why);
     weft__session_tombstone(c->s, res->answer.aux, (int) res->answer.code);
     return;
@@ -363,15 +382,18 @@ static void on_dialled(weft__dial_t *d, const weft__dial_result_t *res) {
     bool gone = (res->answered && res->answer.kind == WEFT__A_REJECT &&
                  (res->answer.code == WEFT__J_NO_SESSION || res->answer.code == WEFT__J_CLOSING)) ||
                 (!res->answered && res->err == -ECONNREFUSED);
-    c->no_session |= res->answered && res->answer.kind == WEFT__A_REJECT && res->answer.code == WEFT__J_NO_SESSION;
+    c->no_session |= res->answered && res->answer.kind == WEFT__A_REJECT &&
+                     res->answer.code == WEFT__J_NO_SESSION;
     r->refused = (uint8_t) (gone ? r->refused | bit : r->refused & ~bit);
     failed(r, res->err == -ETIMEDOUT ? WEFT_WHY_TIMEOUT : WEFT_WHY_UNREACHABLE, res->why);
     if (c->alone_since && all_refused(c)) {
       if (c->no_session)
-        snprintf(text, sizeof text, "the peer does not know this session any more: it restarted or gave up (%.120s)",
+        snprintf(text, sizeof text,
+                 "the peer does not know this session any more: it restarted or gave up (%.120s)",
                  r->detail);
       else
-        snprintf(text, sizeof text, "the peer is gone: every address of it refuses (%.120s)", r->detail);
+        snprintf(text, sizeof text, "the peer is gone: every address of it refuses (%.120s)",
+                 r->detail);
       weft__session_fail(c->s, c->no_session ? WEFT_ENOSESSION : UV_ECONNRESET, text);
       return;
     }
@@ -382,12 +404,14 @@ static void on_dialled(weft__dial_t *d, const weft__dial_result_t *res) {
 
 static void start(weft__croute_t *r, weft__crail_t *cr) {
   weft__conn_t *c = r->c;
-  weft__request_t rq = {.vlow = WEFT__WIRE_VERSION, .vhigh = WEFT__WIRE_VERSION, .kind = WEFT__K_JOIN};
+  weft__request_t rq = {
+      .vlow = WEFT__WIRE_VERSION, .vhigh = WEFT__WIRE_VERSION, .kind = WEFT__K_JOIN};
   weft__random(c->core, &rq.key, sizeof rq.key);
   memcpy(rq.id, weft__session_id(c->s), sizeof rq.id);
   weft__session_join_token(c->s, rq.key, rq.token);
   r->state = WEFT__RT_DIAL;
-  int err = weft__dial_start(cr, r->use_alt ? &r->alt : &r->dst, &rq, DIAL_LIMIT, r, on_dialled, &r->dial);
+  int err = weft__dial_start(cr, r->use_alt ? &r->alt : &r->dst, &rq, DIAL_LIMIT, r, on_dialled,
+                             &r->dial);
   if (err) failed(r, WEFT_WHY_SYSTEM, uv_strerror(err));
 }
 
@@ -411,21 +435,25 @@ static void open_route(weft__croute_t *r) {
     return;
   }
   r->state = WEFT__RT_RAIL;
-  if (!weft__rail_want(core, &r->cand, core->cands, &r->waiter, &err)) failed(r, WEFT_WHY_SYSTEM, uv_strerror(err));
+  if (!weft__rail_want(core, &r->cand, core->cands, &r->waiter, &err))
+    failed(r, WEFT_WHY_SYSTEM, uv_strerror(err));
 }
 
-/* Let go of what is not wanted: paths beyond the first standby + 1 in place, and a first contact over what the needs forbid.
- * The one that carries the messages stays until failback has moved them. */
+/* Let go of what is not wanted: paths beyond the first standby + 1 in place, and a first contact
+ * over what the needs forbid. The one that carries the messages stays until failback has moved
+ * them. */
 static void prune(weft__conn_t *c, unsigned want) {
   unsigned kept = 0, allowed = 0;
-  for (unsigned i = 0; i < c->nroutes; i++) allowed += c->routes[i]->usable && c->routes[i]->state == WEFT__RT_UP;
+  for (unsigned i = 0; i < c->nroutes; i++)
+    allowed += c->routes[i]->usable && c->routes[i]->state == WEFT__RT_UP;
   for (unsigned i = 0; i < c->nroutes; i++) {
     weft__croute_t *r = c->placed[i];
     if (r->state != WEFT__RT_UP) continue;
     bool forbidden = !r->usable && allowed > 0;
     if (!forbidden && (kept++ < want || weft__session_tx_path(c->s) == r->path)) continue;
     r->dropping = true;
-    if (weft__session_drop_path(c->s, r->path, forbidden ? "the needs do not allow it" : "enough others are open") != 0)
+    if (weft__session_drop_path(
+            c->s, r->path, forbidden ? "the needs do not allow it" : "enough others are open") != 0)
       r->dropping = false;
   }
 }
@@ -433,7 +461,8 @@ static void prune(weft__conn_t *c, unsigned want) {
 void weft__routes_work(weft__conn_t *c) {
   weft__core_t *core = c->core;
   if (!c->hello_seen || !c->s || c->gone || !weft__session_is_open(c->s)) return;
-  /* over for the user, but the peer may miss our last acknowledgement: it needs one path to ask for it */
+  /* over for the user, but the peer may miss our last acknowledgement: it needs one path to ask for
+   * it */
   bool done = weft__session_is_done(c->s);
   if (!done && c->state != WEFT__CN_CONNECTING && c->state != WEFT__CN_OPEN) return;
   if (c->upgrading) {
@@ -446,11 +475,13 @@ void weft__routes_work(weft__conn_t *c) {
   if (alone && !c->alone_since) {
     c->alone_since = core->now_ns;
     c->no_session = false;
-    for (unsigned i = 0; i < c->nroutes; i++) { /* whatever was found out before: now each of them counts */
+    for (unsigned i = 0; i < c->nroutes;
+         i++) { /* whatever was found out before: now each of them counts */
       weft__croute_t *r = c->routes[i];
       r->refused = 0;
       r->fails = 0;
-      if (r->brief < 3 && r->next_try > core->now_ns + BACKOFF_MIN) r->next_try = core->now_ns + BACKOFF_MIN;
+      if (r->brief < 3 && r->next_try > core->now_ns + BACKOFF_MIN)
+        r->next_try = core->now_ns + BACKOFF_MIN;
     }
   }
   if (want > WEFT__PATHS_MAX) want = WEFT__PATHS_MAX;
@@ -462,7 +493,8 @@ void weft__routes_work(weft__conn_t *c) {
       ahead++; /* open, or on its way */
       continue;
     }
-    /* a path that the needs do not allow for data is better than none that keeps the session alive: only for joins */
+    /* a path that the needs do not allow for data is better than none that keeps the session alive:
+     * only for joins */
     if (!r->usable || (!alone && ahead >= want)) continue;
     if (r->next_try > core->now_ns) {
       if (r->next_try < next) next = r->next_try;
@@ -477,12 +509,15 @@ void weft__routes_work(weft__conn_t *c) {
     }
   }
   weft__timer_stop(core, &c->retry);
-  if (next != UINT64_MAX) weft__timer_set(core, &c->retry, next > core->now_ns ? next : core->now_ns + WEFT__MS);
+  if (next != UINT64_MAX)
+    weft__timer_set(core, &c->retry, next > core->now_ns ? next : core->now_ns + WEFT__MS);
 }
 
-static void on_retry(weft__timer_t *t) { weft__routes_work(weft__container(t, weft__conn_t, retry)); }
+static void on_retry(weft__timer_t *t) {
+  weft__routes_work(weft__container(t, weft__conn_t, retry));
+}
 
-/* ---- Losing ------------------------------------------------------------------------------------------------------ */
+/* ---- Losing ---- */
 
 void weft__routes_path_gone(weft__conn_t *c, weft__path_t *path, int err, const char *why) {
   (void) err;
@@ -522,8 +557,8 @@ void weft__routes_stop(weft__conn_t *c) {
   }
 }
 
-/* The addresses are the peer's word alone and may be anybody's: a wish is heeded once in ASKED_MIN, and hastens nothing
- * that has failed since it last worked. */
+/* The addresses are the peer's word alone and may be anybody's: a wish is heeded once in ASKED_MIN,
+ * and hastens nothing that has failed since it last worked. */
 void weft__routes_asked(weft__conn_t *c) {
   uint64_t at = c->core->now_ns;
   if (c->asked_at > at) return; /* the one before waits still */
@@ -536,7 +571,7 @@ void weft__routes_asked(weft__conn_t *c) {
   weft__routes_work(c);
 }
 
-/* ---- The network has changed ------------------------------------------------------------------------------------- */
+/* ---- The network has changed ---- */
 
 void weft__routes_retry(weft__core_t *core, bool plan) {
   for (weft__link_t *l = core->conns.next, *next; l != &core->conns; l = next) {

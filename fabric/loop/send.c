@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* send.c - weft_send, weft_try_send, weft_cancel, weft_shutdown: from requests to the session's messages.
+/* send.c - weft_send, weft_try_send, weft_cancel, weft_shutdown: from requests to the session's
+ * messages.
  *
  * Design notes
- *  - The session's weft__txm_t lives in the request's private space, and so do up to two buffers. So sending allocates
- *    nothing, and a request's memory is the session's until its callback.
- *  - Nothing leaves here: the session is marked dirty and flushed at the end of the drain or before the loop sleeps, so
- *    that what one callback sends travels together.
- *  - A FIN's record is the connection's own: the user gets his request back after shutdown_timeout even when the record is
- *    still on its way. The clock of that timeout starts anew whenever the peer has taken something. */
+ *  - The session's weft__txm_t lives in the request's private space, and so do up to two buffers.
+ *    So sending allocates nothing, and a request's memory is the session's until its callback.
+ *  - Nothing leaves here: the session is marked dirty and flushed at the end of the drain or before
+ *    the loop sleeps, so that what one callback sends travels together.
+ *  - A FIN's record is the connection's own: the user gets his request back after shutdown_timeout
+ *    even when the record is still on its way. The clock of that timeout starts anew whenever the
+ *    peer has taken something. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +18,11 @@
 
 enum { INLINE_IOV = 2, TRY_MAX = 64 * 1024, TRY_MESSAGES = 65536 };
 
-_Static_assert(sizeof(weft__txm_t) + INLINE_IOV * sizeof(struct iovec) <= sizeof(((weft_send_t *) 0)->reserved),
+_Static_assert(sizeof(weft__txm_t) + INLINE_IOV * sizeof(struct iovec) <=
+                   sizeof(((weft_send_t *) 0)->reserved),
                "a message fits its request");
-_Static_assert(sizeof(uv_buf_t) == sizeof(struct iovec) && offsetof(uv_buf_t, base) == offsetof(struct iovec, iov_base) &&
+_Static_assert(sizeof(uv_buf_t) == sizeof(struct iovec) &&
+                   offsetof(uv_buf_t, base) == offsetof(struct iovec, iov_base) &&
                    offsetof(uv_buf_t, len) == offsetof(struct iovec, iov_len),
                "uv_buf_t is an iovec");
 
@@ -27,19 +31,26 @@ typedef struct space {
   struct iovec iov[INLINE_IOV];
 } space_t;
 
-static space_t *space_of(weft_send_t *req) { return (space_t *) (void *) req->reserved; }
-static weft_send_t *request_of(weft__txm_t *m) { return weft__container(m, weft_send_t, reserved); }
+static space_t *space_of(weft_send_t *req) {
+  return (space_t *) (void *) req->reserved;
+}
+static weft_send_t *request_of(weft__txm_t *m) {
+  return weft__container(m, weft_send_t, reserved);
+}
 
 /* May this connection send? 0, or what weft_send answers. */
 static inline int ready(const weft__conn_t *c) {
   if (__builtin_expect(!c, 0)) return UV_EINVAL;
   if (__builtin_expect(weft__forked(c->core), 0)) return WEFT_EFORK;
-  if (__builtin_expect(c->h.closing || !c->s || (c->state != WEFT__CN_OPEN && c->state != WEFT__CN_CONNECTING), 0))
+  if (__builtin_expect(c->h.closing || !c->s ||
+                           (c->state != WEFT__CN_OPEN && c->state != WEFT__CN_CONNECTING),
+                       0))
     return c->h.closing ? UV_ECANCELED : UV_ENOTCONN;
   return 0;
 }
 
-int weft_send(weft_send_t *req, weft_conn_t *conn, const uv_buf_t bufs[], unsigned n, weft_send_cb cb) {
+int weft_send(weft_send_t *req, weft_conn_t *conn, const uv_buf_t bufs[], unsigned n,
+              weft_send_cb cb) {
   weft__conn_t *c = weft__conn_of(conn);
   int err = ready(c);
   if (err) return err;
@@ -134,45 +145,50 @@ size_t weft_conn_queued_bytes(const weft_conn_t *conn) {
   return c && c->s && !weft__forked(c->core) ? weft__session_queued_bytes(c->s) : 0;
 }
 
-/* The session is done with a message. Called from flushes and drains, never from a call of the user. */
+/* The session is done with a message. Called from flushes and drains, never from a call of the
+ * user. */
 void weft__send_done(weft__conn_t *c, weft__txm_t *m, int status) {
   status = weft__err_public(status);
   c->pending--;
-  if (status && !c->err && c->s) { /* weft_conn_error knows already in the first callback that carries it */
+  if (status && !c->err &&
+      c->s) { /* weft_conn_error knows already in the first callback that carries it */
     const char *why;
     int err = weft__session_error(c->s, &why);
     if (err) weft__conn_error(c, weft__err_public(err), why);
   }
   switch (m->owner[1]) {
-    case WEFT__TXM_NODE:
-      /* nobody is told of this one alone, and the stream must have no hole that its user does not know of */
-      if ((status == UV_EMSGSIZE || status == UV_ENOBUFS) && c->state != WEFT__CN_ENDED) {
-        weft__conn_fail(c, status, "a message of %llu bytes, sent by weft_try_send: %s", (unsigned long long) m->size,
-                        status == UV_EMSGSIZE ? "over the limit that the peer has told since" : "refused by the peer");
-        weft__session_fail(c->s, c->err, c->error ? c->error : ""); /* before the next one leaves */
-      }
-      weft__node_put(c->core, weft__container(m, weft__node_t, m));
-      break;
-    case WEFT__TXM_FIN:
-      c->shutdown_done = true;
-      c->shutdown_status = status;
-      weft__shutdown_settle(c);
-      break;
-    default: {
-      weft_send_t *req = request_of(m);
-      space_t *sp = space_of(req);
-      weft_send_cb cb = (weft_send_cb) (uintptr_t) m->owner[0];
-      if (m->iov != sp->iov) free((void *) m->iov);
-      req->priv = NULL;
-      if (cb) cb(req, status);
-      break;
+  case WEFT__TXM_NODE:
+    /* nobody is told of this one alone, and the stream must have no hole that its user does not
+       * know of */
+    if ((status == UV_EMSGSIZE || status == UV_ENOBUFS) && c->state != WEFT__CN_ENDED) {
+      weft__conn_fail(c, status, "a message of %llu bytes, sent by weft_try_send: %s",
+                      (unsigned long long) m->size,
+                      status == UV_EMSGSIZE ? "over the limit that the peer has told since"
+                                            : "refused by the peer");
+      weft__session_fail(c->s, c->err, c->error ? c->error : ""); /* before the next one leaves */
     }
+    weft__node_put(c->core, weft__container(m, weft__node_t, m));
+    break;
+  case WEFT__TXM_FIN:
+    c->shutdown_done = true;
+    c->shutdown_status = status;
+    weft__shutdown_settle(c);
+    break;
+  default: {
+    weft_send_t *req = request_of(m);
+    space_t *sp = space_of(req);
+    weft_send_cb cb = (weft_send_cb) (uintptr_t) m->owner[0];
+    if (m->iov != sp->iov) free((void *) m->iov);
+    req->priv = NULL;
+    if (cb) cb(req, status);
+    break;
+  }
   }
   if (c->h.closing && c->pending == 0) weft__conn_later(c);
   if (c->want_writable) weft__dirty(c);
 }
 
-/* ---- Shutdown ---------------------------------------------------------------------------------------------------- */
+/* ---- Shutdown ---- */
 
 static void tell(weft__conn_t *c, int status) {
   weft_shutdown_t *req = c->shutdown_req;

@@ -2,9 +2,10 @@
 /* slab.c - copies of small messages for weft_try_send, taken from free lists.
  *
  * Design notes
- *  - Three sizes, so that a queue of a million small messages does not walk through memory in 2 KiB steps. Last in, first
- *    out: a node that was just acknowledged is still in the cache.
- *  - Free lists only grow, up to what was queued at one time (opts.send_queue bounds it). Above 2 KiB it is malloc's. */
+ *  - Three sizes, so that a queue of a million small messages does not walk through memory in 2 KiB
+ *    steps. Last in, first out: a node that was just acknowledged is still in the cache.
+ *  - Free lists only grow, up to what was queued at one time (opts.send_queue bounds it). Above 2
+ *    KiB it is malloc's. */
 #include <stdlib.h>
 
 #include "loop/conn.h"

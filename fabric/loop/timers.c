@@ -2,9 +2,9 @@
 /* timers.c - a binary heap of deadlines.
  *
  * Design notes
- *  - A session moves its deadline with nearly every message, almost always to a later time. So `due` is where the timer
- *    stands in the heap and `want` is what was asked for last: moving later only changes `want`, and a timer that comes up
- *    too early goes back to where it belongs.
+ *  - A session moves its deadline with nearly every message, almost always to a later time. So
+ *    `due` is where the timer stands in the heap and `want` is what was asked for last: moving
+ *    later only changes `want`, and a timer that comes up too early goes back to where it belongs.
  *  - A timer that is not set is not in the heap: its memory may go. */
 #include <errno.h>
 #include <stdlib.h>
@@ -71,7 +71,9 @@ void weft__heap_stop(weft__heap_t *h, weft__timer_t *t) {
   sift_down(h, last->pos - 1);
 }
 
-uint64_t weft__heap_next(const weft__heap_t *h) { return h->n ? h->v[0]->due : UINT64_MAX; }
+uint64_t weft__heap_next(const weft__heap_t *h) {
+  return h->n ? h->v[0]->due : UINT64_MAX;
+}
 
 weft__timer_t *weft__heap_due(weft__heap_t *h, uint64_t now) {
   while (h->n && h->v[0]->due <= now) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* timers_test.c - the heap fires what is due, in order, once, whatever was moved or stopped meanwhile. */
+/* timers_test.c - the heap fires what is due, in order, once, whatever was moved or stopped
+ * meanwhile. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -24,7 +25,8 @@ static int setup(void **state) {
 static void test_order(void **state) {
   (void) state;
   srand(1);
-  for (int i = 0; i < N; i++) assert_int_equal(weft__heap_set(&h, &t[i], (uint64_t) (rand() % 1000) + 1), 0);
+  for (int i = 0; i < N; i++)
+    assert_int_equal(weft__heap_set(&h, &t[i], (uint64_t) (rand() % 1000) + 1), 0);
   uint64_t last = 0;
   for (int n = 0; n < N; n++) {
     uint64_t due = weft__heap_next(&h);

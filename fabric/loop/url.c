@@ -49,12 +49,9 @@ static int refuse(struct parser *p, const char *fmt, ...) {
 }
 
 static int hex(char c) {
-  if (c >= '0' && c <= '9')
-    return c - '0';
-  if (c >= 'a' && c <= 'f')
-    return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F')
-    return c - 'A' + 10;
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
 }
 
@@ -66,14 +63,12 @@ static int decode(const char *s, size_t len, char *out, size_t outlen) {
   for (; len > 0; s++, len--) {
     int c = (unsigned char) *s;
     if (c == '%') {
-      if (len < 3 || hex(s[1]) < 0 || hex(s[2]) < 0)
-        return WEFT_EURL;
+      if (len < 3 || hex(s[1]) < 0 || hex(s[2]) < 0) return WEFT_EURL;
       c = hex(s[1]) * 16 + hex(s[2]);
       s += 2;
       len -= 2;
     }
-    if (c <= ' ' || c == 0x7f || n + 1 >= outlen)
-      return WEFT_EURL;
+    if (c <= ' ' || c == 0x7f || n + 1 >= outlen) return WEFT_EURL;
     out[n++] = (char) c;
   }
   out[n] = '\0';
@@ -87,12 +82,10 @@ static int is_ipv6(const char *s) {
   const char *zone = strchr(s, '%');
   size_t len = zone != NULL ? (size_t) (zone - s) : strlen(s);
 
-  if (len >= sizeof(text))
-    return 0;
+  if (len >= sizeof(text)) return 0;
   memcpy(text, s, len);
   text[len] = '\0';
-  if (inet_pton(AF_INET6, text, &a) != 1)
-    return 0;
+  if (inet_pton(AF_INET6, text, &a) != 1) return 0;
   return zone == NULL ||
          (zone[1] != '\0' && strlen(zone + 1) < IF_NAMESIZE && strpbrk(zone + 1, "%/") == NULL);
 }
@@ -106,17 +99,14 @@ static int is_ipv4(const char *s) {
 static int is_name(const char *s) {
   size_t label = 0, len = strlen(s);
 
-  if (len == 0 || len > NAME_MAX_DNS + 1)
-    return 0;
+  if (len == 0 || len > NAME_MAX_DNS + 1) return 0;
   for (; *s != '\0'; s++) {
     int alnum = (*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'z') || (*s >= 'A' && *s <= 'Z');
     if (*s == '.') {
-      if (label == 0)
-        return 0;
+      if (label == 0) return 0;
       label = 0;
     } else if (alnum || *s == '_' || (*s == '-' && label > 0)) {
-      if (++label > 63)
-        return 0;
+      if (++label > 63) return 0;
     } else {
       return 0;
     }
@@ -131,8 +121,7 @@ static int parse_host(struct parser *p, const char **rest) {
 
   if (*s == '[') {
     end = strchr(++s, ']');
-    if (end == NULL)
-      return refuse(p, "host: the bracket of '[%.60s' is not closed", s);
+    if (end == NULL) return refuse(p, "host: the bracket of '[%.60s' is not closed", s);
     if (decode(s, (size_t) (end - s), host, sizeof(p->addr.host)) != 0 || !is_ipv6(host))
       return refuse(p, "host: '[%.*s]' is not an IPv6 address (a zone is written %%25eth0)",
                     (int) (end - s > 80 ? 80 : end - s), s);
@@ -141,8 +130,7 @@ static int parse_host(struct parser *p, const char **rest) {
   }
 
   end = s + strcspn(s, ":/?#");
-  if (end == s)
-    return refuse(p, "host: missing");
+  if (end == s) return refuse(p, "host: missing");
   if (memchr(s, '@', (size_t) (end - s)) != NULL)
     return refuse(p, "host: a user name has no meaning in a weft:// URL");
   if (*end == ':' && strcspn(end + 1, ":") < strcspn(end + 1, "/?#"))
@@ -165,12 +153,10 @@ static int parse_port(struct parser *p, const char **rest) {
   uint64_t port;
   size_t len;
 
-  if (*s != ':')
-    return refuse(p, "port: missing after '%.80s'", p->addr.host);
+  if (*s != ':') return refuse(p, "port: missing after '%.80s'", p->addr.host);
   s++;
   len = strcspn(s, "/?#");
-  if (len == 0)
-    return refuse(p, "port: missing after '%.80s:'", p->addr.host);
+  if (len == 0) return refuse(p, "port: missing after '%.80s:'", p->addr.host);
   if (len < sizeof(text)) {
     memcpy(text, s, len);
     text[len] = '\0';
@@ -205,8 +191,7 @@ static int split_query(struct parser *p, const char *s) {
                     p->params[p->nparams].key,
                     (int) (len - keylen - 1 > 80 ? 80 : len - keylen - 1), eq + 1);
     p->nparams++;
-    if (s[len] == '\0')
-      return 0;
+    if (s[len] == '\0') return 0;
     s += len + 1;
   }
 }
@@ -219,15 +204,12 @@ static int set_bind(struct parser *p, const char *value) {
   if (len > 2 && value[0] == '[' && value[len - 1] == ']') {
     memcpy(text, value + 1, len - 2);
     text[len - 2] = '\0';
-    if (!is_ipv6(text))
-      text[0] = '\0';
+    if (!is_ipv6(text)) text[0] = '\0';
   } else {
     memcpy(text, value, len + 1);
-    if (!is_ipv4(text) && !is_ipv6(text))
-      text[0] = '\0';
+    if (!is_ipv4(text) && !is_ipv6(text)) text[0] = '\0';
   }
-  if (text[0] == '\0')
-    return refuse(p, "bind: '%.80s' is not a numeric address", value);
+  if (text[0] == '\0') return refuse(p, "bind: '%.80s' is not a numeric address", value);
   memcpy(p->addr.bind, text, strlen(text) + 1);
   return 0;
 }
@@ -237,8 +219,7 @@ static int set_ports(struct parser *p, const char *value) {
   uint64_t low, high;
   char text[8];
 
-  if (dash == NULL || (size_t) (dash - value) >= sizeof(text))
-    goto bad;
+  if (dash == NULL || (size_t) (dash - value) >= sizeof(text)) goto bad;
   memcpy(text, value, (size_t) (dash - value));
   text[dash - value] = '\0';
   if (weft__parse_count(text, UINT16_MAX, &low) != 0 ||
@@ -253,10 +234,8 @@ bad:
 }
 
 static int apply(struct parser *p, const char *key, const char *value) {
-  if (strcmp(key, "bind") == 0)
-    return set_bind(p, value);
-  if (strcmp(key, "ports") == 0)
-    return set_ports(p, value);
+  if (strcmp(key, "bind") == 0) return set_bind(p, value);
+  if (strcmp(key, "ports") == 0) return set_ports(p, value);
   if (strcmp(key, "devices") == 0) {
     if (weft__check_list(value) != 0 || *value == '\0')
       return refuse(p, "devices: '%.80s' is not names separated by commas, as in eth0,eth1", value);
@@ -278,12 +257,9 @@ static int parse(struct parser *p, const char *url) {
   if (strncmp(s, scheme, strlen(scheme)) != 0)
     return refuse(p, "'%.80s' does not begin with %s", url, scheme);
   s += strlen(scheme);
-  if ((err = parse_host(p, &s)) != 0 || (err = parse_port(p, &s)) != 0)
-    return err;
-  if (*s == '/')
-    s++;
-  if (*s == '?' && (err = split_query(p, s + 1)) != 0)
-    return err;
+  if ((err = parse_host(p, &s)) != 0 || (err = parse_port(p, &s)) != 0) return err;
+  if (*s == '/') s++;
+  if (*s == '?' && (err = split_query(p, s + 1)) != 0) return err;
   if (*s != '?' && *s != '\0')
     return refuse(p, "'%.80s': nothing but ?key=value may follow the port", s);
 
@@ -307,17 +283,12 @@ int weft_url_parse(const char *url, weft_addr_t *addr, weft_qos_t *qos, char *er
   p.nparams = 0;
   p.err = err;
   p.errlen = errlen;
-  if (err != NULL && errlen > 0)
-    *err = '\0';
+  if (err != NULL && errlen > 0) *err = '\0';
 
-  if (url == NULL)
-    return refuse(&p, "no URL");
+  if (url == NULL) return refuse(&p, "no URL");
   rc = parse(&p, url);
-  if (rc != 0)
-    return rc;
-  if (addr != NULL)
-    *addr = p.addr;
-  if (qos != NULL)
-    *qos = p.qos;
+  if (rc != 0) return rc;
+  if (addr != NULL) *addr = p.addr;
+  if (qos != NULL) *qos = p.qos;
   return 0;
 }

@@ -43,8 +43,7 @@ static void hosts(void **state) {
   size_t i;
   (void) state;
   for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-    if (parse(cases[i].url) != 0)
-      fail_msg("%s: %s", cases[i].url, err);
+    if (parse(cases[i].url) != 0) fail_msg("%s: %s", cases[i].url, err);
     assert_string_equal(addr.host, cases[i].host);
     assert_int_equal(addr.port, cases[i].port);
     assert_string_equal(addr.bind, "");
@@ -211,12 +210,10 @@ static void noise(void **state) {
   for (int i = 0; i < 200000; i++) {
     size_t n = strlen(strcpy(url, rand() % 4 ? "weft://h:1?" : "weft://"));
     size_t len = n + (size_t) rand() % 60;
-    for (; n < len; n++)
-      url[n] = alphabet[(size_t) rand() % (sizeof(alphabet) - 1)];
+    for (; n < len; n++) url[n] = alphabet[(size_t) rand() % (sizeof(alphabet) - 1)];
     url[n] = '\0';
     int rc = weft_url_parse(url, &addr, &qos, err, sizeof(err));
-    if (rc != 0 && (rc != WEFT_EURL || err[0] == '\0'))
-      fail_msg("%s", url);
+    if (rc != 0 && (rc != WEFT_EURL || err[0] == '\0')) fail_msg("%s", url);
   }
 }
 

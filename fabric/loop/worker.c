@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker.c - private threads of a context for calls that may block: one for much of libfabric, others for host names.
+/* worker.c - private threads of a context for calls that may block: one for much of libfabric,
+ * others for host names.
  *
  * Design notes
  *  - Never libuv's pool: four hung closes of a dead device would stop the user's own DNS and files.
- *  - Started on first need, detached, all signals blocked. They hold no reference to the loop and run no user code.
- *  - Jobs run one after the other, in order, but for those that a call waits for: they go first if they may. done() runs on
- *    the loop's thread, woken by the context's one uv_async, and never inside a call of the user.
- *  - A name server that is silent holds its thread for 20 s or more: names have threads of their own, at most NAMERS, which
- *    end when no name waits. So a name in trouble delays neither rails nor, before there are that many, other names.
- *  - A waited-for job whose time is over counts like any other from then on (njobs): weft_close waits for it, too, and what
- *    it found is handed to late() where others have done().
- *  - The worker's own struct is shared by counting: a context that closes while a job hangs leaves (core = NULL). Then the
- *    result is dropped, what the job holds is leaked on purpose, and the thread ends with the job, or never.
- *  - uv_async_send is called under the lock and only while `core` is set, so never on a closed handle. */
+ *  - Started on first need, detached, all signals blocked. They hold no reference to the loop and
+ *    run no user code.
+ *  - Jobs run one after the other, in order, but for those that a call waits for: they go first if
+ *    they may. done() runs on the loop's thread, woken by the context's one uv_async, and never
+ *    inside a call of the user.
+ *  - A name server that is silent holds its thread for 20 s or more: names have threads of their
+ *    own, at most NAMERS, which end when no name waits. So a name in trouble delays neither rails
+ *    nor, before there are that many, other names.
+ *  - A waited-for job whose time is over counts like any other from then on (njobs): weft_close
+ *    waits for it, too, and what it found is handed to late() where others have done().
+ *  - The worker's own struct is shared by counting: a context that closes while a job hangs leaves
+ *    (core = NULL). Then the result is dropped, what the job holds is leaked on purpose, and the
+ *    thread ends with the job, or never.
+ *  - uv_async_send is called under the lock and only while `core` is set, so never on a closed
+ *    handle. */
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -42,7 +48,8 @@ typedef struct waiter {
   bool done, abandoned;
 } waiter_t;
 
-static weft__job_t *left_behind; /* atomic: kept in sight, so that tools tell this leak from one by mistake */
+static weft__job_t
+    *left_behind; /* atomic: kept in sight, so that tools tell this leak from one by mistake */
 
 static void unref(weft__worker_t *w) { /* with the lock held; releases it */
   unsigned left = --w->refs;
@@ -76,11 +83,13 @@ static void give_back(weft__worker_t *w, weft__job_t *job) {
   }
   weft__job_t *top = __atomic_load_n(&left_behind, __ATOMIC_RELAXED);
   do job->next = top;
-  while (!__atomic_compare_exchange_n(&left_behind, &top, job, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
+  while (!__atomic_compare_exchange_n(&left_behind, &top, job, true, __ATOMIC_RELEASE,
+                                      __ATOMIC_RELAXED));
 }
 
-static void run(weft__worker_t *w, weft__job_t *job) { /* with the lock held, which is let go meanwhile */
-  bool waited = !job->done; /* then it is not ours any more after run */
+static void run(weft__worker_t *w,
+                weft__job_t *job) { /* with the lock held, which is let go meanwhile */
+  bool waited = !job->done;         /* then it is not ours any more after run */
   pthread_mutex_unlock(&w->lock);
   job->run(job);
   pthread_mutex_lock(&w->lock);
@@ -132,7 +141,7 @@ static weft__worker_t *worker_of(weft__core_t *core) {
   return w;
 }
 
-static int start(weft__worker_t *w, void *(*thread_fn)(void *)) { /* with the lock held */
+static int start(weft__worker_t *w, void *(*thread_fn)(void *) ) { /* with the lock held */
   int err = WEFT__FAULT(thread_start);
   if (err == 0) {
     pthread_t thread;
@@ -152,7 +161,8 @@ static int start(weft__worker_t *w, void *(*thread_fn)(void *)) { /* with the lo
   return err;
 }
 
-static int enqueue(weft__worker_t *w, weft__job_t *job, weft__work_how_t how) { /* with the lock held */
+static int enqueue(weft__worker_t *w, weft__job_t *job,
+                   weft__work_how_t how) { /* with the lock held */
   int err;
   if (how == WEFT__WORK_NAME) {
     if (w->namers < NAMERS) {
@@ -188,10 +198,14 @@ static int work(weft__core_t *core, weft__job_t *job, weft__work_how_t how) {
   return err;
 }
 
-int weft__work(weft__core_t *core, weft__job_t *job) { return work(core, job, WEFT__WORK_LAST); }
-int weft__work_name(weft__core_t *core, weft__job_t *job) { return work(core, job, WEFT__WORK_NAME); }
+int weft__work(weft__core_t *core, weft__job_t *job) {
+  return work(core, job, WEFT__WORK_LAST);
+}
+int weft__work_name(weft__core_t *core, weft__job_t *job) {
+  return work(core, job, WEFT__WORK_NAME);
+}
 
-/* ---- Waiting ----------------------------------------------------------------------------------------------------- */
+/* ---- Waiting ---- */
 
 static void run_waited(weft__job_t *job) {
   waiter_t *x = weft__container(job, waiter_t, job);
@@ -225,7 +239,8 @@ int weft__work_wait(weft__core_t *core, weft__job_t *job, weft__work_how_t how, 
   x->late = late;
   pthread_mutex_lock(&w->lock);
   int err = enqueue(w, &x->job, how);
-  while (!x->done && err == 0) err = pthread_cond_timedwait(&w->waited, &w->lock, &ts); /* 0 or ETIMEDOUT */
+  while (!x->done && err == 0)
+    err = pthread_cond_timedwait(&w->waited, &w->lock, &ts); /* 0 or ETIMEDOUT */
   if (x->done) err = 0;
   if (err == ETIMEDOUT) {
     x->abandoned = true;
@@ -237,7 +252,7 @@ int weft__work_wait(weft__core_t *core, weft__job_t *job, weft__work_how_t how, 
   return err;
 }
 
-/* ---- Results ----------------------------------------------------------------------------------------------------- */
+/* ---- Results ---- */
 
 static void finish(weft__core_t *core, weft__job_t *job) {
   core->njobs--;
@@ -273,7 +288,9 @@ bool weft__worker_take(weft__core_t *core, weft__job_t *job) {
   return found;
 }
 
-bool weft__worker_busy(weft__core_t *core) { return core->njobs > 0; }
+bool weft__worker_busy(weft__core_t *core) {
+  return core->njobs > 0;
+}
 
 void weft__worker_leave(weft__core_t *core) {
   weft__worker_t *w = core->worker;

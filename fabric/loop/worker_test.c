@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* worker_test.c - jobs run in order on one thread, names beside it, results come to the loop and never inside a call, and a
- * job that hangs is left behind. */
+/* worker_test.c - jobs run in order on one thread, names beside it, results come to the loop and
+ * never inside a call, and a job that hangs is left behind. */
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,9 @@
 
 #include "loop/loop.h"
 
-static weft__core_t *core_of(weft_t *w) { return w->priv; }
+static weft__core_t *core_of(weft_t *w) {
+  return w->priv;
+}
 
 typedef struct job {
   weft__job_t job;
@@ -91,13 +93,15 @@ static void test_order_and_threads(void **state) {
 
 static void test_waiting(void **state) {
   weft_t w;
-  job_t a = {.job = {.run = run, .done = finished}, .n = 0, .ms = 20}, b = {.job = {.run = run}, .n = 1};
+  job_t a = {.job = {.run = run, .done = finished}, .n = 0, .ms = 20},
+        b = {.job = {.run = run}, .n = 1};
   (void) state;
   assert_int_equal(weft_init(NULL, &w, NULL), 0);
   assert_int_equal(weft__work(core_of(&w), &a.job), 0);
   assert_int_equal(weft__work_wait(core_of(&w), &b.job, WEFT__WORK_LAST, 5 * WEFT__S, NULL), 0);
   assert_int_equal(ran, 2);
-  assert_int_equal(done, 0); /* who waits is inside a call of the user: others are told by the loop */
+  assert_int_equal(done,
+                   0); /* who waits is inside a call of the user: others are told by the loop */
   for (int i = 0; i < 200 && !done; i++) drive(&w, 10);
   assert_int_equal(done, 1);
   stop(&w, 5000);
@@ -105,7 +109,8 @@ static void test_waiting(void **state) {
 
 static void test_waited_for_goes_first(void **state) {
   weft_t w;
-  job_t a = {.job = {.run = run, .done = finished}, .n = 0, .ms = 100}, c = a, b = {.job = {.run = run}, .n = 1};
+  job_t a = {.job = {.run = run, .done = finished}, .n = 0, .ms = 100}, c = a,
+        b = {.job = {.run = run}, .n = 1};
   (void) state;
   c.n = 2;
   c.told = 1;
@@ -129,7 +134,8 @@ static void test_taking_one_result(void **state) {
     assert_int_equal(weft__work(core_of(&w), &v[i].job), 0);
   }
   assert_int_equal(weft__work_wait(core_of(&w), &b.job, WEFT__WORK_LAST, 5 * WEFT__S, NULL), 0);
-  assert_true(weft__worker_take(core_of(&w), &v[2].job)); /* the last one: others are still put after it */
+  assert_true(
+      weft__worker_take(core_of(&w), &v[2].job)); /* the last one: others are still put after it */
   assert_false(weft__worker_take(core_of(&w), &v[2].job));
   v[2].n = 4;
   assert_int_equal(weft__work(core_of(&w), &v[2].job), 0);
@@ -139,11 +145,14 @@ static void test_taking_one_result(void **state) {
   stop(&w, 5000);
 }
 
-/* Names that nobody answers for: neither the worker nor, up to a number of them, other names wait. */
+/* Names that nobody answers for: neither the worker nor, up to a number of them, other names wait.
+ */
 static int looking, most, looked, hold; /* hold: those with ms < 0 do not end */
 static void look_slowly(weft__job_t *j) {
-  int n = __atomic_add_fetch(&looking, 1, __ATOMIC_RELAXED), m = __atomic_load_n(&most, __ATOMIC_RELAXED);
-  while (n > m && !__atomic_compare_exchange_n(&most, &m, n, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
+  int n = __atomic_add_fetch(&looking, 1, __ATOMIC_RELAXED),
+      m = __atomic_load_n(&most, __ATOMIC_RELAXED);
+  while (n > m &&
+         !__atomic_compare_exchange_n(&most, &m, n, true, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {}
   int ms = weft__container(j, job_t, job)->ms;
   while (ms < 0 && __atomic_load_n(&hold, __ATOMIC_RELAXED)) usleep(1000);
   if (ms > 0) usleep((useconds_t) ms * 1000);
@@ -169,7 +178,8 @@ static void test_names_have_threads_of_their_own(void **state) {
   }
   while (__atomic_load_n(&looking, __ATOMIC_RELAXED) < 3) usleep(1000);
   assert_int_equal(weft__work_wait(core_of(&w), &b.job, WEFT__WORK_FIRST, 20 * WEFT__S, NULL), 0);
-  assert_int_equal(weft__work_wait(core_of(&w), &quick.job, WEFT__WORK_NAME, 20 * WEFT__S, NULL), 0);
+  assert_int_equal(weft__work_wait(core_of(&w), &quick.job, WEFT__WORK_NAME, 20 * WEFT__S, NULL),
+                   0);
   for (int i = 3; i < N; i++) {
     names[i] = (job_t){.job = {.run = look_slowly, .done = has_looked}, .ms = 50};
     assert_int_equal(weft__work_name(core_of(&w), &names[i].job), 0);
@@ -192,7 +202,8 @@ static void test_waiting_too_long(void **state) {
   x->ms = 300;
   assert_int_equal(weft_init(NULL, &w, NULL), 0);
   uint64_t from = weft__clock_ns();
-  assert_int_equal(weft__work_wait(core_of(&w), &x->job, WEFT__WORK_FIRST, 20 * WEFT__MS, on_late), UV_ETIMEDOUT);
+  assert_int_equal(weft__work_wait(core_of(&w), &x->job, WEFT__WORK_FIRST, 20 * WEFT__MS, on_late),
+                   UV_ETIMEDOUT);
   assert_true(weft__clock_ns() - from < 290 * WEFT__MS);
   assert_int_equal(late, 0);
   stop(&w, 5000);

@@ -3,9 +3,9 @@
  *
  * Design notes
  *  - The push list ends for ever when weft__pool_drop swaps CLOSED into it. From then on a
- * returning buffer only counts `orphans` down; the drop adds how many are still out. Whoever brings
- * the sum to zero frees the pool: returns that overtake the drop make the count negative for a
- * moment, which is never zero.
+ *    returning buffer only counts `orphans` down; the drop adds how many are still out. Whoever
+ *    brings the sum to zero frees the pool: returns that overtake the drop make the count negative
+ *    for a moment, which is never zero.
  *  - Chunks are not given back before the drop: what a busy second needed, the next one needs too.
  */
 #include "rail/pool.h"
@@ -58,8 +58,7 @@ static void recycle(weft__rbuf_t *r) {
 
   do {
     if (head == CLOSED) {
-      if (__atomic_sub_fetch(&pool->orphans, 1, __ATOMIC_ACQ_REL) == 0)
-        destroy(pool);
+      if (__atomic_sub_fetch(&pool->orphans, 1, __ATOMIC_ACQ_REL) == 0) destroy(pool);
       return;
     }
     b->next = head;
@@ -71,8 +70,7 @@ static void recycle(weft__rbuf_t *r) {
 static void harvest(weft__pool_t *pool, bool last) {
   weft__buf_t *b, *next;
 
-  if (!last && __atomic_load_n(&pool->returned, __ATOMIC_RELAXED) == NULL)
-    return;
+  if (!last && __atomic_load_n(&pool->returned, __ATOMIC_RELAXED) == NULL) return;
   for (b = __atomic_exchange_n(&pool->returned, last ? CLOSED : NULL, __ATOMIC_ACQ_REL); b != NULL;
        b = next) {
     next = b->next;
@@ -90,8 +88,7 @@ static unsigned promised(const weft__pool_t *pool) {
 static bool low(const weft__rbuf_t *r) {
   weft__pool_t *pool = ((const weft__buf_t *) r)->pool;
 
-  if (promised(pool) + MARGIN < pool->max)
-    return false;
+  if (promised(pool) + MARGIN < pool->max) return false;
   harvest(pool, false);
   return promised(pool) + MARGIN >= pool->max;
 }
@@ -103,11 +100,9 @@ static int grow(weft__pool_t *pool) {
   unsigned i;
   int err = WEFT__FAULT(pool_grow);
 
-  if (err != 0)
-    return err;
+  if (err != 0) return err;
   c = calloc(1, sizeof(*c));
-  if (c == NULL)
-    return -ENOMEM;
+  if (c == NULL) return -ENOMEM;
   c->base =
       mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (c->base == MAP_FAILED) {
@@ -169,8 +164,7 @@ static weft__buf_t *take(weft__pool_t *pool) {
 int weft__pool_new(const weft__pool_cfg_t *cfg, weft__pool_t **out) {
   weft__pool_t *pool;
 
-  if (posix_memalign((void **) &pool, 64, sizeof(*pool)) != 0)
-    return -ENOMEM;
+  if (posix_memalign((void **) &pool, 64, sizeof(*pool)) != 0) return -ENOMEM;
   *pool = (weft__pool_t){.cfg = *cfg};
   pool->max =
       cfg->max_bytes / SLOT > UINT32_MAX / 2 ? UINT32_MAX / 2 : (unsigned) (cfg->max_bytes / SLOT);
@@ -189,15 +183,12 @@ void weft__pool_drop(weft__pool_t *pool) {
     }
   harvest(pool, true);
   out = (int64_t) pool->total - (int64_t) pool->nfree;
-  if (__atomic_add_fetch(&pool->orphans, out, __ATOMIC_ACQ_REL) == 0)
-    destroy(pool);
+  if (__atomic_add_fetch(&pool->orphans, out, __ATOMIC_ACQ_REL) == 0) destroy(pool);
 }
 
 bool weft__pool_reserve(weft__pool_t *pool, unsigned n) {
-  if (weft__pool_spare(pool) < n)
-    harvest(pool, false);
-  if (weft__pool_spare(pool) < n)
-    return false;
+  if (weft__pool_spare(pool) < n) harvest(pool, false);
+  if (weft__pool_spare(pool) < n) return false;
   pool->reserved += n;
   return true;
 }
@@ -227,12 +218,10 @@ weft__buf_t *weft__pool_get_extra(weft__pool_t *pool, bool force) {
 
   if (!force && promised(pool) >= pool->max) {
     harvest(pool, false);
-    if (promised(pool) >= pool->max)
-      return NULL;
+    if (promised(pool) >= pool->max) return NULL;
   }
   b = take(pool);
-  if (b != NULL)
-    pool->extra++;
+  if (b != NULL) pool->extra++;
   return b;
 }
 

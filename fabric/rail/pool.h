@@ -4,16 +4,16 @@
  *
  * Design notes
  *  - Memory comes in chunks of POOL_CHUNK buffers. Headers and data lie apart, so a buffer that was
- * never filled costs no resident page. Slots are staggered by 128 bytes: equal offsets of all
- * buffers in one cache set would thrash it.
+ *    never filled costs no resident page. Slots are staggered by 128 bytes: equal offsets of all
+ *    buffers in one cache set would thrash it.
  *  - The loop's thread takes and gives through a LIFO list without atomics. Any other thread gives
- * through a lock-free push list, which the loop's thread picks up as a whole.
+ *    through a lock-free push list, which the loop's thread picks up as a whole.
  *  - Accounting is in buffers. `reserved` is promised to paths (their receives and two sends each)
- * and always available; `lent` is held by users; `extra` is what sends hold beyond the promise.
- * reserved + lent + extra never exceeds the capacity as long as users ask weft__rbuf.low before
- * they keep a buffer: that is why a receive can always be reposted.
+ *    and always available; `lent` is held by users; `extra` is what sends hold beyond the promise.
+ *    reserved + lent + extra never exceeds the capacity as long as users ask weft__rbuf.low before
+ *    they keep a buffer: that is why a receive can always be reposted.
  *  - weft__pool_drop ends registrations at once and frees the memory when the last lent buffer came
- * back. */
+ *    back. */
 #ifndef WEFT_RAIL_POOL_H
 #define WEFT_RAIL_POOL_H
 

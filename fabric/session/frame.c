@@ -2,7 +2,8 @@
 /* frame.c - turns session state into frames: headers, control frames, acknowledgements.
  *
  * Design notes
- *  - Every frame carries the newest acknowledgement and windows, so any frame settles what was owed. */
+ *  - Every frame carries the newest acknowledgement and windows, so any frame settles what was
+ *    owed. */
 #include <errno.h>
 #include <string.h>
 
@@ -22,12 +23,12 @@ weft__tbuf_t *weft__s_frame_get(weft__spath_t *sp, unsigned keep) {
   return sp->path->ops->tx_get(sp->path);
 }
 
-int weft__s_frame_post(weft__spath_t *sp, weft__tbuf_t *b, unsigned type, unsigned flags, uint16_t count, uint64_t seq,
-                       uint32_t length) {
+int weft__s_frame_post(weft__spath_t *sp, weft__tbuf_t *b, unsigned type, unsigned flags,
+                       uint16_t count, uint64_t seq, uint32_t length) {
   weft__session_t *s = sp->s;
   weft__hdr_t h;
-  h.type = (uint8_t)type;
-  h.flags = (uint8_t)flags;
+  h.type = (uint8_t) type;
+  h.flags = (uint8_t) flags;
   h.count = count;
   h.key = sp->peer_key;
   h.fc = ++sp->tx_fc;
@@ -38,7 +39,7 @@ int weft__s_frame_post(weft__spath_t *sp, weft__tbuf_t *b, unsigned type, unsign
   h.length = length;
   uint64_t grant = sp->rx_done + sp->path->lim.rx_depth;
   if (grant < sp->granted) grant = sp->granted; /* the first grant is a promise of the protocol */
-  h.grant = (uint32_t)grant;
+  h.grant = (uint32_t) grant;
   weft__hdr_put(b->data, &h);
   sp->granted = grant;
   s->ack_sent = h.ack;
@@ -51,7 +52,8 @@ int weft__s_frame_post(weft__spath_t *sp, weft__tbuf_t *b, unsigned type, unsign
   return rc;
 }
 
-bool weft__s_ctrl(weft__spath_t *sp, unsigned type, const void *payload, uint32_t len, unsigned keep) {
+bool weft__s_ctrl(weft__spath_t *sp, unsigned type, const void *payload, uint32_t len,
+                  unsigned keep) {
   weft__tbuf_t *b = weft__s_frame_get(sp, keep);
   if (!b) return false;
   if (len) memcpy(b->data + WEFT__HDR, payload, len);
@@ -74,7 +76,7 @@ void weft__s_flush_control(weft__session_t *s, weft__spath_t *sp) {
         weft__s_end(s, -EMSGSIZE, "our own HELLO does not fit a frame");
         return;
       }
-      weft__s_frame_post(sp, b, WEFT__F_HELLO, 0, 0, 0, (uint32_t)n);
+      weft__s_frame_post(sp, b, WEFT__F_HELLO, 0, 0, 0, (uint32_t) n);
       sp->hello_due = false;
       s->hello_sent = true;
     }
@@ -82,7 +84,8 @@ void weft__s_flush_control(weft__session_t *s, weft__spath_t *sp) {
   if (sp->resume_ack_due) {
     weft__put64(p, s->rx_epoch);
     weft__put64(p + 8, s->first_incomplete ? s->first_incomplete->seq : s->rx_expect);
-    if (weft__s_ctrl(sp, WEFT__F_RESUME_ACK, p, WEFT__RESUME_ACK_SIZE, WEFT__KEEP_CTRL)) sp->resume_ack_due = false;
+    if (weft__s_ctrl(sp, WEFT__F_RESUME_ACK, p, WEFT__RESUME_ACK_SIZE, WEFT__KEEP_CTRL))
+      sp->resume_ack_due = false;
   }
   if (sp->resume_due) {
     weft__put64(p, s->epoch);
@@ -91,7 +94,8 @@ void weft__s_flush_control(weft__session_t *s, weft__spath_t *sp) {
     weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_CTRL);
     if (b) {
       memcpy(b->data + WEFT__HDR, p, WEFT__RESUME_SIZE);
-      weft__s_frame_post(sp, b, WEFT__F_RESUME, s->left_dead ? WEFT__FL_LEFT : 0, 0, 0, WEFT__RESUME_SIZE);
+      weft__s_frame_post(sp, b, WEFT__F_RESUME, s->left_dead ? WEFT__FL_LEFT : 0, 0, 0,
+                         WEFT__RESUME_SIZE);
       sp->resume_due = false;
     }
   }
@@ -104,13 +108,16 @@ void weft__s_flush_control(weft__session_t *s, weft__spath_t *sp) {
     put_ping(p, &v);
     if (weft__s_ctrl(sp, WEFT__F_PING, p, WEFT__PING_SIZE, WEFT__KEEP_CTRL)) sp->ping_due = false;
   }
-  if (sp->join_please_due && weft__s_ctrl(sp, WEFT__F_JOIN_PLEASE, NULL, 0, WEFT__KEEP_CTRL)) sp->join_please_due = false;
+  if (sp->join_please_due && weft__s_ctrl(sp, WEFT__F_JOIN_PLEASE, NULL, 0, WEFT__KEEP_CTRL))
+    sp->join_please_due = false;
 }
 
-/* Acknowledge alone where nothing else carried it: the sender asked, half a window is owed, or a path's credits are. */
+/* Acknowledge alone where nothing else carried it: the sender asked, half a window is owed, or a
+ * path's credits are. */
 void weft__s_flush_acks(weft__session_t *s) {
   uint64_t ack = weft__s_rx_ack(s);
-  uint64_t seq = s->rx_seq_consumed + s->conf.hello.win_messages, bytes = s->rx_bytes_consumed + s->conf.hello.win_bytes;
+  uint64_t seq = s->rx_seq_consumed + s->conf.hello.win_messages,
+           bytes = s->rx_bytes_consumed + s->conf.hello.win_bytes;
   bool owed = s->ack_now || (ack > s->ack_sent && s->ack_sent < s->ack_want) ||
               seq - s->adv_seq >= s->conf.hello.win_messages / 2 ||
               bytes - s->adv_bytes >= s->conf.hello.win_bytes / 2 ||
@@ -119,7 +126,8 @@ void weft__s_flush_acks(weft__session_t *s) {
     weft__spath_t *order[3] = {s->rx_path, s->tx_path, NULL};
     bool sent = false;
     for (unsigned i = 0; i < 2 && !sent; i++)
-      if (order[i] && order[i]->live) sent = weft__s_ctrl(order[i], WEFT__F_ACK, NULL, 0, WEFT__KEEP_ACK);
+      if (order[i] && order[i]->live)
+        sent = weft__s_ctrl(order[i], WEFT__F_ACK, NULL, 0, WEFT__KEEP_ACK);
     for (unsigned i = 0; i < s->npaths && !sent; i++)
       if (s->paths[i]->live) sent = weft__s_ctrl(s->paths[i], WEFT__F_ACK, NULL, 0, WEFT__KEEP_ACK);
   }

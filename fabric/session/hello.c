@@ -58,7 +58,7 @@ static const struct item items[] = {
 };
 enum { ITEMS = sizeof(items) / sizeof(items[0]), OFFER_TYPE = 32, OFFER_FIXED = 16 };
 
-/* ---- Writing -------------------------------------------------------------------------------- */
+/* ---- Writing ---- */
 
 struct out {
   uint8_t *p;
@@ -84,8 +84,7 @@ static bool text_ok(const char *s, size_t len) {
   size_t i;
 
   for (i = 0; i < len; i++)
-    if ((unsigned char) s[i] < 0x20 || s[i] == 0x7f)
-      return false;
+    if ((unsigned char) s[i] < 0x20 || s[i] == 0x7f) return false;
   return true;
 }
 
@@ -97,27 +96,21 @@ static void put_plain(struct out *o, const struct item *it, const void *field) {
 
   switch (it->kind) {
   case BYTES:
-    if ((p = put_item(o, it->type, it->size)) != NULL)
-      memcpy(p, field, it->size);
+    if ((p = put_item(o, it->type, it->size)) != NULL) memcpy(p, field, it->size);
     break;
   case U32:
     memcpy(&v32, field, sizeof(v32));
-    if (v32 > it->max)
-      o->bad = true;
-    if ((p = put_item(o, it->type, 4)) != NULL)
-      weft__put32(p, v32);
+    if (v32 > it->max) o->bad = true;
+    if ((p = put_item(o, it->type, 4)) != NULL) weft__put32(p, v32);
     break;
   case U64:
     memcpy(&v64, field, sizeof(v64));
-    if ((p = put_item(o, it->type, 8)) != NULL)
-      weft__put64(p, v64);
+    if ((p = put_item(o, it->type, 8)) != NULL) weft__put64(p, v64);
     break;
   case TEXT:
     len = strnlen(field, it->size);
-    if (len == it->size || !text_ok(field, len))
-      o->bad = true;
-    if (len != 0 && (p = put_item(o, it->type, len)) != NULL)
-      memcpy(p, field, len);
+    if (len == it->size || !text_ok(field, len)) o->bad = true;
+    if (len != 0 && (p = put_item(o, it->type, len)) != NULL) memcpy(p, field, len);
     break;
   }
 }
@@ -136,8 +129,7 @@ static void put_offer(struct out *o, const weft__offer_t *f) {
     return;
   }
   p = put_item(o, OFFER_TYPE, OFFER_FIXED + addr + provider + device);
-  if (p == NULL)
-    return;
+  if (p == NULL) return;
   p[0] = v4 ? 4 : 6;
   p[1] = (uint8_t) provider;
   p[2] = (uint8_t) device;
@@ -160,16 +152,13 @@ size_t weft__hello_put(uint8_t *out, size_t cap, const weft__hello_t *h) {
   struct out o = {out, cap < WEFT__HELLO_MAX ? cap : WEFT__HELLO_MAX, 0, false};
   unsigned i;
 
-  if (h->noffers > WEFT__OFFERS_MAX)
-    return 0;
-  for (i = 0; i < ITEMS; i++)
-    put_plain(&o, &items[i], (const char *) h + items[i].offset);
-  for (i = 0; i < h->noffers; i++)
-    put_offer(&o, &h->offers[i]);
+  if (h->noffers > WEFT__OFFERS_MAX) return 0;
+  for (i = 0; i < ITEMS; i++) put_plain(&o, &items[i], (const char *) h + items[i].offset);
+  for (i = 0; i < h->noffers; i++) put_offer(&o, &h->offers[i]);
   return o.bad ? 0 : o.len;
 }
 
-/* ---- Reading -------------------------------------------------------------------------------- */
+/* ---- Reading ---- */
 
 static const char *get_plain(const struct item *it, const uint8_t *p, size_t len, void *field) {
   uint64_t v64;
@@ -177,29 +166,23 @@ static const char *get_plain(const struct item *it, const uint8_t *p, size_t len
 
   switch (it->kind) {
   case BYTES:
-    if (len != it->size)
-      return "an item has a wrong length";
+    if (len != it->size) return "an item has a wrong length";
     memcpy(field, p, len);
     break;
   case U32:
-    if (len != 4)
-      return "an item has a wrong length";
+    if (len != 4) return "an item has a wrong length";
     v32 = weft__get32(p);
-    if (v32 > it->max)
-      return "a need has an unknown value";
+    if (v32 > it->max) return "a need has an unknown value";
     memcpy(field, &v32, sizeof(v32));
     break;
   case U64:
-    if (len != 8)
-      return "an item has a wrong length";
+    if (len != 8) return "an item has a wrong length";
     v64 = weft__get64(p);
     memcpy(field, &v64, sizeof(v64));
     break;
   case TEXT:
-    if (len == 0 || len >= it->size)
-      return "a text is empty or too long";
-    if (!text_ok((const char *) p, len))
-      return "a text has a control character";
+    if (len == 0 || len >= it->size) return "a text is empty or too long";
+    if (!text_ok((const char *) p, len)) return "a text has a control character";
     memcpy(field, p, len); /* the struct was zeroed: the NUL is there */
     break;
   }
@@ -209,10 +192,8 @@ static const char *get_plain(const struct item *it, const uint8_t *p, size_t len
 static const char *get_offer(const uint8_t *p, size_t len, weft__offer_t *f) {
   size_t addr, provider, device;
 
-  if (len < OFFER_FIXED)
-    return "an offer is cut short";
-  if (p[0] != 4 && p[0] != 6)
-    return "an offer has an address of an unknown family";
+  if (len < OFFER_FIXED) return "an offer is cut short";
+  if (p[0] != 4 && p[0] != 6) return "an offer has an address of an unknown family";
   addr = p[0] == 4 ? 4 : 16;
   provider = p[1];
   device = p[2];
@@ -244,15 +225,12 @@ static const char *get_item(weft__hello_t *out, unsigned type, const uint8_t *p,
   unsigned i;
 
   if (type == OFFER_TYPE) {
-    if (out->noffers == WEFT__OFFERS_MAX)
-      return "more than 16 offers";
+    if (out->noffers == WEFT__OFFERS_MAX) return "more than 16 offers";
     return get_offer(p, len, &out->offers[out->noffers++]);
   }
   for (i = 0; i < ITEMS; i++) {
-    if (items[i].type != type)
-      continue;
-    if (*seen & 1u << i)
-      return "an item stands twice";
+    if (items[i].type != type) continue;
+    if (*seen & 1u << i) return "an item stands twice";
     *seen |= 1u << i;
     return get_plain(&items[i], p, len, (char *) out + items[i].offset);
   }
@@ -282,7 +260,6 @@ int weft__hello_get(const uint8_t *in, size_t len, weft__hello_t *out, const cha
     off += 4 + n;
   }
   for (i = 0; *why == NULL && i < ITEMS; i++)
-    if (items[i].required && !(seen & 1u << i))
-      *why = "a required item is missing";
+    if (items[i].required && !(seen & 1u << i)) *why = "a required item is missing";
   return *why == NULL ? 0 : -1;
 }

@@ -53,10 +53,8 @@ static weft__hello_t full(void) {
   unsigned i;
 
   memset(&h, 0, sizeof(h));
-  for (i = 0; i < 16; i++)
-    h.instance[i] = (uint8_t) (0x10 + i);
-  for (i = 0; i < 32; i++)
-    h.nonce[i] = (uint8_t) (0x20 + i);
+  for (i = 0; i < 16; i++) h.instance[i] = (uint8_t) (0x10 + i);
+  for (i = 0; i < 32; i++) h.nonce[i] = (uint8_t) (0x20 + i);
   h.max_message = 64u << 20;
   h.win_messages = 1024;
   h.win_bytes = 1u << 20;
@@ -196,10 +194,8 @@ static void cut_anywhere(void **state) {
   (void) state;
   for (n = 0; n < sizeof(golden); n++) {
     int err = get(golden, n, &back);
-    while (edge < n)
-      edge += 4u + weft__get16(golden + edge + 2);
-    if (n != edge)
-      assert_int_equal(err, -1);
+    while (edge < n) edge += 4u + weft__get16(golden + edge + 2);
+    if (n != edge) assert_int_equal(err, -1);
   }
 }
 
@@ -207,8 +203,7 @@ static void cut_anywhere(void **state) {
 static size_t find(unsigned type) {
   size_t off = 0;
 
-  while (weft__get16(golden + off) != type)
-    off += 4u + weft__get16(golden + off + 2);
+  while (weft__get16(golden + off) != type) off += 4u + weft__get16(golden + off + 2);
   return off;
 }
 
@@ -243,8 +238,7 @@ static void items_stand_once(void **state) {
   for (t = 1; t < 32; t++) {
     size_t off, len;
 
-    if ((t > 7 && t < 16) || t > 28)
-      continue;
+    if ((t > 7 && t < 16) || t > 28) continue;
     off = find(t);
     len = 4u + weft__get16(golden + off + 2);
     memcpy(b, golden, sizeof(golden));
@@ -257,8 +251,7 @@ static void items_stand_once(void **state) {
     unsigned i;
 
     memcpy(many, golden, sizeof(golden));
-    for (i = 0; i < n; i++)
-      memcpy(many + sizeof(golden) + (size_t) 29 * i, golden + find(32), 29);
+    for (i = 0; i < n; i++) memcpy(many + sizeof(golden) + (size_t) 29 * i, golden + find(32), 29);
     assert_int_equal(get(many, sizeof(golden) + (size_t) 29 * n, &back), n == 14 ? 0 : -1);
   }
 }

@@ -35,20 +35,17 @@ void weft__request_put(uint8_t out[WEFT__REQUEST_SIZE], const weft__request_t *r
 bool weft__request_get(const void *blob, size_t len, weft__request_t *out) {
   const uint8_t *p = blob;
 
-  if (len < WEFT__REQUEST_SIZE || memcmp(p, magic, 4) != 0)
-    return false;
+  if (len < WEFT__REQUEST_SIZE || memcmp(p, magic, 4) != 0) return false;
   out->vlow = p[4];
   out->vhigh = p[5];
   out->kind = p[6];
   out->key = weft__get64(p + 8);
   memcpy(out->id, p + 16, 16);
   memcpy(out->token, p + 32, 16);
-  if (out->vlow == 0 || out->vlow > out->vhigh)
-    return false;
+  if (out->vlow == 0 || out->vlow > out->vhigh) return false;
   /* One that cannot speak our version is still a Weft: it deserves WEFT__J_VERSION, and its kind is
    * none of our business. */
-  if (out->vlow > WEFT__WIRE_VERSION || out->vhigh < WEFT__WIRE_VERSION)
-    return true;
+  if (out->vlow > WEFT__WIRE_VERSION || out->vhigh < WEFT__WIRE_VERSION) return true;
   return (out->kind == WEFT__K_HELLO || out->kind == WEFT__K_JOIN) && p[7] == 0;
 }
 
@@ -66,8 +63,7 @@ void weft__answer_put(uint8_t out[WEFT__ANSWER_SIZE], const weft__answer_t *a) {
 bool weft__answer_get(const void *blob, size_t len, weft__answer_t *out) {
   const uint8_t *p = blob;
 
-  if (len < WEFT__ANSWER_SIZE || memcmp(p, magic, 4) != 0)
-    return false;
+  if (len < WEFT__ANSWER_SIZE || memcmp(p, magic, 4) != 0) return false;
   out->version = p[4];
   out->kind = p[5];
   out->code = p[6];
@@ -100,8 +96,7 @@ static bool all_zero(const uint8_t *p, size_t n) {
   uint8_t any = 0;
   size_t i;
 
-  for (i = 0; i < n; i++)
-    any |= p[i];
+  for (i = 0; i < n; i++) any |= p[i];
   return any == 0;
 }
 
@@ -113,8 +108,7 @@ static void mac(const uint8_t *key, size_t keylen, const char *label, const uint
   unsigned fulllen = 0;
 
   memset(out, 0, outlen);
-  if (n + len > sizeof(text))
-    return;
+  if (n + len > sizeof(text)) return;
   memcpy(text, label, n);
   memcpy(text + n, data, len);
   if (HMAC(EVP_sha256(), key, (int) keylen, text, n + len, full, &fulllen) != NULL &&
@@ -128,8 +122,7 @@ void weft__join_token(const uint8_t secret[32], const uint8_t id[16], uint64_t k
   uint8_t data[28];
 
   memset(out, 0, 16);
-  if (all_zero(secret, 32))
-    return;
+  if (all_zero(secret, 32)) return;
   memcpy(data, id, 16);
   weft__put64(data + 16, key);
   weft__put32(data + 24, counter);
@@ -154,8 +147,7 @@ void weft__join_proof(const uint8_t secret[32], const uint8_t id[16], uint64_t j
   uint8_t data[40];
 
   memset(out, 0, 16);
-  if (all_zero(secret, 32))
-    return;
+  if (all_zero(secret, 32)) return;
   memcpy(data, id, 16);
   weft__put64(data + 16, joiner_key);
   weft__put64(data + 24, acceptor_key);

@@ -1,17 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* large.c - large messages: the receiver pulls fragments by clear-to-send, the sender writes (or copies) them.
+/* large.c - large messages: the receiver pulls fragments by clear-to-send, the sender writes (or
+ * copies) them.
  *
  * Design notes
- *  - Receiver: an item's bytes are covered by fragments; each outstanding one is a weft__cts_out with memory opened on one
- *    path. When that path dies its fragments go to the item's redo list, and the item is pinned until the path is closed:
- *    only then may its memory be opened again or given back.
- *  - Sender: a clear-to-send names a fragment; it is written on the path it came on, then FRAG follows on the same path, so
- *    FRAG cannot overtake the bytes. The source is the user's until acknowledged and no RMA operation names it.
- *  - A sender whose path cannot write answers any clear-to-send with CHUNK frames: what its provider can do is not the
- *    receiver's to know. So does one whose provider has refused a write on several paths in a row: else each new path would
- *    die of the first large message, for ever.
- *  - Everything the peer says is checked against what we issued: a FRAG or CHUNK that answers no clear-to-send ends the
- *    session. */
+ *  - Receiver: an item's bytes are covered by fragments; each outstanding one is a weft__cts_out
+ *    with memory opened on one path. When that path dies its fragments go to the item's redo list,
+ *    and the item is pinned until the path is closed: only then may its memory be opened again or
+ *    given back.
+ *  - Sender: a clear-to-send names a fragment; it is written on the path it came on, then FRAG
+ *    follows on the same path, so FRAG cannot overtake the bytes. The source is the user's until
+ *    acknowledged and no RMA operation names it.
+ *  - A sender whose path cannot write answers any clear-to-send with CHUNK frames: what its
+ *    provider can do is not the receiver's to know. So does one whose provider has refused a write
+ *    on several paths in a row: else each new path would die of the first large message, for ever.
+ *  - Everything the peer says is checked against what we issued: a FRAG or CHUNK that answers no
+ *    clear-to-send ends the session. */
 #include <errno.h>
 #include <string.h>
 
@@ -19,7 +22,7 @@
 
 enum { WRITES_REFUSED_MAX = 3 };
 
-/* ---- receiver ---------------------------------------------------------------------------------------------------- */
+/* ---- receiver ---- */
 
 static weft__cts_out_t *free_cts(weft__session_t *s) {
   for (unsigned i = 0; i < WEFT__CTS_MAX; i++)
@@ -27,7 +30,8 @@ static weft__cts_out_t *free_cts(weft__session_t *s) {
   return NULL;
 }
 
-/* At most 4 MiB, and at most a quarter of the tolerated interruption at the speed measured so far. */
+/* At most 4 MiB, and at most a quarter of the tolerated interruption at the speed measured so far.
+ */
 static uint32_t fragment_size(const weft__session_t *s, const weft__spath_t *sp) {
   uint64_t n = WEFT__FRAGMENT_MAX;
   if (s->bandwidth) {
@@ -36,7 +40,7 @@ static uint32_t fragment_size(const weft__session_t *s, const weft__spath_t *sp)
     if (n < WEFT__FRAGMENT_MIN) n = WEFT__FRAGMENT_MIN;
   }
   if (sp->path->lim.rma_max && n > sp->path->lim.rma_max) n = sp->path->lim.rma_max;
-  return (uint32_t)n;
+  return (uint32_t) n;
 }
 
 /* Remember a range that has to be asked for again; neighbours grow together. */
@@ -64,15 +68,16 @@ static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxl_t *it) {
   uint64_t off = again ? it->redo[it->nredo - 1].off : it->issued;
   uint64_t left = again ? it->redo[it->nredo - 1].len : it->total - it->issued;
   uint32_t most = fragment_size(s, sp);
-  uint32_t len = left > most ? most : (uint32_t)left;
+  uint32_t len = left > most ? most : (uint32_t) left;
   /* room to take it all back, should the path die */
   if (it->nout && it->nredo + it->nout + 1 > 2 * WEFT__CTS_MAX) return false;
   weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
   if (!b) return false;
   weft__mr_t mr = {0, 0, NULL};
-  bool copy = sp->path->lim.xfer != WEFT__XFER_WRITE || (sp->path->lim.late_writes && !s->ops->lasts(s->owner, it->dst));
+  bool copy = sp->path->lim.xfer != WEFT__XFER_WRITE ||
+              (sp->path->lim.late_writes && !s->ops->lasts(s->owner, it->dst));
   if (!copy) {
-    int rc = sp->path->ops->expose(sp->path, (uint8_t *)it->dst + off, len, &mr);
+    int rc = sp->path->ops->expose(sp->path, (uint8_t *) it->dst + off, len, &mr);
     if (rc == -EAGAIN || rc == -ENOTCONN) {
       sp->path->ops->tx_put(sp->path, b);
       return false;
@@ -110,7 +115,7 @@ static void flush_rx(weft__session_t *s) {
     if (it->refuse == 1) {
       uint8_t p[WEFT__REFUSE_SIZE] = {0};
       weft__put64(p, it->seq);
-      weft__put32(p + 8, (uint32_t)-ENOBUFS);
+      weft__put32(p + 8, (uint32_t) -ENOBUFS);
       if (!weft__s_ctrl(sp, WEFT__F_REFUSE, p, sizeof p, WEFT__KEEP_DATA)) return;
       it->refuse = 2;
       it->refuse_path = sp;
@@ -129,7 +134,8 @@ static void drop_cts(weft__session_t *s, weft__cts_out_t *c) {
   s->ncts--;
 }
 
-static weft__cts_out_t *find_cts(weft__session_t *s, const weft__spath_t *sp, uint64_t seq, uint64_t off) {
+static weft__cts_out_t *find_cts(weft__session_t *s, const weft__spath_t *sp, uint64_t seq,
+                                 uint64_t off) {
   for (unsigned i = 0; i < WEFT__CTS_MAX; i++) {
     weft__cts_out_t *c = &s->cts[i];
     if (c->item && c->sp == sp && c->item->seq == seq && c->off == off) return c;
@@ -148,15 +154,17 @@ static void fragment_done(weft__session_t *s, weft__cts_out_t *c) {
   weft__s_dirty(s);
 }
 
-/* At-most-once: the peer sends nothing more of it. What a device of its still writes is refused, on a path that the peer
- * has given up, too. */
+/* At-most-once: the peer sends nothing more of it. What a device of its still writes is refused, on
+ * a path that the peer has given up, too. */
 void weft__s_large_give_up(weft__session_t *s, weft__rxl_t *it) {
   for (unsigned i = 0; i < WEFT__CTS_MAX && it->nout; i++)
     if (s->cts[i].item == it) drop_cts(s, &s->cts[i]);
 }
 
 /* Late, on a path from which the peer has moved, for a message that was given up when it did. */
-static bool given_up(const weft__session_t *s, const weft__spath_t *sp) { return s->at_most_once && sp != s->rx_path; }
+static bool given_up(const weft__session_t *s, const weft__spath_t *sp) {
+  return s->at_most_once && sp != s->rx_path;
+}
 
 bool weft__s_on_frag(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   uint64_t seq = weft__get64(p), off = weft__get64(p + 8);
@@ -164,8 +172,8 @@ bool weft__s_on_frag(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   weft__cts_out_t *c = find_cts(s, sp, seq, off);
   if (!c && given_up(s, sp)) return true;
   if (!c || c->len != len || c->copy || c->got) {
-    weft__s_violation(s, sp, "fragment %llu+%u of message %llu was not asked for", (unsigned long long)off, len,
-                      (unsigned long long)seq);
+    weft__s_violation(s, sp, "fragment %llu+%u of message %llu was not asked for",
+                      (unsigned long long) off, len, (unsigned long long) seq);
     return false;
   }
   fragment_done(s, c);
@@ -179,48 +187,55 @@ bool weft__s_on_chunk(weft__session_t *s, weft__spath_t *sp, const uint8_t *p, u
     weft__cts_out_t *c = &s->cts[i];
     if (!c->item || c->sp != sp || c->item->seq != seq || off != c->off + c->got) continue;
     if (len == 0 || len > c->len - c->got || length != WEFT__FRAG_SIZE + len) break;
-    memcpy((uint8_t *)c->item->dst + off, p + WEFT__FRAG_SIZE, len);
+    memcpy((uint8_t *) c->item->dst + off, p + WEFT__FRAG_SIZE, len);
     s->st.payload_copies += len;
     c->got += len;
     if (c->got == c->len) fragment_done(s, c);
     return true;
   }
   if (given_up(s, sp)) return true;
-  weft__s_violation(s, sp, "piece %llu+%u of message %llu was not asked for", (unsigned long long)off, len,
-                    (unsigned long long)seq);
+  weft__s_violation(s, sp, "piece %llu+%u of message %llu was not asked for",
+                    (unsigned long long) off, len, (unsigned long long) seq);
   return false;
 }
 
 bool weft__s_on_skip(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   uint64_t seq = weft__get64(p);
   weft__rxl_t *it = weft__s_rx_find(s, seq);
-  if (it && it->refuse && !it->given_up) { /* a given-up one ends when no path can write to it any more */
+  if (it && it->refuse &&
+      !it->given_up) { /* a given-up one ends when no path can write to it any more */
     weft__s_rx_complete(s, it);
     weft__s_rx_pump(s);
     return true;
   }
   if (seq < s->rx_expect) return true; /* skipped before, over another path */
-  weft__s_violation(s, sp, "skips message %llu, which was not refused", (unsigned long long)seq);
+  weft__s_violation(s, sp, "skips message %llu, which was not refused", (unsigned long long) seq);
   return false;
 }
 
-/* ---- sender ------------------------------------------------------------------------------------------------------ */
+/* ---- sender ---- */
 
-/* Numbers that were given out and are no longer ours to send: acknowledged, or (at most once) done or given up. */
+/* Numbers that were given out and are no longer ours to send: acknowledged, or (at most once) done
+ * or given up. */
 static bool is_gone(const weft__session_t *s, uint64_t seq) {
   return seq < s->tx_ack || (s->at_most_once && seq < s->tx_seq);
 }
 
 bool weft__s_on_cts(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
-  weft__cts_t c = {.seq = weft__get64(p), .off = weft__get64(p + 8), .addr = weft__get64(p + 16),
-                   .key = weft__get64(p + 24), .len = weft__get32(p + 32), .flags = weft__get32(p + 36)};
+  weft__cts_t c = {.seq = weft__get64(p),
+                   .off = weft__get64(p + 8),
+                   .addr = weft__get64(p + 16),
+                   .key = weft__get64(p + 24),
+                   .len = weft__get32(p + 32),
+                   .flags = weft__get32(p + 36)};
   weft__txm_t *m = c.seq < s->tx_ack ? NULL : weft__s_tx_find(s, c.seq);
-  /* given up meanwhile, or acknowledged: what was asked for on a path that died was asked for again on another */
+  /* given up meanwhile, or acknowledged: what was asked for on a path that died was asked for again
+   * on another */
   if (!m && c.seq != 0 && is_gone(s, c.seq)) return true;
   if (!m || c.len == 0 || c.off > m->size || c.len > m->size - c.off ||
       c.flags & ~(WEFT__CTS_LAST | WEFT__CTS_COPY)) {
     weft__s_violation(s, sp, "clear to send %llu+%u of message %llu, which is not on its way",
-                      (unsigned long long)c.off, c.len, (unsigned long long)c.seq);
+                      (unsigned long long) c.off, c.len, (unsigned long long) c.seq);
     return false;
   }
   if (sp->nxfers == WEFT__CTS_MAX) {
@@ -239,11 +254,12 @@ bool weft__s_on_refuse(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) 
   weft__txm_t *m = seq < s->tx_ack ? NULL : weft__s_tx_find(s, seq);
   if (!m && is_gone(s, seq)) return true;
   if (!m) {
-    weft__s_violation(s, sp, "refuses message %llu, which is not large", (unsigned long long)seq);
+    weft__s_violation(s, sp, "refuses message %llu, which is not large", (unsigned long long) seq);
     return false;
   }
   if (!(m->flags & WEFT__TX_REFUSED)) {
-    if (!weft__s_tx_refused(s, m)) m->flags |= WEFT__TX_SKIP; /* else its record will be a SKIP by itself */
+    if (!weft__s_tx_refused(s, m))
+      m->flags |= WEFT__TX_SKIP; /* else its record will be a SKIP by itself */
   } else {
     m->flags |= WEFT__TX_SKIP; /* the peer asks again: the SKIP was lost */
   }
@@ -263,12 +279,12 @@ static uint32_t gather(const weft__txm_t *m, uint64_t off, uint32_t len, weft__r
       off -= n;
       continue;
     }
-    n -= (size_t)off;
+    n -= (size_t) off;
     if (n > len - got) n = len - got;
-    r->iov[r->niov].iov_base = (uint8_t *)m->iov[i].iov_base + off;
+    r->iov[r->niov].iov_base = (uint8_t *) m->iov[i].iov_base + off;
     r->iov[r->niov].iov_len = n;
     r->niov++;
-    got += (uint32_t)n;
+    got += (uint32_t) n;
     off = 0;
   }
   return got;
@@ -287,8 +303,8 @@ static void copy_range(const weft__txm_t *m, uint64_t off, uint8_t *to, uint32_t
   }
 }
 
-static void fragment_frame(weft__session_t *s, weft__spath_t *sp, weft__tbuf_t *b, const weft__xfer_in_t *x,
-                           unsigned type, uint64_t off, uint32_t len) {
+static void fragment_frame(weft__session_t *s, weft__spath_t *sp, weft__tbuf_t *b,
+                           const weft__xfer_in_t *x, unsigned type, uint64_t off, uint32_t len) {
   uint8_t *p = b->data + WEFT__HDR;
   weft__put64(p, x->cts.seq);
   weft__put64(p + 8, off);
@@ -304,7 +320,8 @@ static void fragment_frame(weft__session_t *s, weft__spath_t *sp, weft__tbuf_t *
 /* As much of this fragment as goes now. true: finished. */
 static bool push_fragment(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t *x) {
   uint32_t len = x->cts.len;
-  if (x->cts.flags & WEFT__CTS_COPY || sp->path->lim.xfer != WEFT__XFER_WRITE || s->writes_refused >= WRITES_REFUSED_MAX) {
+  if (x->cts.flags & WEFT__CTS_COPY || sp->path->lim.xfer != WEFT__XFER_WRITE ||
+      s->writes_refused >= WRITES_REFUSED_MAX) {
     uint32_t most = sp->path->lim.frame_max - WEFT__HDR - WEFT__FRAG_SIZE;
     while (x->pos < len) {
       weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
@@ -375,7 +392,7 @@ static void flush_tx(weft__session_t *s) {
     uint8_t p[WEFT__REFUSE_SIZE] = {0};
     weft__put64(p, m->seq);
     if (!weft__s_ctrl(s->tx_path, WEFT__F_SKIP, p, sizeof p, WEFT__KEEP_DATA)) return;
-    m->flags &= (uint8_t)~WEFT__TX_SKIP;
+    m->flags &= (uint8_t) ~WEFT__TX_SKIP;
   }
   s->skips_due = false;
 }
@@ -410,7 +427,7 @@ void weft__s_rma_done(weft__path_t *path, weft__rma_t *r, int status) {
     }
   }
   if (--m->rma_refs == 0 && m->flags & WEFT__TX_ENDED) {
-    m->flags &= (uint8_t)~WEFT__TX_ENDED;
+    m->flags &= (uint8_t) ~WEFT__TX_ENDED;
     s->limbo--;
     weft__s_tx_finish(s, m, m->status);
   }
@@ -418,7 +435,7 @@ void weft__s_rma_done(weft__path_t *path, weft__rma_t *r, int status) {
   weft__s_leave(s);
 }
 
-/* ---- both -------------------------------------------------------------------------------------------------------- */
+/* ---- both ---- */
 
 void weft__s_large_flush(weft__session_t *s) {
   flush_rx(s);

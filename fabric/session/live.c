@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* live.c - which paths live, which one carries our messages, when it moves, and when the peer is lost.
+/* live.c - which paths live, which one carries our messages, when it moves, and when the peer is
+ * lost.
  *
  * Design notes
- *  - With T the tolerated interruption: a path that says nothing for T/4 while we wait for something is asked (PING); so
- *    are the others. When its PING is T/4 old the others are asked again; when one of them then answers a PING that is not
- *    older than its own, and T/8 later it still has not said a word, it is dead. Only answers count: any other frame may
- *    have left before everything stopped. A peer that was stopped answers on all paths at once and nobody is judged.
- *  - Where T/4 stands above, a path whose round trips are long gets four of them instead (patience): else it would be
- *    asked, and asked again because the answer is on its way, for ever, or be found dead while it works.
- *  - Judgement is passed in ticks only. A tick that comes late by more than T/8 says that WE were stopped: it forgets all
- *    open questions and asks again.
+ *  - With T the tolerated interruption: a path that says nothing for T/4 while we wait for
+ *    something is asked (PING); so are the others. When its PING is T/4 old the others are asked
+ *    again; when one of them then answers a PING that is not older than its own, and T/8 later it
+ *    still has not said a word, it is dead. Only answers count: any other frame may have left
+ *    before everything stopped. A peer that was stopped answers on all paths at once and nobody is
+ *    judged.
+ *  - Where T/4 stands above, a path whose round trips are long gets four of them instead
+ *    (patience): else it would be asked, and asked again because the answer is on its way, for
+ *    ever, or be found dead while it works.
+ *  - Judgement is passed in ticks only. A tick that comes late by more than T/8 says that WE were
+ *    stopped: it forgets all open questions and asks again.
  *  - All paths silent is a stalled peer: hold, tell, give up after peer_timeout.
- *  - Every move is the same: a higher epoch, RESUME on the new path, wait for RESUME_ACK, replay from the number it names. */
+ *  - Every move is the same: a higher epoch, RESUME on the new path, wait for RESUME_ACK, replay
+ *    from the number it names. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +26,8 @@
 
 #define FOREVER UINT64_MAX
 
-static void emit_event(weft__session_t *s, weft__sev_type_t type, const weft__path_t *from, const weft__path_t *to,
-                       int err, const char *why, uint64_t gap) {
+static void emit_event(weft__session_t *s, weft__sev_type_t type, const weft__path_t *from,
+                       const weft__path_t *to, int err, const char *why, uint64_t gap) {
   weft__sev_t ev = {type, from, to, err, why ? why : "", gap};
   s->ops->event(s->owner, &ev);
 }
@@ -34,13 +39,14 @@ weft__spath_t *weft__s_best(weft__session_t *s, const weft__spath_t *but) {
     if (sp == but || !sp->live || sp->broken) continue;
     bool silent = sp->ping_at && weft__now(s) - sp->ping_at > s->tolerance / 4;
     bool best_silent = best && best->ping_at && weft__now(s) - best->ping_at > s->tolerance / 4;
-    if (!best || (best_silent && !silent) || (best_silent == silent && sp->rank < best->rank)) best = sp;
+    if (!best || (best_silent && !silent) || (best_silent == silent && sp->rank < best->rank))
+      best = sp;
   }
   return best;
 }
 
-/* At-most-once gives up what has left when it moves. A dead path leaves no choice; a move that could also wait does, while
- * a large message is on its way. */
+/* At-most-once gives up what has left when it moves. A dead path leaves no choice; a move that
+ * could also wait does, while a large message is on its way. */
 static bool moves_later(const weft__session_t *s) {
   if (!s->at_most_once) return false;
   for (const weft__txm_t *m = s->head; m && m != s->unsent; m = m->next)
@@ -56,7 +62,7 @@ static bool better(const weft__session_t *s, const weft__spath_t *sp) {
   return sp->live && !sp->broken && sp->rank < s->tx_path->rank;
 }
 
-/* ---- proof of life ----------------------------------------------------------------------------------------------- */
+/* ---- proof of life ---- */
 
 void weft__s_heard(weft__spath_t *sp) {
   weft__session_t *s = sp->s;
@@ -65,7 +71,8 @@ void weft__s_heard(weft__spath_t *sp) {
   if (sp->ping_at) {
     sp->ping_at = sp->other_alive_at = 0;
     s->pings_out--;
-    /* a better path that need not settle has shown that it works: move soon, not with the next regular tick */
+    /* a better path that need not settle has shown that it works: move soon, not with the next
+     * regular tick */
     if (sp->settle == 0 && may_fail_back(s) && better(s, sp)) weft__s_timer_before(s, now);
   }
   if (s->stalled) {
@@ -74,24 +81,27 @@ void weft__s_heard(weft__spath_t *sp) {
   }
 }
 
-/* How long a path may keep us waiting. One of which nothing was ever heard may still be on its way to the peer: the accepting
- * end has it before the connecting end knows. */
+/* How long a path may keep us waiting. One of which nothing was ever heard may still be on its way
+ * to the peer: the accepting end has it before the connecting end knows. */
 static uint64_t patience(const weft__spath_t *sp) {
   uint64_t t = sp->rx_fc ? sp->s->tolerance / 4 : sp->s->tolerance;
   return 4 * sp->rtt > t ? 4 * sp->rtt : t;
 }
 
-/* The peer answered a PING of this time on this path: so it runs, and where it owes an older answer the path is at fault. */
+/* The peer answered a PING of this time on this path: so it runs, and where it owes an older answer
+ * the path is at fault. */
 void weft__s_answered(weft__spath_t *sp, uint64_t time) {
   weft__session_t *s = sp->s;
   uint64_t now = weft__now(s);
   if (time && time <= now) { /* the shortest of late, so that no stall counts */
-    uint64_t rtt = now - time < s->conf.peer_timeout_ns / 8 ? now - time : s->conf.peer_timeout_ns / 8;
+    uint64_t rtt =
+        now - time < s->conf.peer_timeout_ns / 8 ? now - time : s->conf.peer_timeout_ns / 8;
     sp->rtt = !sp->rtt || rtt < sp->rtt + sp->rtt / 8 ? rtt : sp->rtt + sp->rtt / 8;
   }
   for (unsigned i = 0; i < s->npaths && s->pings_out; i++) {
     weft__spath_t *o = s->paths[i];
-    if (o != sp && o->ping_at && !o->other_alive_at && time >= o->ping_at && now - o->ping_at >= patience(o))
+    if (o != sp && o->ping_at && !o->other_alive_at && time >= o->ping_at &&
+        now - o->ping_at >= patience(o))
       o->other_alive_at = now ? now : 1;
   }
 }
@@ -109,8 +119,8 @@ static void ask(weft__spath_t *sp) {
 
 /* Does anything depend on the peer just now? */
 static bool waiting(const weft__session_t *s) {
-  return s->unacked_at != 0 || s->resuming || s->ncts > 0 || s->pings_out > 0 || s->stalled || s->npaths == 0 ||
-         s->nlive == 0;
+  return s->unacked_at != 0 || s->resuming || s->ncts > 0 || s->pings_out > 0 || s->stalled ||
+         s->npaths == 0 || s->nlive == 0;
 }
 
 void weft__s_wake(weft__session_t *s) {
@@ -118,7 +128,7 @@ void weft__s_wake(weft__session_t *s) {
   if (s->tick_at > soon) weft__s_timer_before(s, soon);
 }
 
-/* ---- moving ------------------------------------------------------------------------------------------------------ */
+/* ---- moving ---- */
 
 void weft__s_move(weft__session_t *s, weft__spath_t *to, int err, const char *why) {
   weft__spath_t *from = s->tx_path;
@@ -135,7 +145,8 @@ void weft__s_move(weft__session_t *s, weft__spath_t *to, int err, const char *wh
   s->left_dead = s->resuming ? s->left_dead && (err || !from) : err || !from;
   s->mig_err = err;
   if (why != s->mig_why) snprintf(s->mig_why, sizeof s->mig_why, "%s", why);
-  if (s->at_most_once && s->state == WEFT__S_OPEN) weft__s_tx_amo_lost(s); /* the RESUME says that nothing of it comes */
+  if (s->at_most_once && s->state == WEFT__S_OPEN)
+    weft__s_tx_amo_lost(s); /* the RESUME says that nothing of it comes */
   if (from) from->resume_due = from->pinned = false;
   s->epoch++;
   s->tx_path = to;
@@ -149,13 +160,15 @@ void weft__s_on_resume(weft__session_t *s, weft__spath_t *sp, const weft__resume
   if (r->epoch <= s->rx_epoch) return; /* overtaken by a later one on another path */
   uint64_t have = s->first_incomplete ? s->first_incomplete->seq : s->rx_expect;
   if (!s->at_most_once && r->first > have) {
-    weft__s_violation(s, sp, "resumes at record %llu, %llu is missing", (unsigned long long)r->first,
-                      (unsigned long long)have);
+    weft__s_violation(s, sp, "resumes at record %llu, %llu is missing",
+                      (unsigned long long) r->first, (unsigned long long) have);
     return;
   }
   if (s->at_most_once) {
-    if (r->first > s->adv_seq || r->bytes < s->rx_bytes || r->bytes > s->adv_bytes || r->first < s->rx_expect) {
-      weft__s_violation(s, sp, "resumes at record %llu, outside the window", (unsigned long long)r->first);
+    if (r->first > s->adv_seq || r->bytes < s->rx_bytes || r->bytes > s->adv_bytes ||
+        r->first < s->rx_expect) {
+      weft__s_violation(s, sp, "resumes at record %llu, outside the window",
+                        (unsigned long long) r->first);
       return;
     }
     uint64_t lost = r->bytes - s->rx_bytes;
@@ -171,10 +184,12 @@ void weft__s_on_resume(weft__session_t *s, weft__spath_t *sp, const weft__resume
   for (unsigned i = 0; i < s->npaths; i++) s->paths[i]->resume_ack_due = false;
   sp->resume_ack_due = true;
   weft__s_dirty(s);
-  /* dead for the peer is dead: what we asked for on it will not come, and must be asked for again at once */
+  /* dead for the peer is dead: what we asked for on it will not come, and must be asked for again
+   * at once */
   if (left && old && old != sp && old->live) {
     char why[160];
-    snprintf(why, sizeof why, "%.46s -> %.46s: the peer has lost it", old->path->local, old->path->remote);
+    snprintf(why, sizeof why, "%.46s -> %.46s: the peer has lost it", old->path->local,
+             old->path->remote);
     weft__s_path_down(old, -ECONNRESET, why);
     if (weft__ended(s)) return;
   }
@@ -186,7 +201,8 @@ void weft__s_on_resume(weft__session_t *s, weft__spath_t *sp, const weft__resume
 void weft__s_on_resume_ack(weft__session_t *s, weft__spath_t *sp, const weft__resume_ack_t *r) {
   if (r->epoch != s->epoch || sp != s->tx_path || !s->resuming) return; /* of an earlier move */
   if (r->next > s->tx_seq) {
-    weft__s_violation(s, sp, "wants record %llu, which is not to be had", (unsigned long long)r->next);
+    weft__s_violation(s, sp, "wants record %llu, which is not to be had",
+                      (unsigned long long) r->next);
     return;
   }
   /* an acknowledgement on another path may have overtaken this frame */
@@ -197,8 +213,8 @@ void weft__s_on_resume_ack(weft__session_t *s, weft__spath_t *sp, const weft__re
   if (!s->ack_consumed) weft__s_acked(s, next);
   weft__s_rewind(s, next);
   weft__s_dirty(s);
-  emit_event(s, WEFT__SEV_MIGRATED, s->mig_has_from ? &s->mig_from : NULL, sp->path, s->mig_err, s->mig_why,
-             s->st.last_gap_ns);
+  emit_event(s, WEFT__SEV_MIGRATED, s->mig_has_from ? &s->mig_from : NULL, sp->path, s->mig_err,
+             s->mig_why, s->st.last_gap_ns);
 }
 
 int weft__session_migrate(weft__session_t *s, weft__path_t *path, const char *why) {
@@ -232,12 +248,13 @@ int weft__session_drop_path(weft__session_t *s, weft__path_t *path, const char *
   return -ENOENT;
 }
 
-/* ---- coming and going -------------------------------------------------------------------------------------------- */
+/* ---- coming and going ---- */
 
-int weft__session_add_path(weft__session_t *s, weft__path_t *path, uint64_t my_key, uint64_t peer_key, int rank,
-                           uint64_t settle_ns) {
+int weft__session_add_path(weft__session_t *s, weft__path_t *path, uint64_t my_key,
+                           uint64_t peer_key, int rank, uint64_t settle_ns) {
   if (weft__ended(s)) return -ENOTCONN;
-  if (path->lim.frame_max != WEFT__FRAME_MAX || path->lim.rx_depth < WEFT__FIRST_GRANT) return -EINVAL;
+  if (path->lim.frame_max != WEFT__FRAME_MAX || path->lim.rx_depth < WEFT__FIRST_GRANT)
+    return -EINVAL;
   if (s->npaths == WEFT__PATHS_MAX) return -ENOSPC;
   weft__spath_t *sp = calloc(1, sizeof *sp);
   if (!sp) return -ENOMEM;
@@ -318,7 +335,8 @@ void weft__s_path_down(weft__spath_t *sp, int err, const char *why) {
     weft__s_end(s, err ? err : -ECONNRESET, "%s", sp->why);
     return;
   }
-  if (err == -EMSGSIZE) { /* a receive holds every frame of the protocol: no path is to blame for this one */
+  /* a receive holds every frame of the protocol: no path is to blame for this one */
+  if (err == -EMSGSIZE) {
     weft__s_violation(s, sp, "a frame of more than %u bytes: %s", WEFT__FRAME_MAX, sp->why);
     return;
   }
@@ -329,7 +347,8 @@ void weft__s_path_down(weft__spath_t *sp, int err, const char *why) {
   emit_event(s, WEFT__SEV_PATH_DOWN, sp->path, NULL, err, sp->why, 0);
   if (weft__ended(s)) return;
   s->ack_now = true; /* what was told on it may be lost */
-  if (to && !s->conf.initiator) to->join_please_due = true; /* only the connecting end can open another one */
+  if (to && !s->conf.initiator)
+    to->join_please_due = true; /* only the connecting end can open another one */
   if (active && !to) {
     s->mig_from = *sp->path;
     s->mig_has_from = true;
@@ -364,13 +383,16 @@ void weft__s_path_closed(weft__spath_t *sp) {
   free(sp);
 }
 
-/* ---- time -------------------------------------------------------------------------------------------------------- */
+/* ---- time ---- */
 
 /* Idle paths may beat this much early, so that those of many sessions beat in the same wakeup. */
-static uint64_t beat_slack(const weft__session_t *s) { return s->conf.beat_ns / 32 + 1; }
+static uint64_t beat_slack(const weft__session_t *s) {
+  return s->conf.beat_ns / 32 + 1;
+}
 
-/* Judge one path. true: it is dead. One of which nothing was ever heard has half of its longer patience, too: what held up
- * the answers may also have held up that the connecting end learns of it. */
+/* Judge one path. true: it is dead. One of which nothing was ever heard has half of its longer
+ * patience, too: what held up the answers may also have held up that the connecting end learns of
+ * it. */
 static bool judge(weft__session_t *s, const weft__spath_t *sp, uint64_t now) {
   uint64_t more = sp->rx_fc ? s->tolerance / 8 : s->tolerance / 2;
   return sp->live && sp->ping_at && sp->other_alive_at && now - sp->other_alive_at >= more;
@@ -390,11 +412,15 @@ static void look_at_paths(weft__session_t *s, uint64_t now, bool late) {
     weft__spath_t *sp = s->paths[i];
     if (!sp->live) continue;
     uint64_t silent = now - sp->last_rx;
-    bool wants = (sp == s->tx_path && (s->unacked_at || s->resuming)) || (sp == s->rx_path && s->ncts);
-    for (unsigned k = 0; k < WEFT__CTS_MAX && !wants; k++) wants = s->cts[k].item && s->cts[k].sp == sp;
+    bool wants =
+        (sp == s->tx_path && (s->unacked_at || s->resuming)) || (sp == s->rx_path && s->ncts);
+    for (unsigned k = 0; k < WEFT__CTS_MAX && !wants; k++)
+      wants = s->cts[k].item && s->cts[k].sp == sp;
     if (wants && silent >= patience(sp)) suspect = true;
     if (sp->ping_at && now - sp->ping_at >= patience(sp) && !sp->other_alive_at) suspect = true;
-    if ((wants && silent >= patience(sp)) || silent + beat_slack(s) >= s->conf.beat_ns - sp->beat_jitter) ask(sp);
+    if ((wants && silent >= patience(sp)) ||
+        silent + beat_slack(s) >= s->conf.beat_ns - sp->beat_jitter)
+      ask(sp);
   }
   if (suspect) /* is it the path, or the peer? */
     for (unsigned i = 0; i < s->npaths; i++) ask(s->paths[i]);
@@ -402,8 +428,8 @@ static void look_at_paths(weft__session_t *s, uint64_t now, bool late) {
     weft__spath_t *sp = s->paths[i];
     if (!judge(s, sp, now)) continue;
     char why[160];
-    snprintf(why, sizeof why, "%.46s -> %.46s: silent for %u ms while another path answered", sp->path->local,
-             sp->path->remote, (unsigned)((now - sp->last_rx) / 1000000));
+    snprintf(why, sizeof why, "%.46s -> %.46s: silent for %u ms while another path answered",
+             sp->path->local, sp->path->remote, (unsigned) ((now - sp->last_rx) / 1000000));
     weft__s_path_down(sp, -ETIMEDOUT, why);
     if (weft__ended(s)) return;
   }
@@ -418,7 +444,8 @@ static void look_at_peer(weft__session_t *s, uint64_t now, bool late) {
       if (s->nolive_closed)
         weft__s_end(s, -ECONNRESET, "%s; it did not come back", s->mig_why);
       else
-        weft__s_end(s, WEFT__E_PEERLOST, "no path for %llu ms: %s", (unsigned long long)(most / 1000000), s->mig_why);
+        weft__s_end(s, WEFT__E_PEERLOST, "no path for %llu ms: %s",
+                    (unsigned long long) (most / 1000000), s->mig_why);
     }
     return;
   }
@@ -434,12 +461,13 @@ static void look_at_peer(weft__session_t *s, uint64_t now, bool late) {
   if (!s->stalled && now - last >= s->tolerance) {
     s->stalled = true;
     s->st.stalls++;
-    emit_event(s, WEFT__SEV_STALLED, s->tx_path ? s->tx_path->path : NULL, NULL, 0, "every path is silent", 0);
+    emit_event(s, WEFT__SEV_STALLED, s->tx_path ? s->tx_path->path : NULL, NULL, 0,
+               "every path is silent", 0);
     if (weft__ended(s)) return;
   }
   if (now - last >= s->conf.peer_timeout_ns)
     weft__s_end(s, WEFT__E_PEERLOST, "the peer has been silent on every path for %llu ms",
-                (unsigned long long)((now - last) / 1000000));
+                (unsigned long long) ((now - last) / 1000000));
 }
 
 static void look_at_failback(weft__session_t *s, uint64_t now) {
@@ -447,8 +475,8 @@ static void look_at_failback(weft__session_t *s, uint64_t now) {
   for (unsigned i = 0; i < s->npaths; i++) {
     weft__spath_t *sp = s->paths[i];
     if (!better(s, sp) || now - sp->up_at < sp->settle) continue;
-    /* one that owes an answer has to give it first; not one that this very tick has asked, because of another's silence:
-     * it would be asked again with each answer, and never be moved to */
+    /* one that owes an answer has to give it first; not one that this very tick has asked, because
+     * of another's silence: it would be asked again with each answer, and never be moved to */
     if (sp->ping_at && sp->ping_at != now) continue;
     weft__s_move(s, sp, 0, "a better path has settled");
     return;
@@ -462,7 +490,8 @@ static uint64_t next_tick(weft__session_t *s, uint64_t now) {
   for (unsigned i = 0; i < s->npaths; i++) {
     weft__spath_t *sp = s->paths[i];
     if (!sp->live) continue;
-    uint64_t beat = sp->last_rx + s->conf.beat_ns - sp->beat_jitter, together = beat - beat % beat_slack(s);
+    uint64_t beat = sp->last_rx + s->conf.beat_ns - sp->beat_jitter,
+             together = beat - beat % beat_slack(s);
     if (together > now) beat = together;
     if (beat < next) next = beat;
     if (s->conf.initiator && s->tx_path && !s->tx_path->pinned && sp->rank < s->tx_path->rank &&
@@ -481,14 +510,15 @@ void weft__session_tick(weft__session_t *s) {
   if (s->state == WEFT__S_HELLO) {
     if (now - s->born >= s->conf.handshake_ns)
       weft__s_end(s, -ETIMEDOUT, "no HELLO from the peer within %llu ms",
-                  (unsigned long long)(s->conf.handshake_ns / 1000000));
+                  (unsigned long long) (s->conf.handshake_ns / 1000000));
     else
       weft__s_timer_before(s, s->born + s->conf.handshake_ns);
   } else if (s->state == WEFT__S_WAIT) {
     uint64_t limit = s->conf.wait_ns ? s->waits_since + s->conf.wait_ns : FOREVER;
     look_at_paths(s, now, late);
     if (!weft__ended(s)) look_at_peer(s, now, late);
-    if (!weft__ended(s) && !late && now >= limit) weft__s_not_accepted(s); /* late: the owner had no chance to accept */
+    if (!weft__ended(s) && !late && now >= limit)
+      weft__s_not_accepted(s); /* late: the owner had no chance to accept */
     if (!weft__ended(s)) {
       uint64_t next = next_tick(s, now);
       if (limit <= now) limit = now + s->tolerance / 8;
@@ -504,7 +534,8 @@ void weft__session_tick(weft__session_t *s) {
     if (!weft__ended(s)) look_at_failback(s, now);
     if (!weft__ended(s)) {
       uint64_t next = next_tick(s, now);
-      if (s->done_at && s->done_at + s->conf.linger_ns < next) next = s->done_at + s->conf.linger_ns;
+      if (s->done_at && s->done_at + s->conf.linger_ns < next)
+        next = s->done_at + s->conf.linger_ns;
       weft__s_timer_before(s, next);
     }
   }

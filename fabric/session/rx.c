@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rx.c - the receiving half: frames from paths, records in order, delivery, what is held while nobody listens.
+/* rx.c - the receiving half: frames from paths, records in order, delivery, what is held while
+ * nobody listens.
  *
  * Design notes
- *  - A small message that arrives in order while the owner listens and nothing waits before it is delivered straight from
- *    the receive buffer. Everything else goes through rxq, in order, where large ones stay until they are complete.
- *  - Held small messages are copies, so receive buffers never run out; the session window bounds them.
- *  - DATA counts only on the path the peer's last RESUME named; what still arrives on an older one is late, dropped and
- *    counted. Acknowledgements and windows count on every live path. */
+ *  - A small message that arrives in order while the owner listens and nothing waits before it is
+ *    delivered straight from the receive buffer. Everything else goes through rxq, in order, where
+ *    large ones stay until they are complete.
+ *  - Held small messages are copies, so receive buffers never run out; the session window bounds
+ *    them.
+ *  - DATA counts only on the path the peer's last RESUME named; what still arrives on an older one
+ *    is late, dropped and counted. Acknowledgements and windows count on every live path. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "session/internal.h"
 
-static void set_first(weft__session_t *s) { s->first_incomplete = s->open ? s->open->item : s->unasked; }
+static void set_first(weft__session_t *s) {
+  s->first_incomplete = s->open ? s->open->item : s->unasked;
+}
 
-static weft__rxi_t *push_item(weft__session_t *s, uint64_t seq, unsigned kind, const void *data, uint32_t len) {
+static weft__rxi_t *push_item(weft__session_t *s, uint64_t seq, unsigned kind, const void *data,
+                              uint32_t len) {
   weft__rxi_t *it = malloc(weft__s_item_size(len));
   if (!it) {
     weft__s_end(s, -ENOMEM, "out of memory while holding received messages");
@@ -25,11 +31,14 @@ static weft__rxi_t *push_item(weft__session_t *s, uint64_t seq, unsigned kind, c
   it->seq = seq;
   it->total = len;
   it->large = NULL;
-  it->kind = (uint8_t)kind;
+  it->kind = (uint8_t) kind;
   it->complete = kind != WEFT__R_LARGE;
   it->headlen = len;
   if (len) memcpy(it->data, data, len);
-  if (s->rxq_tail) s->rxq_tail->next = it; else s->rxq = it;
+  if (s->rxq_tail)
+    s->rxq_tail->next = it;
+  else
+    s->rxq = it;
   s->rxq_tail = it;
   if (kind == WEFT__R_LARGE && !s->unasked) {
     s->unasked = it;
@@ -79,7 +88,8 @@ static void pop_item(weft__session_t *s) {
   s->rx_seq_consumed = s->rxq ? s->rxq->seq : s->rx_expect;
 }
 
-static void deliver(weft__session_t *s, const void *data, size_t size, weft__rbuf_t *rbuf, void *large) {
+static void deliver(weft__session_t *s, const void *data, size_t size, weft__rbuf_t *rbuf,
+                    void *large) {
   weft__rxm_t m = {data, size, rbuf, large};
   s->st.rx_messages++;
   s->st.rx_bytes += size;
@@ -146,7 +156,7 @@ void weft__s_rx_pump(weft__session_t *s) {
       s->st.held_messages--;
       s->st.held_bytes -= it->total;
     }
-    deliver(s, dst ? dst : it->data, (size_t)it->total, NULL, dst);
+    deliver(s, dst ? dst : it->data, (size_t) it->total, NULL, dst);
     s->rx_seq_consumed = next;
     if (it->kind == WEFT__R_MSG) s->rx_bytes_consumed += it->total;
     free_item(s, it);
@@ -192,7 +202,8 @@ static void free_from(weft__session_t *s, weft__rxi_t *it) {
 }
 
 void weft__s_rx_free_unfinished(weft__session_t *s) {
-  if (s->rx_end < s->rx_expect) s->rx_expect = s->rx_end; /* a tombstone must not answer for what was unfinished */
+  if (s->rx_end < s->rx_expect)
+    s->rx_expect = s->rx_end; /* a tombstone must not answer for what was unfinished */
   weft__rxi_t **p = &s->rxq, *last = NULL, *rest;
   while (*p && (*p)->complete && (*p)->seq < s->rx_end) {
     last = *p;
@@ -214,80 +225,85 @@ void weft__s_rx_free_all(weft__session_t *s) {
 }
 
 /* One record with number n == rx_expect. */
-static bool new_record(weft__session_t *s, weft__spath_t *sp, const weft__rec_t *r, weft__rbuf_t *b) {
+static bool new_record(weft__session_t *s, weft__spath_t *sp, const weft__rec_t *r,
+                       weft__rbuf_t *b) {
   uint64_t n = s->rx_expect;
-  if (s->rx_fin && s->at_most_once && r->kind == WEFT__R_FIN) { /* sent again, for all the peer knew it was lost */
+  if (s->rx_fin && s->at_most_once &&
+      r->kind == WEFT__R_FIN) { /* sent again, for all the peer knew it was lost */
     s->rx_expect = n + 1;
     if (!s->rxq) s->rx_seq_consumed = n + 1;
     return true;
   }
   if (s->rx_fin) {
-    weft__s_violation(s, sp, "record %llu after the end of the stream", (unsigned long long)n);
+    weft__s_violation(s, sp, "record %llu after the end of the stream", (unsigned long long) n);
     return false;
   }
   if (n >= s->adv_seq) {
-    weft__s_violation(s, sp, "record %llu is beyond the window %llu", (unsigned long long)n,
-                      (unsigned long long)s->adv_seq);
+    weft__s_violation(s, sp, "record %llu is beyond the window %llu", (unsigned long long) n,
+                      (unsigned long long) s->adv_seq);
     return false;
   }
   switch (r->kind) {
-    case WEFT__R_MSG:
-      if (s->rx_bytes + r->size > s->adv_bytes) {
-        weft__s_violation(s, sp, "%llu bytes are beyond the window %llu",
-                          (unsigned long long)(s->rx_bytes + r->size), (unsigned long long)s->adv_bytes);
-        return false;
-      }
-      s->rx_bytes += r->size;
-      s->rx_expect = n + 1;
-      if (s->started && !s->rxq) {
-        deliver(s, r->data, r->size, b, NULL);
-        s->rx_seq_consumed = n + 1;
-        s->rx_bytes_consumed += r->size;
-        return !weft__ended(s);
-      }
-      return push_item(s, n, WEFT__R_MSG, r->data, r->size) != NULL;
-    case WEFT__R_LARGE: {
-      if (r->total > s->conf.hello.max_message) {
-        weft__s_violation(s, sp, "message of %llu bytes, the limit is %llu", (unsigned long long)r->total,
-                          (unsigned long long)s->conf.hello.max_message);
-        return false;
-      }
-      weft__rxi_t *it = push_item(s, n, WEFT__R_LARGE, r->data, r->size);
-      if (!it) return false;
-      it->total = r->total;
-      s->rx_expect = n + 1;
+  case WEFT__R_MSG:
+    if (s->rx_bytes + r->size > s->adv_bytes) {
+      weft__s_violation(s, sp, "%llu bytes are beyond the window %llu",
+                        (unsigned long long) (s->rx_bytes + r->size),
+                        (unsigned long long) s->adv_bytes);
+      return false;
+    }
+    s->rx_bytes += r->size;
+    s->rx_expect = n + 1;
+    if (s->started && !s->rxq) {
+      deliver(s, r->data, r->size, b, NULL);
+      s->rx_seq_consumed = n + 1;
+      s->rx_bytes_consumed += r->size;
+      return !weft__ended(s);
+    }
+    return push_item(s, n, WEFT__R_MSG, r->data, r->size) != NULL;
+  case WEFT__R_LARGE: {
+    if (r->total > s->conf.hello.max_message) {
+      weft__s_violation(s, sp, "message of %llu bytes, the limit is %llu",
+                        (unsigned long long) r->total,
+                        (unsigned long long) s->conf.hello.max_message);
+      return false;
+    }
+    weft__rxi_t *it = push_item(s, n, WEFT__R_LARGE, r->data, r->size);
+    if (!it) return false;
+    it->total = r->total;
+    s->rx_expect = n + 1;
+    return true;
+  }
+  case WEFT__R_FIN:
+    s->rx_fin = true;
+    s->rx_expect = n + 1;
+    return push_item(s, n, WEFT__R_FIN, NULL, 0) != NULL;
+  default: /* SKIP */
+    s->rx_expect = n + 1;
+    if (!s->rxq) {
+      s->rx_seq_consumed = n + 1;
       return true;
     }
-    case WEFT__R_FIN:
-      s->rx_fin = true;
-      s->rx_expect = n + 1;
-      return push_item(s, n, WEFT__R_FIN, NULL, 0) != NULL;
-    default: /* SKIP */
-      s->rx_expect = n + 1;
-      if (!s->rxq) {
-        s->rx_seq_consumed = n + 1;
-        return true;
-      }
-      return push_item(s, n, WEFT__R_SKIP, NULL, 0) != NULL;
+    return push_item(s, n, WEFT__R_SKIP, NULL, 0) != NULL;
   }
 }
 
 static void old_record(weft__session_t *s, uint64_t n, const weft__rec_t *r) {
   s->st.duplicates++;
-  s->ack_now = true; /* the peer has missed an acknowledgement */
+  s->ack_now = true;                                   /* the peer has missed an acknowledgement */
   if (r->kind != WEFT__R_SKIP || !s->nrefused) return; /* a frame may hold 2,000 of them */
   weft__rxl_t *l = weft__s_rx_find(s, n);
   if (l && l->refuse && !l->given_up) weft__s_rx_complete(s, l);
 }
 
-static void on_data(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h, const uint8_t *p, weft__rbuf_t *b) {
+static void on_data(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h, const uint8_t *p,
+                    weft__rbuf_t *b) {
   if (sp != s->rx_path) {
     s->st.late_frames++;
     return;
   }
   if (h->seq > s->rx_expect) {
-    weft__s_violation(s, sp, "record %llu where %llu was due", (unsigned long long)h->seq,
-                      (unsigned long long)s->rx_expect);
+    weft__s_violation(s, sp, "record %llu where %llu was due", (unsigned long long) h->seq,
+                      (unsigned long long) s->rx_expect);
     return;
   }
   uint32_t off = 0;
@@ -318,17 +334,17 @@ static void on_data(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h,
 /* Acknowledgement, windows and grant: in every frame. false: violation. */
 static bool on_header(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h) {
   if (h->ack > s->tx_seq) {
-    weft__s_violation(s, sp, "acknowledges record %llu, only %llu were sent", (unsigned long long)h->ack - 1,
-                      (unsigned long long)s->tx_seq - 1);
+    weft__s_violation(s, sp, "acknowledges record %llu, only %llu were sent",
+                      (unsigned long long) h->ack - 1, (unsigned long long) s->tx_seq - 1);
     return false;
   }
-  int32_t more = (int32_t)(h->grant - (uint32_t)sp->tx_grant);
+  int32_t more = (int32_t) (h->grant - (uint32_t) sp->tx_grant);
   if (more > 0) {
     if (more > 65536) {
       weft__s_violation(s, sp, "grants %d frames at once", more);
       return false;
     }
-    sp->tx_grant += (uint32_t)more;
+    sp->tx_grant += (uint32_t) more;
     s->tx_stuck = false;
     if (sp->starved || s->unsent || s->nxfers) weft__s_dirty(s);
     sp->starved = false;
@@ -349,56 +365,58 @@ static bool on_header(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *
 }
 
 static void on_abort(weft__session_t *s, const weft__spath_t *sp, const uint8_t *p, uint32_t len) {
-  int code = (int)(int32_t)weft__get32(p);
+  int code = (int) (int32_t) weft__get32(p);
   char text[WEFT__TEXT_MAX + 1];
   uint32_t n = len - 8;
   memcpy(text, p + 8, n);
   text[n] = '\0';
   for (uint32_t i = 0; i < n; i++)
-    if ((unsigned char)text[i] < 0x20 || (unsigned char)text[i] == 0x7f) text[i] = '?';
+    if ((unsigned char) text[i] < 0x20 || (unsigned char) text[i] == 0x7f) text[i] = '?';
   bool opening = s->state == WEFT__S_HELLO;
   weft__s_end(s, opening ? WEFT__E_EREJECTED : -ECONNRESET, "%.70s %s: %s (%d)", sp->path->remote,
-              opening ? "rejected the connection" : "closed the connection", n ? text : "no reason given", code);
+              opening ? "rejected the connection" : "closed the connection",
+              n ? text : "no reason given", code);
 }
 
-static void dispatch(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h, const uint8_t *p, weft__rbuf_t *b) {
+static void dispatch(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h, const uint8_t *p,
+                     weft__rbuf_t *b) {
   switch (h->type) {
-    case WEFT__F_DATA: on_data(s, sp, h, p, b); break;
-    case WEFT__F_ACK: break;
-    case WEFT__F_RESUME: {
-      weft__resume_t r = {weft__get64(p), weft__get64(p + 8), weft__get64(p + 16)};
-      weft__s_on_resume(s, sp, &r, h->flags & WEFT__FL_LEFT);
-      break;
+  case WEFT__F_DATA: on_data(s, sp, h, p, b); break;
+  case WEFT__F_ACK: break;
+  case WEFT__F_RESUME: {
+    weft__resume_t r = {weft__get64(p), weft__get64(p + 8), weft__get64(p + 16)};
+    weft__s_on_resume(s, sp, &r, h->flags & WEFT__FL_LEFT);
+    break;
+  }
+  case WEFT__F_RESUME_ACK: {
+    weft__resume_ack_t r = {weft__get64(p), weft__get64(p + 8)};
+    weft__s_on_resume_ack(s, sp, &r);
+    break;
+  }
+  case WEFT__F_PING:
+    sp->pong.id = weft__get64(p);
+    sp->pong.time = weft__get64(p + 8);
+    sp->pong_due = true;
+    weft__s_dirty(s);
+    break;
+  case WEFT__F_PONG: weft__s_answered(sp, weft__get64(p + 8)); break;
+  case WEFT__F_CTS: weft__s_on_cts(s, sp, p); break;
+  case WEFT__F_FRAG: weft__s_on_frag(s, sp, p); break;
+  case WEFT__F_CHUNK: weft__s_on_chunk(s, sp, p, h->length); break;
+  case WEFT__F_REFUSE: weft__s_on_refuse(s, sp, p); break;
+  case WEFT__F_SKIP: weft__s_on_skip(s, sp, p); break;
+  case WEFT__F_BYE:
+    s->bye_heard = true;
+    weft__s_check_done(s);
+    break;
+  case WEFT__F_JOIN_PLEASE:
+    if (s->conf.initiator) {
+      weft__sev_t ev = {.type = WEFT__SEV_JOIN_PLEASE};
+      s->ops->event(s->owner, &ev);
     }
-    case WEFT__F_RESUME_ACK: {
-      weft__resume_ack_t r = {weft__get64(p), weft__get64(p + 8)};
-      weft__s_on_resume_ack(s, sp, &r);
-      break;
-    }
-    case WEFT__F_PING:
-      sp->pong.id = weft__get64(p);
-      sp->pong.time = weft__get64(p + 8);
-      sp->pong_due = true;
-      weft__s_dirty(s);
-      break;
-    case WEFT__F_PONG: weft__s_answered(sp, weft__get64(p + 8)); break;
-    case WEFT__F_CTS: weft__s_on_cts(s, sp, p); break;
-    case WEFT__F_FRAG: weft__s_on_frag(s, sp, p); break;
-    case WEFT__F_CHUNK: weft__s_on_chunk(s, sp, p, h->length); break;
-    case WEFT__F_REFUSE: weft__s_on_refuse(s, sp, p); break;
-    case WEFT__F_SKIP: weft__s_on_skip(s, sp, p); break;
-    case WEFT__F_BYE:
-      s->bye_heard = true;
-      weft__s_check_done(s);
-      break;
-    case WEFT__F_JOIN_PLEASE:
-      if (s->conf.initiator) {
-        weft__sev_t ev = {.type = WEFT__SEV_JOIN_PLEASE};
-        s->ops->event(s->owner, &ev);
-      }
-      break;
-    case WEFT__F_ABORT: on_abort(s, sp, p, h->length); break;
-    default: weft__s_violation(s, sp, "unexpected %s", weft__ftype_name(h->type)); break;
+    break;
+  case WEFT__F_ABORT: on_abort(s, sp, p, h->length); break;
+  default: weft__s_violation(s, sp, "unexpected %s", weft__ftype_name(h->type)); break;
   }
 }
 
@@ -420,10 +438,11 @@ static void on_frame(weft__path_t *path, weft__rbuf_t *b) {
   } else if (h.key != sp->my_key) {
     weft__s_violation(s, sp, "frame under a wrong path key");
   } else if (h.fc != sp->rx_fc) {
-    weft__s_violation(s, sp, "frame %llu where %llu was due", (unsigned long long)h.fc, (unsigned long long)sp->rx_fc);
+    weft__s_violation(s, sp, "frame %llu where %llu was due", (unsigned long long) h.fc,
+                      (unsigned long long) sp->rx_fc);
   } else if (sp->rx_fc > sp->granted) {
-    weft__s_violation(s, sp, "frame %llu is beyond its grant of %llu", (unsigned long long)sp->rx_fc,
-                      (unsigned long long)sp->granted);
+    weft__s_violation(s, sp, "frame %llu is beyond its grant of %llu",
+                      (unsigned long long) sp->rx_fc, (unsigned long long) sp->granted);
   } else {
     const uint8_t *p = b->data + WEFT__HDR;
     weft__s_heard(sp);
@@ -440,7 +459,9 @@ static void on_frame(weft__path_t *path, weft__rbuf_t *b) {
     }
   }
   sp->rx_done = sp->rx_fc;
-  if (!s->dirty && sp->live && sp->rx_done + path->lim.rx_depth - sp->granted >= path->lim.rx_depth / 2) weft__s_dirty(s);
+  if (!s->dirty && sp->live &&
+      sp->rx_done + path->lim.rx_depth - sp->granted >= path->lim.rx_depth / 2)
+    weft__s_dirty(s);
   weft__s_leave(s);
 }
 
@@ -454,8 +475,8 @@ static void on_writable(weft__path_t *path) {
 }
 
 static void on_down(weft__path_t *path, int err, const char *why, const void *blob, size_t len) {
-  (void)blob;
-  (void)len;
+  (void) blob;
+  (void) len;
   weft__spath_t *sp = path->user;
   weft__session_t *s = sp->s;
   weft__s_enter(s);
@@ -471,15 +492,20 @@ static void on_closed(weft__path_t *path) {
   weft__s_leave(s);
 }
 
-const weft__path_cbs_t weft__s_path_cbs = {
-    .frame = on_frame, .writable = on_writable, .rma_done = weft__s_rma_done, .down = on_down, .closed = on_closed};
+const weft__path_cbs_t weft__s_path_cbs = {.frame = on_frame,
+                                           .writable = on_writable,
+                                           .rma_done = weft__s_rma_done,
+                                           .down = on_down,
+                                           .closed = on_closed};
 
 void weft__session_rx_start(weft__session_t *s) {
   s->started = true;
   weft__s_dirty(s);
 }
 
-void weft__session_rx_stop(weft__session_t *s) { s->started = false; }
+void weft__session_rx_stop(weft__session_t *s) {
+  s->started = false;
+}
 
 uint64_t weft__session_rx_next(const weft__session_t *s) {
   return weft__s_rx_ack(s);

@@ -20,12 +20,15 @@
 
 #define FOREVER UINT64_MAX
 
-/* ---- brackets ---------------------------------------------------------------------------------------------------- */
+/* ---- brackets ---- */
 
-void weft__s_enter(weft__session_t *s) { s->depth++; }
+void weft__s_enter(weft__session_t *s) {
+  s->depth++;
+}
 
 static void settle(weft__session_t *s) {
-  if (s->end_pending && !s->end_called) weft__s_rx_pump(s); /* the peer was told that these have arrived */
+  if (s->end_pending && !s->end_called)
+    weft__s_rx_pump(s); /* the peer was told that these have arrived */
   while (s->done_head) {
     weft__txm_t *m = s->done_head;
     s->done_head = m->next;
@@ -45,7 +48,8 @@ void weft__s_leave(weft__session_t *s) {
   }
   if (s->done_head || s->end_pending) settle(s);
   s->depth = 0;
-  if (s->state == WEFT__S_ENDED && s->npaths == 0 && !s->limbo && !s->done_head && !s->gone_called) {
+  if (s->state == WEFT__S_ENDED && s->npaths == 0 && !s->limbo && !s->done_head &&
+      !s->gone_called) {
     weft__s_rx_free_unfinished(s);
     if (weft__session_holds(s)) return; /* until they are delivered, or nobody wants them */
     s->gone_called = true;
@@ -66,7 +70,7 @@ void weft__s_timer_before(weft__session_t *s, uint64_t deadline) {
   s->ops->timer(s->owner, deadline);
 }
 
-/* ---- ends -------------------------------------------------------------------------------------------------------- */
+/* ---- ends ---- */
 
 static void end_now(weft__session_t *s) {
   s->state = WEFT__S_ENDED;
@@ -92,10 +96,10 @@ static bool send_abort(weft__spath_t *sp, int code, const char *text) {
   uint8_t p[8 + WEFT__TEXT_MAX];
   size_t n = strlen(text);
   if (n > WEFT__TEXT_MAX) n = WEFT__TEXT_MAX;
-  weft__put32(p, (uint32_t)code);
-  weft__put32(p + 4, (uint32_t)n);
+  weft__put32(p, (uint32_t) code);
+  weft__put32(p + 4, (uint32_t) n);
   memcpy(p + 8, text, n);
-  return weft__s_ctrl(sp, WEFT__F_ABORT, p, (uint32_t)(8 + n), WEFT__KEEP_ACK);
+  return weft__s_ctrl(sp, WEFT__F_ABORT, p, (uint32_t) (8 + n), WEFT__KEEP_ACK);
 }
 
 void weft__s_violation(weft__session_t *s, weft__spath_t *sp, const char *fmt, ...) {
@@ -107,12 +111,14 @@ void weft__s_violation(weft__session_t *s, weft__spath_t *sp, const char *fmt, .
   va_end(ap);
   weft__warn("session with %s: the peer broke the protocol: %s", sp->path->remote, why);
   send_abort(sp, WEFT__E_PROTOCOL, why);
-  weft__s_end(s, WEFT__E_PROTOCOL, "%.70s: the peer broke the protocol: %.100s", sp->path->remote, why);
+  weft__s_end(s, WEFT__E_PROTOCOL, "%.70s: the peer broke the protocol: %.100s", sp->path->remote,
+              why);
 }
 
 void weft__s_not_accepted(weft__session_t *s) {
   char why[80];
-  snprintf(why, sizeof why, "not accepted within %llu ms", (unsigned long long)(s->conf.wait_ns / 1000000));
+  snprintf(why, sizeof why, "not accepted within %llu ms",
+           (unsigned long long) (s->conf.wait_ns / 1000000));
   weft__spath_t *sp = weft__s_best(s, NULL);
   if (sp) send_abort(sp, WEFT__E_EREJECTED, why);
   weft__s_end(s, -ETIMEDOUT, "%s", why);
@@ -150,7 +156,8 @@ static void finish_abort(weft__session_t *s) {
   end_now(s);
 }
 
-/* Both directions over? Then the user is told, and the peer gets a BYE; with both BYEs the session is over too. */
+/* Both directions over? Then the user is told, and the peer gets a BYE; with both BYEs the session
+ * is over too. */
 void weft__s_check_done(weft__session_t *s) {
   if (s->state != WEFT__S_OPEN || s->aborting) return;
   if (!s->done_at) {
@@ -176,7 +183,8 @@ void weft__session_tombstone(weft__session_t *s, uint64_t next, int code) {
   if (weft__ended(s)) return;
   if (next > s->tx_ack && next <= s->tx_seq) weft__s_acked(s, next);
   /* At most once, the end may wait to be sent again; a peer that ended in order has had it. */
-  if (code == 0 && s->at_most_once && s->head && s->head == s->tail && s->head->kind == WEFT__R_FIN) weft__s_tx_fin_done(s);
+  if (code == 0 && s->at_most_once && s->head && s->head == s->tail && s->head->kind == WEFT__R_FIN)
+    weft__s_tx_fin_done(s);
   if (s->done_at || (s->fin_acked && s->eof_done)) {
     s->bye_sent = s->bye_heard = true;
     weft__s_check_done(s);
@@ -185,9 +193,10 @@ void weft__session_tombstone(weft__session_t *s, uint64_t next, int code) {
   weft__s_end(s, -ECONNRESET, "the peer has ended this session (%d)", code);
 }
 
-/* ---- opening ----------------------------------------------------------------------------------------------------- */
+/* ---- opening ---- */
 
-weft__session_t *weft__session_create(const weft__session_conf_t *conf, const weft__session_ops_t *ops, void *owner) {
+weft__session_t *weft__session_create(const weft__session_conf_t *conf,
+                                      const weft__session_ops_t *ops, void *owner) {
   weft__session_t *s = calloc(1, sizeof *s);
   if (!s) return NULL;
   s->conf = *conf;
@@ -219,8 +228,10 @@ static void adopt_needs(weft__session_t *s, const weft_qos_t *q) {
   if (ms < 20) ms = 20;
   if (ms > 3600000) ms = 3600000;
   s->tolerance = ms * 1000000;
-  /* Ticks come every T/8: a peer that tolerates an hour must not make us late for our own time limit. */
-  if (s->conf.peer_timeout_ns && s->tolerance > s->conf.peer_timeout_ns) s->tolerance = s->conf.peer_timeout_ns;
+  /* Ticks come every T/8: a peer that tolerates an hour must not make us late for our own time
+   * limit. */
+  if (s->conf.peer_timeout_ns && s->tolerance > s->conf.peer_timeout_ns)
+    s->tolerance = s->conf.peer_timeout_ns;
   s->at_most_once = q->reliability == WEFT_AT_MOST_ONCE;
   s->ack_consumed = q->ack == WEFT_ACK_CONSUMED;
 }
@@ -238,7 +249,8 @@ static void become_open(weft__session_t *s) {
   weft__s_dirty(s);
 }
 
-void weft__s_hello_frame(weft__session_t *s, const uint8_t *payload, uint32_t len, weft__spath_t *sp) {
+void weft__s_hello_frame(weft__session_t *s, const uint8_t *payload, uint32_t len,
+                         weft__spath_t *sp) {
   const char *why = "";
   if (weft__hello_get(payload, len, &s->peer, &why) < 0) {
     weft__s_violation(s, sp, "HELLO: %s", why);
@@ -246,7 +258,8 @@ void weft__s_hello_frame(weft__session_t *s, const uint8_t *payload, uint32_t le
   }
   if (s->peer.win_bytes < WEFT__MIN_WIN_BYTES || s->peer.win_messages < WEFT__MIN_WIN_SEQ) {
     weft__s_violation(s, sp, "HELLO: a window of %llu messages, %llu bytes is too small",
-                      (unsigned long long)s->peer.win_messages, (unsigned long long)s->peer.win_bytes);
+                      (unsigned long long) s->peer.win_messages,
+                      (unsigned long long) s->peer.win_bytes);
     return;
   }
   s->have_peer = s->hello_heard = true;
@@ -289,8 +302,8 @@ void weft__session_join_token(weft__session_t *s, uint64_t key, uint8_t token[16
   weft__join_token(s->secret, s->conf.id, key, ++s->join_last, token);
 }
 
-/* Has no token with this counter been taken, as far as we remember? Joins over several paths overtake each other, but not
- * by more than the window. */
+/* Has no token with this counter been taken, as far as we remember? Joins over several paths
+ * overtake each other, but not by more than the window. */
 static bool fresh_join(weft__session_t *s, uint32_t n) {
   if (n == 0) return false;
   if (n > s->join_last) {
@@ -305,8 +318,8 @@ static bool fresh_join(weft__session_t *s, uint32_t n) {
   return true;
 }
 
-int weft__session_join_check(weft__session_t *s, uint64_t joiner_key, const uint8_t token[16], uint64_t my_key,
-                             uint8_t proof[16]) {
+int weft__session_join_check(weft__session_t *s, uint64_t joiner_key, const uint8_t token[16],
+                             uint64_t my_key, uint8_t proof[16]) {
   if (s->state != WEFT__S_OPEN || s->aborting) return WEFT__J_CLOSING;
   if (s->npaths == WEFT__PATHS_MAX) return WEFT__J_FULL;
   if (!weft__join_token_ok(s->secret, s->conf.id, joiner_key, token)) return WEFT__J_BAD_TOKEN;
@@ -315,7 +328,7 @@ int weft__session_join_check(weft__session_t *s, uint64_t joiner_key, const uint
   return WEFT__J_OK;
 }
 
-/* ---- flush ------------------------------------------------------------------------------------------------------- */
+/* ---- flush ---- */
 
 void weft__session_flush(weft__session_t *s) {
   if (s->in_flush) return;
@@ -338,20 +351,36 @@ void weft__session_flush(weft__session_t *s) {
   weft__s_leave(s);
 }
 
-/* ---- answers ----------------------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
-const uint8_t *weft__session_id(const weft__session_t *s) { return s->conf.id; }
-const uint8_t *weft__session_secret(const weft__session_t *s) { return s->secret; }
-const weft__hello_t *weft__session_peer(const weft__session_t *s) { return s->have_peer ? &s->peer : NULL; }
+const uint8_t *weft__session_id(const weft__session_t *s) {
+  return s->conf.id;
+}
+const uint8_t *weft__session_secret(const weft__session_t *s) {
+  return s->secret;
+}
+const weft__hello_t *weft__session_peer(const weft__session_t *s) {
+  return s->have_peer ? &s->peer : NULL;
+}
 int weft__session_error(const weft__session_t *s, const char **why) {
   *why = s->end_why;
   return s->state == WEFT__S_ENDED ? s->end_err : 0;
 }
-bool weft__session_is_open(const weft__session_t *s) { return s->state == WEFT__S_OPEN && !s->aborting; }
-bool weft__session_moves_large(const weft__session_t *s) { return s->ncts > 0 || s->unposted > 0; }
-bool weft__session_is_done(const weft__session_t *s) { return s->done_at != 0; }
-uint32_t weft__session_eager_max(void) { return WEFT__EAGER_MAX; }
-const weft__path_t *weft__session_tx_path(const weft__session_t *s) { return s->tx_path ? s->tx_path->path : NULL; }
+bool weft__session_is_open(const weft__session_t *s) {
+  return s->state == WEFT__S_OPEN && !s->aborting;
+}
+bool weft__session_moves_large(const weft__session_t *s) {
+  return s->ncts > 0 || s->unposted > 0;
+}
+bool weft__session_is_done(const weft__session_t *s) {
+  return s->done_at != 0;
+}
+uint32_t weft__session_eager_max(void) {
+  return WEFT__EAGER_MAX;
+}
+const weft__path_t *weft__session_tx_path(const weft__session_t *s) {
+  return s->tx_path ? s->tx_path->path : NULL;
+}
 
 unsigned weft__session_paths(const weft__session_t *s, weft__path_t **out, unsigned cap) {
   unsigned n = 0;
@@ -364,7 +393,7 @@ unsigned weft__session_paths(const weft__session_t *s, weft__path_t **out, unsig
 }
 
 static int by_value(const void *a, const void *b) {
-  uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+  uint32_t x = *(const uint32_t *) a, y = *(const uint32_t *) b;
   return x < y ? -1 : x > y;
 }
 
@@ -377,7 +406,7 @@ void weft__session_stats(const weft__session_t *s, weft__session_stats_t *out) {
   uint32_t v[WEFT__RTT_SAMPLES];
   memcpy(v, s->rtt, n * sizeof *v);
   qsort(v, n, sizeof *v, by_value);
-  out->rtt_p50 = (uint64_t)v[n / 2] << 4;
-  out->rtt_p99 = (uint64_t)v[(n * 99) / 100] << 4;
-  out->rtt_max = (uint64_t)v[n - 1] << 4;
+  out->rtt_p50 = (uint64_t) v[n / 2] << 4;
+  out->rtt_p99 = (uint64_t) v[(n * 99) / 100] << 4;
+  out->rtt_max = (uint64_t) v[n - 1] << 4;
 }

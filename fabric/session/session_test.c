@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* session_test.c - two sessions joined by queues in memory: each rule of session.h on its own, without faults of chance.
+/* session_test.c - two sessions joined by queues in memory: each rule of session.h on its own,
+ * without faults of chance.
  *
  * Design notes
- *  - A wire is a pair of paths; what one end sends waits in the other's inbox until pump() hands it over. Tests cut, hold
- *    and drop at exact points; the simulator does the same at random. */
+ *  - A wire is a pair of paths; what one end sends waits in the other's inbox until pump() hands it
+ *    over. Tests cut, hold and drop at exact points; the simulator does the same at random. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,7 +32,9 @@ typedef struct {
   weft__tbuf_t tb;
   bool tb_out;
 } port_t;
-typedef struct { port_t p[2]; } wire_t;
+typedef struct {
+  port_t p[2];
+} wire_t;
 
 struct end {
   weft__session_t *s;
@@ -56,7 +59,7 @@ static port_t *other(port_t *p) {
 }
 
 static weft__tbuf_t *tx_get(weft__path_t *path) {
-  port_t *p = (port_t *)path;
+  port_t *p = (port_t *) path;
   assert_false(p->tb_out);
   assert_false(p->closing);
   p->tb_out = true;
@@ -64,14 +67,18 @@ static weft__tbuf_t *tx_get(weft__path_t *path) {
   p->tb = (weft__tbuf_t){f->data, sizeof f->data};
   return &p->tb;
 }
-static frame_t *frame_of(weft__tbuf_t *b) { return (frame_t *)(void *)(b->data - offsetof(frame_t, data)); }
+static frame_t *frame_of(weft__tbuf_t *b) {
+  return (frame_t *) (void *) (b->data - offsetof(frame_t, data));
+}
 static void tx_put(weft__path_t *path, weft__tbuf_t *b) {
-  ((port_t *)path)->tb_out = false;
+  ((port_t *) path)->tb_out = false;
   free(frame_of(b));
 }
-static void no_recycle(weft__rbuf_t *b) { (void)b; }
+static void no_recycle(weft__rbuf_t *b) {
+  (void) b;
+}
 static int tx_send(weft__path_t *path, weft__tbuf_t *b, uint32_t len) {
-  port_t *p = (port_t *)path, *q = other(p);
+  port_t *p = (port_t *) path, *q = other(p);
   frame_t *f = frame_of(b);
   p->tb_out = false;
   if (q->closed) {
@@ -85,8 +92,8 @@ static int tx_send(weft__path_t *path, weft__tbuf_t *b, uint32_t len) {
   return 0;
 }
 static int rma_write(weft__path_t *path, weft__rma_t *r) {
-  port_t *p = (port_t *)path;
-  uint8_t *to = (uint8_t *)(uintptr_t)r->addr;
+  port_t *p = (port_t *) path;
+  uint8_t *to = (uint8_t *) (uintptr_t) r->addr;
   if (!p->held)
     for (uint32_t i = 0; i < r->niov; i++) {
       memcpy(to, r->iov[i].iov_base, r->iov[i].iov_len);
@@ -97,19 +104,25 @@ static int rma_write(weft__path_t *path, weft__rma_t *r) {
   return 0;
 }
 static int expose(weft__path_t *path, void *buf, size_t len, weft__mr_t *mr) {
-  (void)path;
-  (void)len;
-  mr->addr = (uint64_t)(uintptr_t)buf;
+  (void) path;
+  (void) len;
+  mr->addr = (uint64_t) (uintptr_t) buf;
   mr->key = 7;
   return 0;
 }
-static void unexpose(weft__path_t *path, weft__mr_t *mr) { (void)path; (void)mr; }
-static void path_close(weft__path_t *path) { ((port_t *)path)->closing = true; }
-static const weft__path_ops_t ops = {tx_get, tx_send, tx_put, rma_write, expose, unexpose, path_close};
+static void unexpose(weft__path_t *path, weft__mr_t *mr) {
+  (void) path;
+  (void) mr;
+}
+static void path_close(weft__path_t *path) {
+  ((port_t *) path)->closing = true;
+}
+static const weft__path_ops_t ops = {tx_get, tx_send,  tx_put,    rma_write,
+                                     expose, unexpose, path_close};
 
 static void on_hello(void *o, const weft__hello_t *h) {
   end_t *e = o;
-  (void)h;
+  (void) h;
   if (e == &B && !e->defers) weft__session_accept(e->s);
 }
 static void on_deliver(void *o, const weft__rxm_t *m) {
@@ -120,24 +133,33 @@ static void on_deliver(void *o, const weft__rxm_t *m) {
     uint64_t tag;
     memcpy(&tag, m->data, 8);
     assert_int_equal(tag, e->next_tag);
-    for (size_t i = 8; i < m->size; i++) assert_int_equal(((const uint8_t *)m->data)[i], (uint8_t)(tag + i));
+    for (size_t i = 8; i < m->size; i++)
+      assert_int_equal(((const uint8_t *) m->data)[i], (uint8_t) (tag + i));
     e->next_tag++;
   }
   if (e->on_msg) e->on_msg(e, m);
   if (m->large) free(m->large);
 }
-static void on_eof(void *o) { ((end_t *)o)->eof = true; }
-static void *on_alloc(void *o, uint64_t n, const void *head, uint32_t headlen) {
-  (void)head;
-  (void)headlen;
-  return ((end_t *)o)->refuse ? NULL : malloc((size_t)n);
+static void on_eof(void *o) {
+  ((end_t *) o)->eof = true;
 }
-static void on_unalloc(void *o, void *p) { (void)o; free(p); }
+static void *on_alloc(void *o, uint64_t n, const void *head, uint32_t headlen) {
+  (void) head;
+  (void) headlen;
+  return ((end_t *) o)->refuse ? NULL : malloc((size_t) n);
+}
+static void on_unalloc(void *o, void *p) {
+  (void) o;
+  free(p);
+}
 static void on_sent(void *o, weft__txm_t *m, int st) {
   end_t *e = o;
-  if (st == 0) e->sent_ok++; else e->sent_err++;
+  if (st == 0)
+    e->sent_ok++;
+  else
+    e->sent_err++;
   if (st) e->last_err = st;
-  free((void *)m->owner[0]);
+  free((void *) m->owner[0]);
   free(m);
 }
 static void on_event(void *o, const weft__sev_t *ev) {
@@ -147,23 +169,34 @@ static void on_event(void *o, const weft__sev_t *ev) {
   if (ev->type == WEFT__SEV_PATH_DOWN) e->path_down++;
 }
 static void on_path_closed(void *o, weft__path_t *p, int err, const char *why) {
-  (void)o; (void)p; (void)err; (void)why;
+  (void) o;
+  (void) p;
+  (void) err;
+  (void) why;
 }
-static void on_dirty(void *o) { ((end_t *)o)->dirty = true; }
-static void on_timer(void *o, uint64_t d) { (void)o; (void)d; }
+static void on_dirty(void *o) {
+  ((end_t *) o)->dirty = true;
+}
+static void on_timer(void *o, uint64_t d) {
+  (void) o;
+  (void) d;
+}
 static void on_ended(void *o, int err, const char *why) {
   end_t *e = o;
-  (void)why;
+  (void) why;
   e->ended = true;
   e->end_err = err;
 }
-static void on_gone(void *o) { ((end_t *)o)->gone = true; }
-static void on_random(void *o, void *p, size_t n) {
-  (void)o;
-  for (size_t i = 0; i < n; i++) ((uint8_t *)p)[i] = (uint8_t)(rand());
+static void on_gone(void *o) {
+  ((end_t *) o)->gone = true;
 }
-static const weft__session_ops_t sops = {on_hello, on_deliver, on_eof, on_alloc, NULL, on_unalloc, on_sent, on_event,
-                                         on_path_closed, on_dirty, on_timer, on_ended, on_gone, on_random};
+static void on_random(void *o, void *p, size_t n) {
+  (void) o;
+  for (size_t i = 0; i < n; i++) ((uint8_t *) p)[i] = (uint8_t) (rand());
+}
+static const weft__session_ops_t sops = {on_hello,   on_deliver, on_eof,   on_alloc,       NULL,
+                                         on_unalloc, on_sent,    on_event, on_path_closed, on_dirty,
+                                         on_timer,   on_ended,   on_gone,  on_random};
 
 static end_t *ends[2] = {&A, &B};
 
@@ -194,7 +227,7 @@ static bool step_port(end_t *e, port_t *p) {
     free(f);
     any = true;
   }
-  (void)e;
+  (void) e;
   return any;
 }
 
@@ -232,12 +265,14 @@ static void add_wire(unsigned w, int rank) {
     p->tail = &p->inbox;
     p->is_open = true;
     p->path.ops = &ops;
-    p->path.lim = (weft__path_limits_t){WEFT__FRAME_MAX, 128, 64, 16, 16, 1 << 20, WEFT__XFER_WRITE, false};
+    p->path.lim =
+        (weft__path_limits_t){WEFT__FRAME_MAX, 128, 64, 16, 16, 1 << 20, WEFT__XFER_WRITE, false};
     strcpy(p->path.local, i ? "b" : "a");
   }
   for (unsigned i = 0; i < 2; i++)
-    assert_int_equal(weft__session_add_path(ends[i]->s, &wires[w].p[i].path, 100 + w * 2 + i, 100 + w * 2 + 1 - i, rank,
-                                            1000000000), 0);
+    assert_int_equal(weft__session_add_path(ends[i]->s, &wires[w].p[i].path, 100 + w * 2 + i,
+                                            100 + w * 2 + 1 - i, rank, 1000000000),
+                     0);
 }
 
 static void cut(unsigned w, unsigned end) {
@@ -254,8 +289,12 @@ static void create(const weft_qos_t *q, uint64_t wait_ns) {
     end_t *e = ends[i];
     e->now = 1000000000;
     e->check_tags = true;
-    weft__session_conf_t c = {.initiator = i == 0, .now_ns = &e->now, .handshake_ns = 300000000000u,
-                              .peer_timeout_ns = 30000000000u, .beat_ns = 15000000000u, .linger_ns = 5000000000u};
+    weft__session_conf_t c = {.initiator = i == 0,
+                              .now_ns = &e->now,
+                              .handshake_ns = 300000000000u,
+                              .peer_timeout_ns = 30000000000u,
+                              .beat_ns = 15000000000u,
+                              .linger_ns = 5000000000u};
     memset(c.id, 9, sizeof c.id);
     c.wait_ns = wait_ns;
     c.hello.max_message = 64 << 20;
@@ -278,13 +317,13 @@ static int setup_with(const weft_qos_t *q) {
   return 0;
 }
 static int setup(void **st) {
-  (void)st;
+  (void) st;
   weft_qos_t q;
   weft_qos_init(&q, sizeof q);
   return setup_with(&q);
 }
 static int teardown(void **st) {
-  (void)st;
+  (void) st;
   for (unsigned i = 0; i < 2; i++) weft__session_abort(ends[i]->s, -ECANCELED, 0, "test over");
   pump();
   for (unsigned i = 0; i < 2; i++) {
@@ -298,16 +337,16 @@ static uint64_t tags[2];
 static weft__txm_t *post(end_t *e, size_t n) {
   struct iovec *v = malloc(sizeof *v + n);
   weft__txm_t *m = calloc(1, sizeof *m);
-  uint8_t *d = (uint8_t *)(v + 1);
+  uint8_t *d = (uint8_t *) (v + 1);
   uint64_t tag = tags[e == &B]++;
-  for (size_t i = 0; i < n; i++) d[i] = (uint8_t)(tag + i);
+  for (size_t i = 0; i < n; i++) d[i] = (uint8_t) (tag + i);
   if (n >= 8) memcpy(d, &tag, 8);
   v->iov_base = d;
   v->iov_len = n;
   m->iov = v;
   m->niov = 1;
   m->kind = WEFT__R_MSG;
-  m->owner[0] = (uint64_t)(uintptr_t)v;
+  m->owner[0] = (uint64_t) (uintptr_t) v;
   assert_int_equal(weft__session_send(e->s, m), 0);
   return m;
 }
@@ -318,10 +357,10 @@ static void post_fin(end_t *e) {
 }
 
 static void small_messages_arrive_once_in_order(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   for (int i = 0; i < 5000; i++) {
-    post(&A, 8 + (size_t)i % 100);
+    post(&A, 8 + (size_t) i % 100);
     post(&B, 8);
   }
   pump();
@@ -333,16 +372,16 @@ static void small_messages_arrive_once_in_order(void **st) {
 }
 
 static void large_messages_arrive(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
-  for (int i = 0; i < 40; i++) post(&A, i % 2 ? (size_t)i * 100000 : 20);
+  for (int i = 0; i < 40; i++) post(&A, i % 2 ? (size_t) i * 100000 : 20);
   pump();
   assert_int_equal(B.rx_count, 40);
   assert_int_equal(A.sent_ok, 40);
 }
 
 static void refused_large_message_leaves_no_trace(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   B.refuse = true;
   post(&A, 100000);
@@ -359,7 +398,7 @@ static void refused_large_message_leaves_no_trace(void **st) {
 }
 
 static void failover_loses_nothing(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
@@ -379,7 +418,7 @@ static void failover_loses_nothing(void **st) {
 }
 
 static void large_message_survives_the_cut_of_its_path(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
@@ -397,7 +436,7 @@ static void large_message_survives_the_cut_of_its_path(void **st) {
 }
 
 static void silent_path_is_left_within_the_tolerance(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
@@ -411,7 +450,7 @@ static void silent_path_is_left_within_the_tolerance(void **st) {
 }
 
 static void stalled_peer_is_not_left(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
@@ -440,7 +479,7 @@ static void stalled_peer_is_not_left(void **st) {
 }
 
 static void window_closes_while_nobody_listens(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   weft__session_rx_stop(B.s);
   for (int i = 0; i < 3000; i++) post(&A, 100);
@@ -454,7 +493,7 @@ static void window_closes_while_nobody_listens(void **st) {
 }
 
 static void both_directions_end_in_order(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   post(&A, 100);
   post_fin(&A);
@@ -473,7 +512,7 @@ static void both_directions_end_in_order(void **st) {
 }
 
 static void abort_resets_the_peer(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   post(&B, 100);
   weft__session_abort(A.s, -ECANCELED, 1, "enough");
@@ -483,21 +522,21 @@ static void abort_resets_the_peer(void **st) {
 }
 
 static void cancel_takes_back_what_has_not_left(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   weft__txm_t *a = post(&A, 100), *b = post(&A, 100);
   tags[0] = 1;
   assert_int_equal(weft__session_cancel(A.s, b), 0);
   post(&A, 10);
   pump();
-  (void)a;
+  (void) a;
   assert_int_equal(A.last_err, -ECANCELED);
   assert_int_equal(B.rx_count, 2);
   assert_int_equal(A.sent_ok, 2);
 }
 
 static void failback_after_settling(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   add_wire(1, -1); /* better */
   pump();
@@ -513,7 +552,7 @@ static void failback_after_settling(void **st) {
 }
 
 static void at_most_once_keeps_nothing(void **st) {
-  (void)st;
+  (void) st;
   teardown(st);
   weft_qos_t q;
   weft_qos_init(&q, sizeof q);
@@ -536,7 +575,8 @@ static void at_most_once_keeps_nothing(void **st) {
   assert_true(B.eof);
 }
 
-/* B's program does not answer: the peer waits, for `wait_ms` at most, and says nothing from the beginning or until heard. */
+/* B's program does not answer: the peer waits, for `wait_ms` at most, and says nothing from the
+ * beginning or until heard. */
 static void nobody_accepts(uint64_t wait_ms) {
   void *none = NULL;
   teardown(&none);
@@ -550,7 +590,7 @@ static void nobody_accepts(uint64_t wait_ms) {
   assert_false(weft__session_is_open(B.s));
 }
 static void waiting_peer_is_turned_away_in_time(void **st) {
-  (void)st;
+  (void) st;
   nobody_accepts(3000);
   pass(2900);
   assert_false(B.ended);
@@ -561,7 +601,7 @@ static void waiting_peer_is_turned_away_in_time(void **st) {
   assert_int_equal(weft__session_accept(B.s), -ENOTCONN);
 }
 static void waiting_peer_that_lives_is_accepted_late(void **st) {
-  (void)st;
+  (void) st;
   nobody_accepts(300000);
   pass(200000); /* idle paths beat, and the connecting end answers */
   assert_false(B.ended);
@@ -574,7 +614,7 @@ static void waiting_peer_that_lives_is_accepted_late(void **st) {
   assert_int_equal(B.rx_count, 1);
 }
 static void waiting_peer_that_died_is_let_go(void **st) {
-  (void)st;
+  (void) st;
   nobody_accepts(0);
   wires[0].p[0].held = true;
   for (int t = 0; t < 4000 && !B.ended; t++) { /* the beat, then the peer's timeout */
@@ -590,7 +630,7 @@ static void waiting_peer_that_died_is_let_go(void **st) {
   wires[0].p[0].held = false;
 }
 static void program_that_was_stopped_may_still_accept(void **st) {
-  (void)st;
+  (void) st;
   nobody_accepts(3000);
   B.now += 10000000000u; /* and comes back late: its first tick judges nobody */
   weft__session_tick(B.s);
@@ -601,7 +641,8 @@ static void program_that_was_stopped_may_still_accept(void **st) {
 }
 
 /* A frame that an honest peer would not send, right in all but its sense. */
-static void forge(end_t *from, unsigned w, unsigned type, uint16_t count, uint64_t seq, const void *payload, uint32_t len) {
+static void forge(end_t *from, unsigned w, unsigned type, uint16_t count, uint64_t seq,
+                  const void *payload, uint32_t len) {
   port_t *port = &wires[w].p[from == &B];
   weft__spath_t *sp = port->path.user;
   weft__tbuf_t *b = tx_get(&port->path);
@@ -609,7 +650,8 @@ static void forge(end_t *from, unsigned w, unsigned type, uint16_t count, uint64
   weft__s_frame_post(sp, b, type, 0, count, seq, len);
 }
 
-/* A closing path may still write to the destination, so it is kept; what it holds is no message, whatever the peer says. */
+/* A closing path may still write to the destination, so it is kept; what it holds is no message,
+ * whatever the peer says. */
 static void given_up(bool by_frame) {
   void *none = NULL;
   teardown(&none);
@@ -643,19 +685,20 @@ static void given_up(bool by_frame) {
   assert_null(B.s->rxq); /* but when the path is closed it goes */
 }
 static void given_up_message_is_not_delivered_for_a_skip_frame(void **st) {
-  (void)st;
+  (void) st;
   given_up(true);
 }
 static void given_up_message_is_not_delivered_for_a_skip_record(void **st) {
-  (void)st;
+  (void) st;
   given_up(false);
 }
 
 /* What is held for a user who does not listen: docs/trust.md gives the sum. */
 static void held_records_are_small(void **st) {
-  (void)st;
+  (void) st;
   for (uint32_t n = 0; n < 300; n++) {
-    void *p = malloc(weft__s_item_size(n)); /* the heap's header and its rounding to 16 come on top */
+    void *p =
+        malloc(weft__s_item_size(n)); /* the heap's header and its rounding to 16 come on top */
     assert_non_null(p);
     free(p);
     assert_true((weft__s_item_size(n) + 8 + 15) / 16 * 16 <= n + 64);
@@ -664,7 +707,8 @@ static void held_records_are_small(void **st) {
   weft__session_rx_stop(B.s);
   for (int i = 0; i < 20; i++) post(&A, i < 10 ? 0 : 100000);
   pump();
-  for (weft__rxi_t *it = B.s->rxq; it; it = it->next) assert_null(it->large); /* not before memory is asked for */
+  for (weft__rxi_t *it = B.s->rxq; it; it = it->next)
+    assert_null(it->large); /* not before memory is asked for */
   assert_int_equal(B.s->st.held_messages, 10);
   B.check_tags = false;
   weft__session_rx_start(B.s);
@@ -674,8 +718,8 @@ static void held_records_are_small(void **st) {
 }
 
 /* One frame, and how many items its receiver looked at. */
-static uint64_t steps_of(end_t *to, end_t *from, unsigned type, uint16_t count, uint64_t seq, const void *payload,
-                         uint32_t len) {
+static uint64_t steps_of(end_t *to, end_t *from, unsigned type, uint16_t count, uint64_t seq,
+                         const void *payload, uint32_t len) {
   uint64_t before = to->s->steps;
   forge(from, 0, type, count, seq, payload, len);
   while (wires[0].p[to == &B].inbox) step_port(to, &wires[0].p[to == &B]);
@@ -691,7 +735,8 @@ static void duplicates_cost_no_walk(bool refuse) {
   wires[0].p[0].held = true; /* A does not answer: what was announced stays unfinished */
   for (int i = 0; i < 40; i++) post(&A, 100000);
   pump();
-  forge(&A, 0, WEFT__F_DATA, RECORDS, 41, recs, sizeof recs); /* empty messages that have to be held */
+  forge(&A, 0, WEFT__F_DATA, RECORDS, 41, recs,
+        sizeof recs); /* empty messages that have to be held */
   pump();
   assert_int_equal(B.s->rx_expect, 41 + RECORDS);
   for (unsigned i = 0; i < RECORDS; i++) weft__rec_put(recs + i * WEFT__REC, WEFT__R_SKIP, 0);
@@ -701,28 +746,29 @@ static void duplicates_cost_no_walk(bool refuse) {
   weft__put64(seq, RECORDS);
   assert_true(steps_of(&B, &A, WEFT__F_SKIP, 0, 0, seq, sizeof seq) <= WEFT__LARGE_OPEN);
   assert_true(steps_of(&B, &A, WEFT__F_DATA, RECORDS, 1, recs, sizeof recs) <= most);
-  assert_int_equal(B.s->first_incomplete->seq, refuse ? 17 : 1); /* those were skipped, the next are refused */
+  assert_int_equal(B.s->first_incomplete->seq,
+                   refuse ? 17 : 1); /* those were skipped, the next are refused */
   assert_int_equal(B.s->nrefused, refuse ? WEFT__LARGE_OPEN : 0);
   assert_true(weft__session_is_open(B.s));
 }
 static void duplicates_cost_no_walk_through_what_is_held(void **st) {
-  (void)st;
+  (void) st;
   duplicates_cost_no_walk(false);
 }
 static void duplicates_cost_no_walk_where_some_were_refused(void **st) {
-  (void)st;
+  (void) st;
   duplicates_cost_no_walk(true);
 }
 
 /* CTS and REFUSE name large messages; the queue before and behind these is the user's, and long. */
 static void naming_a_message_costs_no_walk_through_the_queue(void **st) {
-  (void)st;
+  (void) st;
   uint8_t cts[WEFT__CTS_SIZE] = {0}, no[WEFT__REFUSE_SIZE] = {0};
   tags[0] = tags[1] = 0;
   post(&A, 8);
   pump(); /* number 1 is gone */
   wires[0].p[1].held = true;
-  for (int i = 0; i < 800; i++) post(&A, 8); /* 2 .. 801 */
+  for (int i = 0; i < 800; i++) post(&A, 8);      /* 2 .. 801 */
   for (int i = 0; i < 100; i++) post(&A, 100000); /* 802 .. 901 */
   for (int i = 0; i < 5000; i++) post(&A, 8);
   pump();
@@ -735,7 +781,7 @@ static void naming_a_message_costs_no_walk_through_the_queue(void **st) {
   weft__put64(no, 801 + WEFT__NAMED_MAX);
   for (int i = 0; i < 3; i++) {
     assert_true(steps_of(&A, &B, WEFT__F_REFUSE, 0, 0, no, sizeof no) <= 2 * WEFT__NAMED_MAX);
-    weft__put64(cts, 802 + (uint64_t)i);
+    weft__put64(cts, 802 + (uint64_t) i);
     assert_true(steps_of(&A, &B, WEFT__F_CTS, 0, 0, cts, sizeof cts) <= WEFT__NAMED_MAX);
   }
   assert_true(weft__session_is_open(A.s));
@@ -745,9 +791,10 @@ static void naming_a_message_costs_no_walk_through_the_queue(void **st) {
   wires[0].p[1].held = false;
 }
 
-/* A user's queue of large messages of any length goes through, refused ones among them, when its path dies too. */
+/* A user's queue of large messages of any length goes through, refused ones among them, when its
+ * path dies too. */
 static void long_queue_of_large_messages(void **st) {
-  (void)st;
+  (void) st;
   tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
@@ -771,16 +818,29 @@ static void long_queue_of_large_messages(void **st) {
 int main(void) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
   const struct CMUnitTest tests[] = {
-      T(small_messages_arrive_once_in_order), T(large_messages_arrive), T(refused_large_message_leaves_no_trace),
-      T(failover_loses_nothing), T(large_message_survives_the_cut_of_its_path),
-      T(silent_path_is_left_within_the_tolerance), T(stalled_peer_is_not_left), T(window_closes_while_nobody_listens),
-      T(both_directions_end_in_order), T(abort_resets_the_peer), T(cancel_takes_back_what_has_not_left),
-      T(failback_after_settling), T(at_most_once_keeps_nothing),
-      T(given_up_message_is_not_delivered_for_a_skip_frame), T(given_up_message_is_not_delivered_for_a_skip_record),
-      T(held_records_are_small), T(duplicates_cost_no_walk_through_what_is_held),
-      T(duplicates_cost_no_walk_where_some_were_refused), T(naming_a_message_costs_no_walk_through_the_queue),
-      T(long_queue_of_large_messages), T(waiting_peer_is_turned_away_in_time),
-      T(waiting_peer_that_lives_is_accepted_late), T(waiting_peer_that_died_is_let_go),
+      T(small_messages_arrive_once_in_order),
+      T(large_messages_arrive),
+      T(refused_large_message_leaves_no_trace),
+      T(failover_loses_nothing),
+      T(large_message_survives_the_cut_of_its_path),
+      T(silent_path_is_left_within_the_tolerance),
+      T(stalled_peer_is_not_left),
+      T(window_closes_while_nobody_listens),
+      T(both_directions_end_in_order),
+      T(abort_resets_the_peer),
+      T(cancel_takes_back_what_has_not_left),
+      T(failback_after_settling),
+      T(at_most_once_keeps_nothing),
+      T(given_up_message_is_not_delivered_for_a_skip_frame),
+      T(given_up_message_is_not_delivered_for_a_skip_record),
+      T(held_records_are_small),
+      T(duplicates_cost_no_walk_through_what_is_held),
+      T(duplicates_cost_no_walk_where_some_were_refused),
+      T(naming_a_message_costs_no_walk_through_the_queue),
+      T(long_queue_of_large_messages),
+      T(waiting_peer_is_turned_away_in_time),
+      T(waiting_peer_that_lives_is_accepted_late),
+      T(waiting_peer_that_died_is_let_go),
       T(program_that_was_stopped_may_still_accept),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

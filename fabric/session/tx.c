@@ -2,31 +2,34 @@
 /* tx.c - the sending half of the record stream: queue, coalescing, acknowledgement, replay.
  *
  * Design notes
- *  - One doubly linked list holds everything not yet acknowledged, oldest first. `unsent` splits it: what stands before it
- *    has left on the active path, what stands from it on has not (or must leave again after a migration).
+ *  - One doubly linked list holds everything not yet acknowledged, oldest first. `unsent` splits
+ *    it: what stands before it has left on the active path, what stands from it on has not (or must
+ *    leave again after a migration).
  *  - A record gets its number when it first leaves; until then it can be cancelled without a hole.
- *  - Large ones that have a number stand in s->large too, in the same order: what a frame of the peer names is found there,
- *    however long the queue is.
- *  - tx_bytes is the sum of the small messages before `unsent`: rewinding for replay rewinds it too, so the receiver's
- *    byte window means the same on every path. */
+ *  - Large ones that have a number stand in s->large too, in the same order: what a frame of the
+ *    peer names is found there, however long the queue is.
+ *  - tx_bytes is the sum of the small messages before `unsent`: rewinding for replay rewinds it
+ *    too, so the receiver's byte window means the same on every path. */
 #include <errno.h>
 #include <string.h>
 
 #include "session/internal.h"
 
-/* A large message is about to be posted, refused, acknowledged or given up: if it held back what follows, it does no more.
- * Only those that have left on this path hold anything back. */
+/* A large message is about to be posted, refused, acknowledged or given up: if it held back what
+ * follows, it does no more. Only those that have left on this path hold anything back. */
 void weft__s_gate(weft__session_t *s, const weft__txm_t *m) {
   if (m->flags & (WEFT__TX_POSTED | WEFT__TX_REFUSED)) return;
   if (!s->unsent || s->unsent->seq == 0 || m->seq < s->unsent->seq) s->unposted--;
 }
 
-static bool is_large(const weft__txm_t *m) { return m->kind == WEFT__R_MSG && m->size > WEFT__EAGER_MAX; }
+static bool is_large(const weft__txm_t *m) {
+  return m->kind == WEFT__R_MSG && m->size > WEFT__EAGER_MAX;
+}
 
 static uint32_t space_of(const weft__txm_t *m) {
   if (m->flags & WEFT__TX_REFUSED) return WEFT__REC;
-  if (!is_large(m)) return weft__rec_space((uint32_t)m->size);
-  return weft__rec_space_large(m->size < WEFT__HEAD_MAX ? (uint32_t)m->size : WEFT__HEAD_MAX);
+  if (!is_large(m)) return weft__rec_space((uint32_t) m->size);
+  return weft__rec_space_large(m->size < WEFT__HEAD_MAX ? (uint32_t) m->size : WEFT__HEAD_MAX);
 }
 
 static void copy_from(const weft__txm_t *m, uint8_t *to, size_t n) {
@@ -39,10 +42,17 @@ static void copy_from(const weft__txm_t *m, uint8_t *to, size_t n) {
 }
 
 static void unlink_txm(weft__session_t *s, weft__txm_t *m) {
-  if (m->prev) m->prev->next = m->next; else s->head = m->next;
-  if (m->next) m->next->prev = m->prev; else s->tail = m->prev;
+  if (m->prev)
+    m->prev->next = m->next;
+  else
+    s->head = m->next;
+  if (m->next)
+    m->next->prev = m->prev;
+  else
+    s->tail = m->prev;
   if (s->unsent == m) s->unsent = m->next;
-  if (m->flags & WEFT__TX_LARGE && !(s->large = m->next_large)) s->large_tail = NULL; /* they leave in order */
+  if (m->flags & WEFT__TX_LARGE && !(s->large = m->next_large))
+    s->large_tail = NULL; /* they leave in order */
   s->queued_bytes -= m->size;
   s->queued_messages--;
 }
@@ -50,7 +60,10 @@ static void unlink_txm(weft__session_t *s, weft__txm_t *m) {
 static void push_done(weft__session_t *s, weft__txm_t *m) {
   m->flags |= WEFT__TX_ENDED; /* no longer to be cancelled */
   m->next = NULL;
-  if (s->done_tail) s->done_tail->next = m; else s->done_head = m;
+  if (s->done_tail)
+    s->done_tail->next = m;
+  else
+    s->done_head = m;
   s->done_tail = m;
 }
 
@@ -108,7 +121,10 @@ int weft__session_send(weft__session_t *s, weft__txm_t *m) {
   m->status = 0;
   m->next = NULL;
   m->prev = s->tail;
-  if (s->tail) s->tail->next = m; else s->head = m;
+  if (s->tail)
+    s->tail->next = m;
+  else
+    s->head = m;
   s->tail = m;
   if (!s->unsent) s->unsent = m;
   if (m->kind == WEFT__R_FIN) s->fin_queued = true;
@@ -130,8 +146,8 @@ int weft__session_cancel(weft__session_t *s, weft__txm_t *m) {
   return 0;
 }
 
-/* May this record leave now? Small ones wait until large ones before them are written, so that the receiver need not
- * hold them. */
+/* May this record leave now? Small ones wait until large ones before them are written, so that the
+ * receiver need not hold them. */
 static bool may_leave(const weft__session_t *s, const weft__txm_t *m) {
   uint64_t seq = m->seq ? m->seq : s->tx_seq;
   if (seq >= s->tx_win_seq) return false;
@@ -144,28 +160,34 @@ static bool may_leave(const weft__session_t *s, const weft__txm_t *m) {
 static uint32_t put_record(weft__session_t *s, weft__txm_t *m, uint8_t *to) {
   uint32_t space = space_of(m);
   bool first = m->seq == 0;
-  if (first) m->seq = s->tx_seq++; else s->st.replayed++;
+  if (first)
+    m->seq = s->tx_seq++;
+  else
+    s->st.replayed++;
   if (m->flags & WEFT__TX_REFUSED) {
     weft__rec_put(to, WEFT__R_SKIP, 0);
-    m->flags &= (uint8_t)~WEFT__TX_SKIP;
+    m->flags &= (uint8_t) ~WEFT__TX_SKIP;
   } else if (is_large(m)) {
     uint32_t head = space - WEFT__REC - 8;
     memset(to + space - 8, 0, 8);
-    if (m->size < WEFT__HEAD_MAX) head = (uint32_t)m->size;
+    if (m->size < WEFT__HEAD_MAX) head = (uint32_t) m->size;
     weft__rec_put(to, WEFT__R_LARGE, 8 + head);
     weft__put64(to + WEFT__REC, m->size);
     copy_from(m, to + WEFT__REC + 8, head);
     if (first) {
       s->st.tx_large++;
       m->next_large = NULL;
-      if (s->large_tail) s->large_tail->next_large = m; else s->large = m;
+      if (s->large_tail)
+        s->large_tail->next_large = m;
+      else
+        s->large = m;
       s->large_tail = m;
     }
     if (!(m->flags & WEFT__TX_POSTED)) s->unposted++;
     m->flags |= WEFT__TX_LARGE;
   } else {
     if (m->size & 7) memset(to + space - 8, 0, 8);
-    weft__rec_put(to, m->kind, (uint32_t)m->size);
+    weft__rec_put(to, m->kind, (uint32_t) m->size);
     if (m->niov == 1)
       memcpy(to + WEFT__REC, m->iov[0].iov_base, m->size);
     else
@@ -189,7 +211,9 @@ static void drop_sent_small(weft__session_t *s) {
 }
 
 void weft__s_emit(weft__session_t *s, bool full_only) {
-  if (s->state != WEFT__S_OPEN || !s->hello_sent || s->aborting || s->resuming || !s->tx_path || !s->unsent) return;
+  if (s->state != WEFT__S_OPEN || !s->hello_sent || s->aborting || s->resuming || !s->tx_path ||
+      !s->unsent)
+    return;
   weft__spath_t *sp = s->tx_path;
   if (sp->rank >= WEFT__RANK_NO_DATA) return; /* until sending moves */
   uint32_t room = sp->path->lim.frame_max - WEFT__HDR;
@@ -235,7 +259,7 @@ void weft__s_emit(weft__session_t *s, bool full_only) {
 }
 
 static void rtt_sample(weft__session_t *s, uint64_t ns) {
-  s->rtt[s->rtt_n++ % WEFT__RTT_SAMPLES] = ns >> 4 > UINT32_MAX ? UINT32_MAX : (uint32_t)(ns >> 4);
+  s->rtt[s->rtt_n++ % WEFT__RTT_SAMPLES] = ns >> 4 > UINT32_MAX ? UINT32_MAX : (uint32_t) (ns >> 4);
 }
 
 void weft__s_acked(weft__session_t *s, uint64_t ack) {
@@ -284,8 +308,10 @@ void weft__s_rewind(weft__session_t *s, uint64_t next) {
   weft__txm_t *m = s->head;
   s->unposted = 0;
   for (; m && m->seq && m->seq < next; m = m->next)
-    if (!is_large(m)) s->tx_bytes += m->size;
-    else if (!(m->flags & (WEFT__TX_POSTED | WEFT__TX_REFUSED))) s->unposted++;
+    if (!is_large(m))
+      s->tx_bytes += m->size;
+    else if (!(m->flags & (WEFT__TX_POSTED | WEFT__TX_REFUSED)))
+      s->unposted++;
   s->unsent = m;
   for (; m; m = m->next) s->queued_space += space_of(m);
 }
@@ -297,8 +323,8 @@ void weft__s_tx_fin_done(weft__session_t *s) {
   weft__s_tx_finish(s, m, 0);
 }
 
-/* A path died under an at-most-once session: what was sent and is still listed (large ones, the end) cannot be replayed;
- * large ones are given up, the end is sent again under a new number. */
+/* A path died under an at-most-once session: what was sent and is still listed (large ones, the
+ * end) cannot be replayed; large ones are given up, the end is sent again under a new number. */
 void weft__s_tx_amo_lost(weft__session_t *s) {
   for (weft__txm_t *m = s->head, *next; m && m != s->unsent; m = next) {
     next = m->next;
@@ -316,4 +342,6 @@ void weft__s_tx_amo_lost(weft__session_t *s) {
   s->tx_bytes_acked = s->tx_bytes;
 }
 
-size_t weft__session_queued_bytes(const weft__session_t *s) { return s->queued_bytes; }
+size_t weft__session_queued_bytes(const weft__session_t *s) {
+  return s->queued_bytes;
+}

@@ -116,24 +116,19 @@ static bool payload_fits(unsigned type, const uint8_t *p, uint32_t length) {
 weft__werr_t weft__hdr_get(const uint8_t *frame, size_t len, weft__hdr_t *out) {
   uint64_t first, last;
 
-  if (len < WEFT__HDR)
-    return WEFT__W_SHORT;
+  if (len < WEFT__HDR) return WEFT__W_SHORT;
   first = load64(frame);
-  if ((uint8_t) first != WEFT__WIRE_VERSION)
-    return WEFT__W_VERSION;
+  if ((uint8_t) first != WEFT__WIRE_VERSION) return WEFT__W_VERSION;
   out->type = (uint8_t) (first >> 8);
-  if (out->type == 0 || out->type >= WEFT__F_TYPES)
-    return WEFT__W_TYPE;
+  if (out->type == 0 || out->type >= WEFT__F_TYPES) return WEFT__W_TYPE;
   out->flags = (uint8_t) (first >> 16);
   if (out->flags & ~(WEFT__FL_ACK_REQ | (out->type == WEFT__F_RESUME ? WEFT__FL_LEFT : 0)))
     return WEFT__W_FLAGS;
-  if (first & 0x0000ffffff000000u)
-    return WEFT__W_SUITE;
+  if (first & 0x0000ffffff000000u) return WEFT__W_SUITE;
   last = load64(frame + 56);
   out->length = (uint32_t) last;
   out->grant = (uint32_t) (last >> 32);
-  if (out->length != len - WEFT__HDR || len > WEFT__FRAME_MAX)
-    return WEFT__W_LENGTH;
+  if (out->length != len - WEFT__HDR || len > WEFT__FRAME_MAX) return WEFT__W_LENGTH;
   out->count = (uint16_t) (first >> 48);
   out->key = load64(frame + 8);
   out->fc = load64(frame + 16);
@@ -147,8 +142,7 @@ weft__werr_t weft__hdr_get(const uint8_t *frame, size_t len, weft__hdr_t *out) {
     return out->length / WEFT__REC >= out->count && out->length % 8 == 0 ? WEFT__W_OK
                                                                          : WEFT__W_PAYLOAD;
   }
-  if (out->count != 0 || out->seq != 0)
-    return WEFT__W_COUNT;
+  if (out->count != 0 || out->seq != 0) return WEFT__W_COUNT;
   return payload_fits(out->type, frame + WEFT__HDR, out->length) ? WEFT__W_OK : WEFT__W_PAYLOAD;
 }
 
@@ -158,15 +152,13 @@ weft__werr_t weft__rec_next(const uint8_t *payload, uint32_t length, uint32_t *o
   uint64_t head;
   uint32_t size, room;
 
-  if (*off > length || length - *off < WEFT__REC)
-    return WEFT__W_RECORD;
+  if (*off > length || length - *off < WEFT__REC) return WEFT__W_RECORD;
   p = payload + *off;
   room = length - *off - WEFT__REC;
   head = load64(p);
   size = (uint32_t) head;
   /* room is at most a frame, so neither test can wrap */
-  if (size > room || ((size + 7u) & ~7u) > room || head >> 48 != 0)
-    return WEFT__W_RECORD;
+  if (size > room || ((size + 7u) & ~7u) > room || head >> 48 != 0) return WEFT__W_RECORD;
   out->kind = (unsigned) (head >> 32);
   out->data = p + WEFT__REC;
   out->size = size;
@@ -174,18 +166,15 @@ weft__werr_t weft__rec_next(const uint8_t *payload, uint32_t length, uint32_t *o
   if (__builtin_expect(out->kind != WEFT__R_MSG, 0)) {
     switch (out->kind) {
     case WEFT__R_LARGE:
-      if (size < 8 || size - 8 > WEFT__HEAD_MAX)
-        return WEFT__W_RECORD;
+      if (size < 8 || size - 8 > WEFT__HEAD_MAX) return WEFT__W_RECORD;
       out->total = load64(out->data);
       out->data += 8;
       out->size -= 8;
-      if (out->total <= out->size)
-        return WEFT__W_RECORD;
+      if (out->total <= out->size) return WEFT__W_RECORD;
       break;
     case WEFT__R_FIN:
     case WEFT__R_SKIP:
-      if (size != 0)
-        return WEFT__W_RECORD;
+      if (size != 0) return WEFT__W_RECORD;
       break;
     default: return WEFT__W_RECORD;
     }

@@ -26,8 +26,7 @@ static size_t hex(const char *text, uint8_t *out) {
 
   for (; *text != 0; text++) {
     int d = *text >= '0' && *text <= '9' ? *text - '0' : *text >= 'a' ? *text - 'a' + 10 : -1;
-    if (*text == ' ')
-      continue;
+    if (*text == ' ') continue;
     assert_in_range(d, 0, 15);
     if (high < 0) {
       high = d;
@@ -315,8 +314,7 @@ static weft__werr_t sized(unsigned type, uint32_t n, uint32_t at, uint32_t v) {
 
   assert_non_null(f);
   weft__hdr_put(f, &h);
-  if (n >= at + 4)
-    weft__put32(f + WEFT__HDR + at, v);
+  if (n >= at + 4) weft__put32(f + WEFT__HDR + at, v);
   err = check(f, WEFT__HDR + n);
   free(f);
   return err;
@@ -381,10 +379,8 @@ static weft__werr_t record(uint32_t n, unsigned kind, uint32_t size, uint64_t to
   weft__rec_t r;
 
   assert_non_null(p);
-  if (n >= 8)
-    weft__rec_put(p, kind, size);
-  if (n >= 16)
-    weft__put64(p + 8, total);
+  if (n >= 8) weft__rec_put(p, kind, size);
+  if (n >= 16) weft__put64(p + 8, total);
   err = weft__rec_next(p, n, &off, &r);
   if (err == WEFT__W_OK) {
     assert_true(off <= n && off >= WEFT__REC);
@@ -402,8 +398,7 @@ static void records(void **state) {
   weft__rec_t r;
 
   (void) state;
-  for (n = 0; n < 8; n++)
-    assert_int_equal(record(n, WEFT__R_MSG, 0, 0), WEFT__W_RECORD);
+  for (n = 0; n < 8; n++) assert_int_equal(record(n, WEFT__R_MSG, 0, 0), WEFT__W_RECORD);
   assert_int_equal(record(8, WEFT__R_MSG, 0, 0), WEFT__W_OK);
   assert_int_equal(record(8, WEFT__R_MSG, 1, 0), WEFT__W_RECORD);
   assert_int_equal(record(12, WEFT__R_MSG, 4, 0), WEFT__W_RECORD); /* data fits, padding does not */
@@ -469,17 +464,14 @@ static char *the_page(void) {
   FILE *f;
   int c;
 
-  if (src == NULL)
-    return NULL;
+  if (src == NULL) return NULL;
   snprintf(path, sizeof(path), "%s/docs/wire.md", src);
   f = fopen(path, "r");
-  if (f == NULL)
-    return NULL;
+  if (f == NULL) return NULL;
   page = malloc(1 << 20);
   assert_non_null(page);
   while ((c = getc(f)) != EOF && n < (1 << 20) - 1)
-    if (!isspace(c))
-      page[n++] = (char) c;
+    if (!isspace(c)) page[n++] = (char) c;
   page[n] = 0;
   fclose(f);
   return page;
@@ -490,15 +482,13 @@ static void the_page_shows_the_golden_frames(void **state) {
   unsigned i, k;
 
   (void) state;
-  if (page == NULL)
-    skip_case("the page is not here: outside the source tree");
+  if (page == NULL) skip_case("the page is not here: outside the source tree");
   for (i = 0; i < GOLDENS; i++) {
     uint8_t f[256];
     char text[600];
     size_t len = hex(goldens[i].text, f);
 
-    for (k = 0; k < len; k++)
-      snprintf(text + (size_t) 2 * k, 3, "%02x", f[k]);
+    for (k = 0; k < len; k++) snprintf(text + (size_t) 2 * k, 3, "%02x", f[k]);
     if (strstr(page, text) == NULL)
       print_error("docs/wire.md lacks the golden %s\n", weft__ftype_name(goldens[i].type));
     assert_non_null(strstr(page, text));
@@ -510,13 +500,11 @@ static void texts(void **state) {
   unsigned i;
 
   (void) state;
-  for (i = 0; i < WEFT__W_ERRORS; i++)
-    assert_true(strlen(weft__wire_why((weft__werr_t) i)) > 3);
+  for (i = 0; i < WEFT__W_ERRORS; i++) assert_true(strlen(weft__wire_why((weft__werr_t) i)) > 3);
   assert_string_equal(weft__wire_why(WEFT__W_ERRORS), "malformed");
   assert_string_equal(weft__ftype_name(WEFT__F_DATA), "DATA");
   assert_string_equal(weft__ftype_name(WEFT__F_JOIN_PLEASE), "JOIN_PLEASE");
-  for (i = 1; i < WEFT__F_TYPES; i++)
-    assert_string_not_equal(weft__ftype_name(i), "?");
+  for (i = 1; i < WEFT__F_TYPES; i++) assert_string_not_equal(weft__ftype_name(i), "?");
   assert_string_equal(weft__ftype_name(0), "?");
   assert_string_equal(weft__ftype_name(WEFT__F_TYPES), "?");
 }

@@ -83,8 +83,7 @@ int main(int argc, char **argv) {
   }
   bench_weft_end(&weft);
   bench_reap(&floors);
-  for (int k = 0; k < N; k++)
-    bench_series(label[k], rate[k], args.rounds, "GB/s");
+  for (int k = 0; k < N; k++) bench_series(label[k], rate[k], args.rounds, "GB/s");
   one_gib(&large, &opts);
   bench_weft_end(&large);
   bench_at_least("bw_1m", bench_ratio(rate[WEFT], rate[FABRIC], args.rounds), "ratio", 0.90);

@@ -29,8 +29,7 @@ int main(int argc, char **argv) {
   unsigned done = 0, bare = 0;
   srand(1);
   for (; done < cuts; done++) {
-    if (!args.full && cuts == deflt && perf_now() - start > DEFAULT_S * 1000000000ull)
-      break;
+    if (!args.full && cuts == deflt && perf_now() - start > DEFAULT_S * 1000000000ull) break;
     unsigned pair = done & 1;
     bench_side end = (bench_side) (done >> 1 & 1);
     uint64_t t = perf_now();

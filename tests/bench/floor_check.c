@@ -21,8 +21,7 @@ static double public_tool(const char *port, const char *size, const char *count)
   pid_t server = fork();
   if (server == 0) {
     bench_pin(BENCH_SERVER_CORE);
-    if (!freopen("/dev/null", "w", stdout))
-      _exit(127);
+    if (!freopen("/dev/null", "w", stdout)) _exit(127);
     execlp("fi_pingpong", "fi_pingpong", "-p", "tcp", "-e", "msg", "-B", port, "-S", size, "-I",
            count, NULL);
     _exit(127);
@@ -36,12 +35,10 @@ static double public_tool(const char *port, const char *size, const char *count)
   while (f && fgets(line, sizeof(line), f))
     if (sscanf(line, "%*s %*s %*s %*s %lfs %lf %lf %lf", &v[0], &v[1], &v[2], &v[3]) == 4)
       half = v[2];
-  if (f)
-    pclose(f);
+  if (f) pclose(f);
   kill(server, SIGTERM);
   waitpid(server, NULL, 0);
-  if (half == 0)
-    bench_die("fi_pingpong printed no result");
+  if (half == 0) bench_die("fi_pingpong printed no result");
   return 2 * half;
 }
 

@@ -105,10 +105,8 @@ static void machine(void) {
   char line[256], model[128] = "unknown processor";
   FILE *f = fopen("/proc/cpuinfo", "r");
   while (f && fgets(line, sizeof(line), f))
-    if (sscanf(line, "model name : %127[^\n]", model) == 1)
-      break;
-  if (f)
-    fclose(f);
+    if (sscanf(line, "model name : %127[^\n]", model) == 1) break;
+  if (f) fclose(f);
   double load[1] = {0};
   char tcp[32] = "?";
   getloadavg(load, 1);
@@ -116,10 +114,8 @@ static void machine(void) {
   usleep(200000);
   double busy = noise();
   f = fopen("/proc/sys/net/ipv4/tcp_congestion_control", "r");
-  if (f && fscanf(f, "%31s", tcp) != 1)
-    tcp[0] = '\0';
-  if (f)
-    fclose(f);
+  if (f && fscanf(f, "%31s", tcp) != 1) tcp[0] = '\0';
+  if (f) fclose(f);
   printf("%s, %ld cores, %s %s, TCP %s; load %.2f over the last minute, %.0f %% busy now\n", model,
          sysconf(_SC_NPROCESSORS_ONLN), u.sysname, u.release, tcp, load[0], busy * 100);
   if (busy > 0.10)
@@ -179,15 +175,12 @@ void bench_spawn(bench_child_t *child, int core, int (*fn)(int fd, void *arg), v
     bench_die("socketpair: %s", strerror(errno));
   fflush(stdout);
   child->pid = fork();
-  if (child->pid < 0)
-    bench_die("fork: %s", strerror(errno));
+  if (child->pid < 0) bench_die("fork: %s", strerror(errno));
   if (child->pid == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-      _exit(1);
+    if (getppid() != parent) _exit(1);
     close(pair[0]);
-    if (core >= 0)
-      bench_pin(core);
+    if (core >= 0) bench_pin(core);
     int rc = fn(pair[1], arg);
     fflush(stdout);
     _exit(rc);
@@ -211,8 +204,7 @@ int bench_reap(bench_child_t *child) {
 
 void *bench_shared(size_t size) {
   void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED)
-    bench_die("mmap: %s", strerror(errno));
+  if (p == MAP_FAILED) bench_die("mmap: %s", strerror(errno));
   return p;
 }
 
@@ -226,8 +218,7 @@ uint64_t bench_cpu_ns(void) {
 uint64_t bench_cpu_ns_of(pid_t pid) {
   clockid_t clock;
   struct timespec t;
-  if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &t))
-    return 0;
+  if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &t)) return 0;
   return (uint64_t) t.tv_sec * 1000000000u + (uint64_t) t.tv_nsec;
 }
 
@@ -237,10 +228,8 @@ static uint64_t status_kib(pid_t pid, const char *key) {
   snprintf(path, sizeof(path), "/proc/%d/status", (int) pid);
   FILE *f = fopen(path, "r");
   while (f && fgets(line, sizeof(line), f))
-    if (strncmp(line, key, strlen(key)) == 0)
-      sscanf(line + strlen(key), " %llu", &kib);
-  if (f)
-    fclose(f);
+    if (strncmp(line, key, strlen(key)) == 0) sscanf(line + strlen(key), " %llu", &kib);
+  if (f) fclose(f);
   return kib * 1024;
 }
 
@@ -258,8 +247,7 @@ void bench_peak_reset(pid_t pid) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0 || write(fd, "5", 1) != 1)
     fprintf(stderr, "WARNING: %s: %s: the peak includes the past\n", path, strerror(errno));
-  if (fd >= 0)
-    close(fd);
+  if (fd >= 0) close(fd);
 }
 
 static int compare(const void *a, const void *b) {
@@ -276,8 +264,7 @@ double bench_median(const double *v, unsigned n) {
 
 double bench_ratio(const double *a, const double *b, unsigned n) {
   double ratio[BENCH_MAX_ROUNDS];
-  for (unsigned i = 0; i < n; i++)
-    ratio[i] = a[i] / b[i];
+  for (unsigned i = 0; i < n; i++) ratio[i] = a[i] / b[i];
   return bench_median(ratio, n);
 }
 
@@ -298,8 +285,7 @@ void bench_hist(const char *label, const perf_hist_t *h) {
 }
 
 static void result(const char *name, double value, const char *unit, double bound, int most) {
-  if (result_count == MAX_RESULTS)
-    bench_die("too many results");
+  if (result_count == MAX_RESULTS) bench_die("too many results");
   result_t *r = &results[result_count++];
   snprintf(r->name, sizeof(r->name), "%s", name);
   snprintf(r->unit, sizeof(r->unit), "%s", unit);
@@ -319,8 +305,7 @@ void bench_at_least(const char *name, double value, const char *unit, double bou
 
 int bench_end(void) {
   int missed = 0;
-  for (unsigned i = 0; i < result_count; i++)
-    missed += !results[i].holds;
+  for (unsigned i = 0; i < result_count; i++) missed += !results[i].holds;
   double load[1] = {0};
   getloadavg(load, 1);
   double others = noise();
@@ -349,10 +334,8 @@ static int floor_server(int fd, void *arg) {
     perf_floor_server_t *server;
     floor_answer_t answer = {0};
     answer.rc = perf_floor_listen(&spec, &server, &answer.port);
-    if (send(fd, &answer, sizeof(answer), MSG_NOSIGNAL) < 0)
-      return 1;
-    if (answer.rc == 0)
-      perf_floor_serve(server, NULL);
+    if (send(fd, &answer, sizeof(answer), MSG_NOSIGNAL) < 0) return 1;
+    if (answer.rc == 0) perf_floor_serve(server, NULL);
   }
   return 0;
 }
@@ -372,14 +355,12 @@ static void floor_ask(bench_child_t *child, perf_floor_spec_t *spec) {
 
 void bench_floor_pingpong(bench_child_t *child, perf_floor_spec_t *spec, perf_hist_t *rtt) {
   floor_ask(child, spec);
-  if (perf_floor_pingpong(spec, rtt))
-    bench_die("the floor failed");
+  if (perf_floor_pingpong(spec, rtt)) bench_die("the floor failed");
 }
 
 void bench_floor_stream(bench_child_t *child, perf_floor_spec_t *spec, perf_rate_t *out) {
   floor_ask(child, spec);
-  if (perf_floor_stream(spec, out))
-    bench_die("the floor failed");
+  if (perf_floor_stream(spec, out)) bench_die("the floor failed");
 }
 
 void bench_floor_spec(perf_floor_spec_t *spec, int kind, int shape, const char *host, size_t size,

@@ -27,8 +27,7 @@ static void more(bench_many_t *m);
 
 static void broken(one_t *o, int status) {
   bench_many_t *m = o->many;
-  if (o->ended)
-    return;
+  if (o->ended) return;
   o->ended = 1;
   m->broken++;
   if (!*m->error)
@@ -57,8 +56,7 @@ static void on_recv(weft_conn_t *handle, int status, weft_msg_t *msg) {
     weft_conn_close(handle, on_closed);
   } else if (status < 0) {
     broken(o, status);
-    if (o->many->closing)
-      weft_conn_close(handle, on_closed);
+    if (o->many->closing) weft_conn_close(handle, on_closed);
   } else if (!o->open && weft_msg_size(msg) == sizeof(o->many->n)) {
     opened(o);
   }
@@ -67,21 +65,17 @@ static void on_recv(weft_conn_t *handle, int status, weft_msg_t *msg) {
 static void on_connected(weft_connect_t *req, int status) {
   one_t *o = req->data;
   uv_buf_t buf = {.base = (char *) &o->many->n, .len = sizeof(o->many->n)};
-  if (status == 0)
-    status = weft_recv_start(&o->handle, NULL, on_recv);
-  if (status == 0 && o->many->echo)
-    status = weft_try_send(&o->handle, &buf, 1);
+  if (status == 0) status = weft_recv_start(&o->handle, NULL, on_recv);
+  if (status == 0 && o->many->echo) status = weft_try_send(&o->handle, &buf, 1);
   if (status < 0)
     bench_die("connection %u: %s: %s", o->many->open, weft_strerror(status),
               weft_conn_error(&o->handle));
-  if (!o->many->echo)
-    opened(o);
+  if (!o->many->echo) opened(o);
 }
 
 static void on_shutdown(weft_shutdown_t *req, int status) {
   one_t *o = req->data;
-  if (status < 0)
-    broken(o, status); /* its end comes by on_recv */
+  if (status < 0) broken(o, status); /* its end comes by on_recv */
 }
 
 static void begin(bench_many_t *m, one_t *o) {
@@ -120,8 +114,7 @@ static int all_closed(perf_client_t *c, void *arg) {
 bench_many_t *bench_many_open(bench_weft_t *weft, const char *needs, unsigned n, unsigned width,
                               int echo, unsigned seconds) {
   bench_many_t *m = calloc(1, sizeof(*m) + n * sizeof(m->one[0]));
-  if (!m)
-    bench_die("out of memory");
+  if (!m) bench_die("out of memory");
   m->weft = weft;
   m->n = n;
   m->width = width;
@@ -130,14 +123,12 @@ bench_many_t *bench_many_open(bench_weft_t *weft, const char *needs, unsigned n,
            *needs ? "?" : "", needs);
   more(m);
   perf_client_run(weft->client, seconds * 1000, all_open, m);
-  if (m->open != n)
-    bench_die("%u of %u connections opened in %u s", m->open, n, seconds);
+  if (m->open != n) bench_die("%u of %u connections opened in %u s", m->open, n, seconds);
   return m;
 }
 
 unsigned bench_many_broken(const bench_many_t *m) {
-  if (m->broken)
-    printf("%u connections ended: %s\n", m->broken, m->error);
+  if (m->broken) printf("%u connections ended: %s\n", m->broken, m->error);
   return m->broken;
 }
 
@@ -148,7 +139,6 @@ unsigned bench_many_close(bench_many_t *m, unsigned width, unsigned seconds) {
   more(m);
   perf_client_run(m->weft->client, seconds * 1000, all_closed, m);
   unsigned bad = bench_many_broken(m) + m->n - m->closed;
-  if (m->closed == m->n)
-    free(m);
+  if (m->closed == m->n) free(m);
   return bad;
 }

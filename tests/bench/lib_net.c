@@ -29,16 +29,14 @@ static void sh(const char *format, ...) {
   va_start(ap, format);
   vsnprintf(cmd, sizeof(cmd), format, ap);
   va_end(ap);
-  if (system(cmd) != 0)
-    bench_die("failed: %s", cmd);
+  if (system(cmd) != 0) bench_die("failed: %s", cmd);
 }
 
 static void write_file(const char *path, const char *text) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   if (fd < 0 || write(fd, text, strlen(text)) < 0)
     fprintf(stderr, "WARNING: %s: %s\n", path, strerror(errno));
-  if (fd >= 0)
-    close(fd);
+  if (fd >= 0) close(fd);
 }
 
 /* IPv4 only: each pair is one path, not two. */
@@ -58,8 +56,7 @@ static void wait_running(bench_side side) {
       i++;
       continue;
     }
-    if (waited > 500)
-      bench_die("%s does not come up", device[side][i]);
+    if (waited > 500) bench_die("%s does not come up", device[side][i]);
     usleep(10000);
   }
   close(fd);
@@ -72,8 +69,7 @@ const char *bench_net_addr(bench_side side, unsigned pair) {
 void bench_net_enter(void) {
   uid_t uid = getuid();
   gid_t gid = getgid();
-  if (system("command -v ip >/dev/null 2>&1"))
-    bench_skip("ip is not installed (Debian: iproute2)");
+  if (system("command -v ip >/dev/null 2>&1")) bench_skip("ip is not installed (Debian: iproute2)");
   if (unshare(CLONE_NEWNET) != 0) {
     char map[64];
     if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
@@ -89,24 +85,20 @@ void bench_net_enter(void) {
 
 void bench_net_server(int fd) {
   char byte = 0;
-  if (unshare(CLONE_NEWNET) != 0)
-    bench_die("unshare: %s", strerror(errno));
+  if (unshare(CLONE_NEWNET) != 0) bench_die("unshare: %s", strerror(errno));
   fresh_namespace();
-  if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1 || recv(fd, &byte, 1, 0) != 1)
-    _exit(1);
+  if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1 || recv(fd, &byte, 1, 0) != 1) _exit(1);
   for (unsigned i = 0; i < BENCH_NET_PAIRS; i++)
     sh("ip addr add %s/24 dev %s && ip link set %s up", address[BENCH_SERVER][i],
        device[BENCH_SERVER][i], device[BENCH_SERVER][i]);
   wait_running(BENCH_SERVER);
-  if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1)
-    _exit(1);
+  if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1) _exit(1);
 }
 
 static void open_side(bench_net_t *net, bench_side side) {
   net->ctl[side] = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   net->route[side] = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-  if (net->ctl[side] < 0 || net->route[side] < 0)
-    bench_die("socket: %s", strerror(errno));
+  if (net->ctl[side] < 0 || net->route[side] < 0) bench_die("socket: %s", strerror(errno));
   for (unsigned i = 0; i < BENCH_NET_PAIRS; i++) {
     struct ifreq r = {0};
     strcpy(r.ifr_name, device[side][i]);
@@ -118,8 +110,7 @@ static void open_side(bench_net_t *net, bench_side side) {
 
 void bench_net_join(bench_net_t *net, const bench_child_t *server) {
   char byte = 0, path[64];
-  if (recv(server->fd, &byte, 1, 0) != 1)
-    bench_die("the server's process failed");
+  if (recv(server->fd, &byte, 1, 0) != 1) bench_die("the server's process failed");
   for (unsigned i = 0; i < BENCH_NET_PAIRS; i++)
     sh("ip link add %s type veth peer name %s netns %d && ip addr add %s/24 dev %s && "
        "ip link set %s up",
@@ -136,8 +127,7 @@ void bench_net_join(bench_net_t *net, const bench_child_t *server) {
   if (own < 0 || other < 0 || setns(other, CLONE_NEWNET))
     bench_die("%s: %s", path, strerror(errno));
   open_side(net, BENCH_SERVER);
-  if (setns(own, CLONE_NEWNET))
-    bench_die("setns: %s", strerror(errno));
+  if (setns(own, CLONE_NEWNET)) bench_die("setns: %s", strerror(errno));
   close(own);
   close(other);
 }
@@ -145,11 +135,9 @@ void bench_net_join(bench_net_t *net, const bench_child_t *server) {
 void bench_net_link(bench_net_t *net, bench_side side, unsigned pair, int up) {
   struct ifreq r = {0};
   strcpy(r.ifr_name, device[side][pair]);
-  if (ioctl(net->ctl[side], SIOCGIFFLAGS, &r))
-    bench_die("%s: %s", r.ifr_name, strerror(errno));
+  if (ioctl(net->ctl[side], SIOCGIFFLAGS, &r)) bench_die("%s: %s", r.ifr_name, strerror(errno));
   r.ifr_flags = (short) (up ? r.ifr_flags | IFF_UP : r.ifr_flags & ~IFF_UP);
-  if (ioctl(net->ctl[side], SIOCSIFFLAGS, &r))
-    bench_die("%s: %s", r.ifr_name, strerror(errno));
+  if (ioctl(net->ctl[side], SIOCSIFFLAGS, &r)) bench_die("%s: %s", r.ifr_name, strerror(errno));
 }
 
 static void neighbour(bench_net_t *net, bench_side side, unsigned pair, int add) {

@@ -88,8 +88,7 @@ static uint64_t checksum(const char *p, size_t n) {
     c ^= c >> 30;
     d ^= d >> 33;
   }
-  for (; n > 0; p++, n--)
-    a = (a ^ (uint8_t) *p) * k;
+  for (; n > 0; p++, n--) a = (a ^ (uint8_t) *p) * k;
   a = (a ^ (b << 1 | b >> 63)) * k;
   a = (a ^ (c << 2 | c >> 62)) * k;
   a = (a ^ (d << 3 | d >> 61)) * k;
@@ -114,14 +113,10 @@ static uint64_t next_random(uint64_t *s) {
 static size_t next_size(peer_conn_t *c) {
   uint64_t r = next_random(&c->random);
   unsigned pick = (unsigned) (r & 127), more = (unsigned) (r >> 8) & 0xffffff;
-  if (!c->side->shared->config.mixed || pick < 60)
-    return SMALL;
-  if (pick < 100)
-    return SMALL + more % 4096;
-  if (pick < 118)
-    return 4096 + more % 60000;
-  if (pick < 126)
-    return 65536 + more % (192 << 10);
+  if (!c->side->shared->config.mixed || pick < 60) return SMALL;
+  if (pick < 100) return SMALL + more % 4096;
+  if (pick < 118) return 4096 + more % 60000;
+  if (pick < 126) return 65536 + more % (192 << 10);
   return (256 << 10) + more % (LARGE - (256 << 10));
 }
 
@@ -147,8 +142,7 @@ static void send_one(peer_conn_t *c, slot_t *slot) {
     free(slot->mem);
     slot->cap = size;
     slot->mem = malloc(size);
-    if (!slot->mem)
-      bench_die("out of memory");
+    if (!slot->mem) bench_die("out of memory");
     uint64_t r = c->random;
     for (size_t i = 0; i + 8 <= size; i += 8) {
       uint64_t v = next_random(&r);
@@ -160,8 +154,7 @@ static void send_one(peer_conn_t *c, slot_t *slot) {
               .dir = (uint32_t) c->side->which,
               .size = size,
               .sent_ns = perf_now()};
-  for (size_t i = STAMP; i + 8 <= size; i += STAMP)
-    memcpy(slot->mem + i, &h.seq, 8);
+  for (size_t i = STAMP; i + 8 <= size; i += STAMP) memcpy(slot->mem + i, &h.seq, 8);
   h.sum = message_sum(h, slot->mem, size);
   memcpy(slot->mem, &h, HEAD);
   uv_buf_t buf = {.base = slot->mem, .len = size};
@@ -179,11 +172,9 @@ static void send_one(peer_conn_t *c, slot_t *slot) {
 static void fill(peer_conn_t *c) {
   const peer_config_t *cfg = &c->side->shared->config;
   for (unsigned i = 0; i < cfg->window && c->open && !c->down && !c->side->stopping; i++) {
-    if (c->slot[i].busy)
-      continue;
+    if (c->slot[i].busy) continue;
     send_one(c, &c->slot[i]);
-    if (cfg->pace_ms)
-      return;
+    if (cfg->pace_ms) return;
   }
 }
 
@@ -196,8 +187,7 @@ static void check_order(peer_conn_t *c, uint64_t seq) {
   if (seq > c->next_rx) {
     for (uint64_t s = c->next_rx; s < seq; s++) {
       me->lost++;
-      if (c->missings < MISSING)
-        c->missing[c->missings++] = s;
+      if (c->missings < MISSING) c->missing[c->missings++] = s;
     }
     c->next_rx = seq + 1;
     return;
@@ -217,19 +207,16 @@ static void check_order(peer_conn_t *c, uint64_t seq) {
 static void check_gap(peer_conn_t *c, const head_t *h) {
   peer_shared_t *sh = c->side->shared;
   uint32_t cut = __atomic_load_n(&sh->cut, __ATOMIC_ACQUIRE);
-  if (cut == c->cut_seen || h->sent_ns <= sh->cut_end)
-    return;
+  if (cut == c->cut_seen || h->sent_ns <= sh->cut_end) return;
   c->cut_seen = cut;
-  if (!(sh->cut_who[!c->side->which] >> c->id & 1))
-    return;
+  if (!(sh->cut_who[!c->side->which] >> c->id & 1)) return;
   peer_side_t *me = c->side->me;
   if (me->samples < PEER_MAX_SAMPLES)
     me->sample_us[me->samples++] = (uint32_t) ((perf_now() - sh->cut_begin) / 1000);
 }
 
 static void maybe_finished(peer_conn_t *c) {
-  if (c->down == 2 && c->eof)
-    c->side->me->finished++;
+  if (c->down == 2 && c->eof) c->side->me->finished++;
 }
 
 static void on_recv(weft_conn_t *handle, int status, weft_msg_t *msg) {
@@ -283,10 +270,8 @@ static peer_conn_t *conn_new(side_t *s, unsigned id) {
   c->id = id;
   c->random = 0x1234567ull * (id + 1) + s->which + 1;
   c->slot = calloc(s->shared->config.window, sizeof(*c->slot));
-  if (!c->slot || weft_conn_init(&s->weft, &c->handle))
-    bench_die("weft_conn_init failed");
-  for (unsigned i = 0; i < s->shared->config.window; i++)
-    c->slot[i].conn = c;
+  if (!c->slot || weft_conn_init(&s->weft, &c->handle)) bench_die("weft_conn_init failed");
+  for (unsigned i = 0; i < s->shared->config.window; i++) c->slot[i].conn = c;
   c->handle.data = c;
   weft_conn_on_event(&c->handle, on_event);
   return c;
@@ -296,8 +281,7 @@ static void conn_open(peer_conn_t *c) {
   c->open = 1;
   c->side->me->connected++;
   int rc = weft_recv_start(&c->handle, NULL, on_recv);
-  if (rc)
-    bench_die("weft_recv_start: %s", weft_strerror(rc));
+  if (rc) bench_die("weft_recv_start: %s", weft_strerror(rc));
   fill(c);
 }
 
@@ -309,16 +293,14 @@ static void on_connected(weft_connect_t *req, int status) {
   if (status < 0)
     bench_die("connecting: %s: %s", weft_strerror(status), weft_conn_error(&c->handle));
   conn_open(c);
-  if (c->id + 1 < c->side->shared->config.conns)
-    connect_next(c->side, c->id + 1);
+  if (c->id + 1 < c->side->shared->config.conns) connect_next(c->side, c->id + 1);
 }
 
 static void connect_next(side_t *s, unsigned id) {
   peer_conn_t *c = conn_new(s, id);
   c->connect.data = c;
   int rc = weft_connect(&c->connect, &c->handle, s->shared->url, NULL, on_connected);
-  if (rc)
-    bench_die("weft_connect %s: %s", s->shared->url, weft_strerror(rc));
+  if (rc) bench_die("weft_connect %s: %s", s->shared->url, weft_strerror(rc));
 }
 
 static void on_listen(weft_listener_t *l, int status) {
@@ -327,22 +309,19 @@ static void on_listen(weft_listener_t *l, int status) {
     bench_die("listening: %s", status < 0 ? weft_strerror(status) : "too many connections");
   peer_conn_t *c = conn_new(s, s->accepted++);
   int rc = weft_accept(l, &c->handle);
-  if (rc)
-    bench_die("weft_accept: %s", weft_strerror(rc));
+  if (rc) bench_die("weft_accept: %s", weft_strerror(rc));
   conn_open(c);
 }
 
 static void on_pace(uv_timer_t *t) {
   side_t *s = t->data;
   for (unsigned i = 0; i < s->shared->config.conns; i++)
-    if (s->conn[i].open)
-      fill(&s->conn[i]);
+    if (s->conn[i].open) fill(&s->conn[i]);
 }
 
 static void on_shutdown(weft_shutdown_t *req, int status) {
   peer_conn_t *c = req->data;
-  if (status < 0)
-    note_error(c->side, "shutdown", status, weft_conn_error(&c->handle));
+  if (status < 0) note_error(c->side, "shutdown", status, weft_conn_error(&c->handle));
   c->down = status < 0 ? 1 : 2;
   maybe_finished(c);
 }
@@ -352,30 +331,25 @@ static void on_watch(uv_timer_t *t) {
   peer_side_t sum = {0};
   for (unsigned i = 0; i < s->shared->config.conns; i++) {
     weft_conn_info_t info;
-    if (!s->conn[i].open || weft_conn_info(&s->conn[i].handle, &info, sizeof(info)))
-      continue;
+    if (!s->conn[i].open || weft_conn_info(&s->conn[i].handle, &info, sizeof(info))) continue;
     sum.standby += info.paths >= 2;
-    if (strncmp(info.local, "10.9.2.", 7) == 0)
-      sum.on_pair |= 1ull << i;
+    if (strncmp(info.local, "10.9.2.", 7) == 0) sum.on_pair |= 1ull << i;
     sum.replayed += info.replayed;
     sum.duplicates += info.duplicates;
     sum.late_frames += info.late_frames;
-    if (info.last_gap_ns > s->me->max_gap_ns)
-      s->me->max_gap_ns = info.last_gap_ns;
+    if (info.last_gap_ns > s->me->max_gap_ns) s->me->max_gap_ns = info.last_gap_ns;
   }
   s->me->standby = sum.standby;
   s->me->on_pair = sum.on_pair;
   s->me->replayed = sum.replayed;
   s->me->duplicates = sum.duplicates;
   s->me->late_frames = sum.late_frames;
-  if (!__atomic_load_n(&s->shared->stop, __ATOMIC_ACQUIRE) || s->stopping)
-    return;
+  if (!__atomic_load_n(&s->shared->stop, __ATOMIC_ACQUIRE) || s->stopping) return;
   s->stopping = 1;
   for (unsigned i = 0; i < s->shared->config.conns; i++) {
     peer_conn_t *c = &s->conn[i];
     c->shutdown.data = c;
-    if (c->open && weft_shutdown(&c->shutdown, &c->handle, on_shutdown) == 0)
-      c->down = 1;
+    if (c->open && weft_shutdown(&c->shutdown, &c->handle, on_shutdown) == 0) c->down = 1;
   }
 }
 
@@ -396,10 +370,8 @@ static int side_main(int fd, peer_shared_t *shared, bench_side which) {
   const peer_config_t *cfg = &shared->config;
   size_t len = sizeof(shared->url);
   int rc;
-  if (cfg->net && which == BENCH_SERVER)
-    bench_net_server(fd);
-  if (which == BENCH_CLIENT && recv(fd, &byte, 1, 0) != 1)
-    return 1;
+  if (cfg->net && which == BENCH_SERVER) bench_net_server(fd);
+  if (which == BENCH_CLIENT && recv(fd, &byte, 1, 0) != 1) return 1;
   weft_opts_init(&opts, sizeof(opts));
   if (!s || uv_loop_init(&s->loop) || weft_init(&s->loop, &s->weft, &opts))
     bench_die("weft_init failed");
@@ -412,8 +384,7 @@ static int side_main(int fd, peer_shared_t *shared, bench_side which) {
   s->pace.data = s->watch.data = s->parent.data = s;
   uv_timer_start(&s->watch, on_watch, 20, 20);
   uv_poll_start(&s->parent, UV_READABLE | UV_DISCONNECT, on_parent);
-  if (cfg->pace_ms)
-    uv_timer_start(&s->pace, on_pace, cfg->pace_ms, cfg->pace_ms);
+  if (cfg->pace_ms) uv_timer_start(&s->pace, on_pace, cfg->pace_ms, cfg->pace_ms);
   if (which == BENCH_SERVER) {
     weft_listener_init(&s->weft, &s->listener);
     s->listener.data = s;
@@ -426,8 +397,7 @@ static int side_main(int fd, peer_shared_t *shared, bench_side which) {
     snprintf(shared->url, len, "weft://%s%.*s%s%s",
              cfg->net ? bench_net_addr(BENCH_SERVER, 0) : "127.0.0.1", (int) strcspn(port, "?/"),
              port, cfg->needs ? "?" : "", cfg->needs ? cfg->needs : "");
-    if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1)
-      return 1;
+    if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1) return 1;
   } else {
     connect_next(s, 0);
   }
@@ -474,12 +444,10 @@ void peer_start(peer_rig_t *rig, const peer_config_t *config) {
   memset(rig, 0, sizeof(*rig));
   rig->shared = bench_shared(sizeof(*rig->shared));
   rig->shared->config = *config;
-  if (config->net)
-    bench_net_enter();
+  if (config->net) bench_net_enter();
   bench_spawn(&rig->child[BENCH_CLIENT], BENCH_CLIENT_CORE, client_main, rig->shared);
   bench_spawn(&rig->child[BENCH_SERVER], BENCH_SERVER_CORE, server_main, rig->shared);
-  if (config->net)
-    bench_net_join(&rig->net, &rig->child[BENCH_SERVER]);
+  if (config->net) bench_net_join(&rig->net, &rig->child[BENCH_SERVER]);
   if (recv(rig->child[BENCH_SERVER].fd, &byte, 1, 0) != 1 ||
       send(rig->child[BENCH_CLIENT].fd, &byte, 1, MSG_NOSIGNAL) != 1)
     bench_die("the peers did not start (server %d)", bench_reap(&rig->child[BENCH_SERVER]));
@@ -542,8 +510,7 @@ int peer_cut(peer_rig_t *rig, int silent, bench_side end, unsigned pair, unsigne
   peer_shared_t *sh = rig->shared;
   volatile peer_side_t *side = sh->side;
   uint64_t before = side[0].samples + side[1].samples, all = (1ull << sh->config.conns) - 1;
-  for (int i = 0; i < 2; i++)
-    sh->cut_who[i] = pair ? side[i].on_pair : ~side[i].on_pair & all;
+  for (int i = 0; i < 2; i++) sh->cut_who[i] = pair ? side[i].on_pair : ~side[i].on_pair & all;
   unsigned want =
       (unsigned) (__builtin_popcountll(sh->cut_who[0]) + __builtin_popcountll(sh->cut_who[1]));
   sh->cut_begin = perf_now();

@@ -15,8 +15,7 @@ typedef struct server_arg_s {
 
 static void on_ready(const char *url, void *arg) {
   server_arg_t *a = arg;
-  if (send(a->fd, url, strlen(url) + 1, MSG_NOSIGNAL) < 0)
-    perror("send");
+  if (send(a->fd, url, strlen(url) + 1, MSG_NOSIGNAL) < 0) perror("send");
 }
 
 static int server_main(int fd, void *arg) {
@@ -35,19 +34,16 @@ void bench_weft_server(bench_weft_t *w, const char *listen, const char *needs,
   memset(w, 0, sizeof(*w));
   snprintf(arg.url, sizeof(arg.url), "weft://%s:0%s%s", listen, ask, needs);
   bench_spawn(&w->child, BENCH_SERVER_CORE, server_main, &arg);
-  if (recv(w->child.fd, url, sizeof(url) - 1, 0) <= 0)
-    bench_die("the server did not start");
+  if (recv(w->child.fd, url, sizeof(url) - 1, 0) <= 0) bench_die("the server did not start");
   char *port = strrchr(url, ':');
-  if (!port)
-    bench_die("the server listens at %s", url);
+  if (!port) bench_die("the server listens at %s", url);
   port[strcspn(port, "?/")] = '\0';
   snprintf(w->url, sizeof(w->url), "weft://%s%s%s%s", strcmp(listen, "*") ? listen : "127.0.0.1",
            port, ask, needs);
 }
 
 static void check(bench_weft_t *w, int rc) {
-  if (rc)
-    bench_die("weft: %s", perf_client_error(w->client));
+  if (rc) bench_die("weft: %s", perf_client_error(w->client));
 }
 
 void bench_weft_connect(bench_weft_t *w, const weft_opts_t *opts) {

@@ -15,8 +15,7 @@
 #define HIGH_WATER 16384 /* messages each side may queue: as many as the default window of Weft */
 
 static void need(int ok, const char *what) {
-  if (!ok)
-    bench_die("ZeroMQ: %s: %s", what, zmq_strerror(zmq_errno()));
+  if (!ok) bench_die("ZeroMQ: %s: %s", what, zmq_strerror(zmq_errno()));
 }
 
 static int receiver(int fd, void *arg) {
@@ -28,8 +27,7 @@ static int receiver(int fd, void *arg) {
   need(zmq_setsockopt(pull, ZMQ_RCVHWM, &hwm, sizeof(hwm)) == 0, "ZMQ_RCVHWM");
   need(zmq_bind(pull, "tcp://127.0.0.1:*") == 0, "zmq_bind");
   need(zmq_getsockopt(pull, ZMQ_LAST_ENDPOINT, at, &len) == 0, "ZMQ_LAST_ENDPOINT");
-  if (send(fd, at, len, MSG_NOSIGNAL) < 0)
-    return 1;
+  if (send(fd, at, len, MSG_NOSIGNAL) < 0) return 1;
   char ask;
   while (recv(fd, &ask, 1, 0) == 1) {
     zmq_msg_t m;
@@ -37,15 +35,13 @@ static int receiver(int fd, void *arg) {
     zmq_msg_init(&m);
     for (;; count++) {
       need(zmq_msg_recv(&m, pull, 0) >= 0, "zmq_msg_recv");
-      if (zmq_msg_size(&m) == END)
-        break;
+      if (zmq_msg_size(&m) == END) break;
     }
     memcpy(&said, zmq_msg_data(&m), END);
     zmq_msg_close(&m);
     if (said != count)
       bench_die("ZeroMQ: %lu sent, %lu received", (unsigned long) said, (unsigned long) count);
-    if (send(fd, &count, sizeof(count), MSG_NOSIGNAL) < 0)
-      return 1;
+    if (send(fd, &count, sizeof(count), MSG_NOSIGNAL) < 0) return 1;
   }
   _exit(0); /* its context waits for its threads */
 }
@@ -71,8 +67,7 @@ void bench_zmq_stream(bench_child_t *child, int core, size_t size, double second
   char data[65536] = {0};
   int hwm = HIGH_WATER;
   if (at_of != child->pid) {
-    if (recv(child->fd, at, sizeof(at), 0) <= 0)
-      bench_die("ZeroMQ: the receiver did not start");
+    if (recv(child->fd, at, sizeof(at), 0) <= 0) bench_die("ZeroMQ: the receiver did not start");
     at_of = child->pid;
   }
   sched_getaffinity(0, sizeof(before), &before);
@@ -84,12 +79,10 @@ void bench_zmq_stream(bench_child_t *child, int core, size_t size, double second
   void *ctx = zmq_ctx_new(), *push = zmq_socket(ctx, ZMQ_PUSH);
   need(zmq_setsockopt(push, ZMQ_SNDHWM, &hwm, sizeof(hwm)) == 0, "ZMQ_SNDHWM");
   need(zmq_connect(push, at) == 0, "zmq_connect");
-  if (send(child->fd, "", 1, MSG_NOSIGNAL) != 1)
-    bench_die("ZeroMQ: the receiver has gone");
+  if (send(child->fd, "", 1, MSG_NOSIGNAL) != 1) bench_die("ZeroMQ: the receiver has gone");
   usleep(100000); /* the connection stands */
   uint64_t n = 0, start = perf_now(), span = (uint64_t) (seconds * 1e9), count = 0;
-  for (; (n & 63) || perf_now() - start < span; n++)
-    put(push, data, size);
+  for (; (n & 63) || perf_now() - start < span; n++) put(push, data, size);
   put(push, &n, END);
   if (recv(child->fd, &count, sizeof(count), 0) != sizeof(count) || count != n)
     bench_die("ZeroMQ: the receiver failed");

@@ -23,8 +23,7 @@ int main(int argc, char **argv) {
   bench_pin(BENCH_CLIENT_CORE);
   bench_weft_connect(&weft, NULL);
   bench_weft_standby(&weft);
-  for (int k = 0; k < N; k++)
-    perf_hist_reset(&all[k]);
+  for (int k = 0; k < N; k++) perf_hist_reset(&all[k]);
   for (unsigned i = 0; i < args.rounds; i++) {
     for (int k = 0; k < N; k++) {
       perf_floor_spec_t spec;
@@ -44,10 +43,8 @@ int main(int argc, char **argv) {
   }
   bench_weft_end(&weft);
   bench_reap(&floors);
-  for (int k = 0; k < N; k++)
-    bench_hist(label[k], &all[k]);
-  for (int k = 0; k < N; k++)
-    bench_series(label[k], p50[k], args.rounds, "us");
+  for (int k = 0; k < N; k++) bench_hist(label[k], &all[k]);
+  for (int k = 0; k < N; k++) bench_series(label[k], p50[k], args.rounds, "us");
   printf("weft is %.3f of raw sockets\n", bench_ratio(p50[WEFT], p50[SOCKETS], args.rounds));
   bench_at_most("rtt_64", bench_ratio(p50[WEFT], p50[FABRIC], args.rounds), "ratio", 1.10);
   return bench_end();

@@ -51,13 +51,11 @@ static FILE *start(unsigned long long seed, unsigned long long count, unsigned s
   ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
   char *slash;
 
-  if (n < 0)
-    bench_die("sim: cannot find my own folder: %s", strerror(errno));
+  if (n < 0) bench_die("sim: cannot find my own folder: %s", strerror(errno));
   self[n] = 0;
   slash = strrchr(self, '/');
   strcpy(slash != NULL ? slash + 1 : self, "sim_run");
-  if (access(self, X_OK) != 0)
-    bench_skip("%s is not built", self);
+  if (access(self, X_OK) != 0) bench_skip("%s is not built", self);
   snprintf(command, sizeof(command), "'%s' --machine --seed %llu --count %llu --seconds %u", self,
            seed, count, seconds);
   return popen(command, "r");
@@ -88,8 +86,7 @@ static void collect(FILE *f, counts_t *sum) {
   sum->tombstones += c.tombstones;
   sum->failed += c.failed;
   sum->events += c.events;
-  if (c.seconds > sum->seconds)
-    sum->seconds = c.seconds;
+  if (c.seconds > sum->seconds) sum->seconds = c.seconds;
 }
 
 int main(int argc, char **argv) {
@@ -117,10 +114,8 @@ int main(int argc, char **argv) {
       return strcmp(a, "--help") == 0 ? 0 : 2;
     }
   }
-  if (jobs < 1 || jobs > MAX_JOBS)
-    jobs = jobs < 1 ? 1 : MAX_JOBS;
-  if (count != 0)
-    seconds = 1000000;
+  if (jobs < 1 || jobs > MAX_JOBS) jobs = jobs < 1 ? 1 : MAX_JOBS;
+  if (count != 0) seconds = 1000000;
   if (!seeded) {
     struct timespec t;
     clock_gettime(CLOCK_REALTIME, &t);
@@ -132,11 +127,9 @@ int main(int argc, char **argv) {
     unsigned long long share = count == 0 ? 1000000000u : count / jobs + (i < count % jobs);
 
     f[i] = start(seed + i * 1000000000ull, share, seconds);
-    if (f[i] == NULL)
-      bench_die("sim: cannot start sim_run: %s", strerror(errno));
+    if (f[i] == NULL) bench_die("sim: cannot start sim_run: %s", strerror(errno));
   }
-  for (i = 0; i < jobs; i++)
-    collect(f[i], &sum);
+  for (i = 0; i < jobs; i++) collect(f[i], &sum);
   printf("schedules %llu in %.1f s (%.0f per second), faults %llu, events %llu\n", sum.schedules,
          sum.seconds, (double) sum.schedules / sum.seconds, sum.faults, sum.events);
   printf("messages %llu, large ones %llu, answers by tombstone %llu, ends with an error %llu\n",

@@ -33,7 +33,14 @@
 #include "weft.h"
 
 enum { SMALL = 40, LARGE = 3, LARGE_BYTES = 900000, ROUNDS = 2, PARALLEL = 3, KEPT = 8 };
-enum { RC_FINE = 0, RC_ERROR = 40, RC_WRONG = 41, RC_HANG = 42, RC_NO_NET = 43, RC_NOT_PASSED = 44 };
+enum {
+  RC_FINE = 0,
+  RC_ERROR = 40,
+  RC_WRONG = 41,
+  RC_HANG = 42,
+  RC_NO_NET = 43,
+  RC_NOT_PASSED = 44
+};
 
 #ifdef __SANITIZE_ADDRESS__
 enum { SLOW = 4 };
@@ -41,8 +48,9 @@ enum { SLOW = 4 };
 enum { SLOW = 1 };
 #endif
 
-/* What follows when the step fails the first time, and when it always fails. EITHER is for what nobody decides: which of
- * several rails the worker opens first, and so which one misses its step. */
+/* What follows when the step fails the first time, and when it always fails. EITHER is for what
+ * nobody decides: which of several rails the worker opens first, and so which one misses its step.
+ */
 typedef enum { EITHER = 0, FINE, ERR } result_t;
 static const char *const result_names[] = {"either", "recovers", "clear error"};
 
@@ -50,17 +58,17 @@ static const struct {
   const char *point;
   result_t once, always;
 } expected[] = {
-    {"getinfo", ERR, ERR},            {"fabric_open", FINE, ERR},       {"domain_open", EITHER, ERR},
-    {"cq_open", FINE, ERR},           {"eq_open", FINE, ERR},           {"ep_open", FINE, ERR},
-    {"ep_enable", ERR, ERR},          {"mr_reg", FINE, FINE},           {"listen", FINE, ERR},
-    {"connect", ERR, ERR},            {"accept", ERR, ERR},             {"post_recv", ERR, ERR},
-    {"post_send", ERR, ERR},          {"post_write", FINE, FINE},       {"pool_grow", ERR, ERR},
-    {"thread_start", ERR, ERR},       {"resolve", ERR, ERR},            {"epoll", FINE, ERR},
-    {"netlink", FINE, FINE},          {"timer", FINE, FINE},            {"alloc_session", ERR, ERR},
-    {"alloc_conn", ERR, ERR},         {"alloc_msg", FINE, ERR},         {"alloc_large", ERR, ERR},
+    {"getinfo", ERR, ERR},      {"fabric_open", FINE, ERR}, {"domain_open", EITHER, ERR},
+    {"cq_open", FINE, ERR},     {"eq_open", FINE, ERR},     {"ep_open", FINE, ERR},
+    {"ep_enable", ERR, ERR},    {"mr_reg", FINE, FINE},     {"listen", FINE, ERR},
+    {"connect", ERR, ERR},      {"accept", ERR, ERR},       {"post_recv", ERR, ERR},
+    {"post_send", ERR, ERR},    {"post_write", FINE, FINE}, {"pool_grow", ERR, ERR},
+    {"thread_start", ERR, ERR}, {"resolve", ERR, ERR},      {"epoll", FINE, ERR},
+    {"netlink", FINE, FINE},    {"timer", FINE, FINE},      {"alloc_session", ERR, ERR},
+    {"alloc_conn", ERR, ERR},   {"alloc_msg", FINE, ERR},   {"alloc_large", ERR, ERR},
 };
 
-/* ---- One run: a server and a client on one loop ---------------------------------------------- */
+/* ---- One run: a server and a client on one loop ---- */
 
 typedef struct out { /* one message on its way */
   weft_send_t req;
@@ -95,7 +103,8 @@ static void drive(void);
 static void close_all(void);
 
 /* The run ends in an error, which must be one that a user can read. */
-__attribute__((format(printf, 3, 4))) static void ends(int err, bool sentence, const char *fmt, ...) {
+__attribute__((format(printf, 3, 4))) static void ends(int err, bool sentence, const char *fmt,
+                                                       ...) {
   char text[300];
   va_list ap;
 
@@ -107,7 +116,8 @@ __attribute__((format(printf, 3, 4))) static void ends(int err, bool sentence, c
     _exit(RC_WRONG);
   }
   if (!failed)
-    snprintf(failure, sizeof(failure), "%s: %s: %s", step, weft_err_name(err), text[0] != '\0' ? text : weft_strerror(err));
+    snprintf(failure, sizeof(failure), "%s: %s: %s", step, weft_err_name(err),
+             text[0] != '\0' ? text : weft_strerror(err));
   failed = true;
   close_all();
 }
@@ -126,8 +136,7 @@ static void bytes_of(unsigned n, bool from_server, char *p, size_t size) {
   size_t i;
 
   memcpy(p, &n, sizeof(n)); /* which one it is */
-  for (i = sizeof(n); i < size; i++)
-    p[i] = (char) ((v = v * 1664525u + 1013904223u) >> 24);
+  for (i = sizeof(n); i < size; i++) p[i] = (char) ((v = v * 1664525u + 1013904223u) >> 24);
 }
 
 static void on_sent(weft_send_t *req, int status) {
@@ -148,12 +157,12 @@ static void send_next(end_t *e) {
   uv_buf_t buf;
   int err;
 
-  if (o == NULL || (o->bytes = malloc(o->size = size_of(e->tx))) == NULL)
-    abort();
+  if (o == NULL || (o->bytes = malloc(o->size = size_of(e->tx))) == NULL) abort();
   o->end = e;
   bytes_of(e->tx, e->server, o->bytes, o->size);
   buf = uv_buf_init(o->bytes, (unsigned) o->size);
-  if (e->tx++ % 4 == 1 && o->size < 4000 && weft_try_send(&e->conn, &buf, 1) == 0) { /* copied, no callback */
+  if (e->tx++ % 4 == 1 && o->size < 4000 &&
+      weft_try_send(&e->conn, &buf, 1) == 0) { /* copied, no callback */
     e->acked++;
     free(o->bytes);
     free(o);
@@ -175,8 +184,7 @@ static void on_conn_closed(weft_conn_t *conn) {
 }
 
 static void close_end(end_t *e) {
-  if (e->closing || !e->open)
-    return;
+  if (e->closing || !e->open) return;
   e->closing = true;
   weft_conn_close(&e->conn, on_conn_closed);
 }
@@ -184,8 +192,7 @@ static void close_end(end_t *e) {
 static void on_shut(weft_shutdown_t *req, int status) {
   end_t *e = req->data;
 
-  if (status != 0 && !e->closing)
-    ends(status, false, "weft_shutdown");
+  if (status != 0 && !e->closing) ends(status, false, "weft_shutdown");
   e->shut = true;
   drive();
 }
@@ -194,13 +201,11 @@ static void on_shut(weft_shutdown_t *req, int status) {
  * go on. Nothing else may be missing. */
 static void skip_to(end_t *e, unsigned n) {
   for (; e->rx < n; e->rx++, e->skipped++)
-    if (size_of(e->rx) < LARGE_BYTES)
-      wrong("a small message is missing");
+    if (size_of(e->rx) < LARGE_BYTES) wrong("a small message is missing");
 }
 
 static void keep(weft_msg_t *msg) {
-  if (nkept == KEPT)
-    weft_msg_release(kept[--nkept]);
+  if (nkept == KEPT) weft_msg_release(kept[--nkept]);
   kept[nkept] = weft_msg_retain(msg);
   if (kept[nkept] == NULL)
     ends(UV_ENOMEM, false, "weft_msg_retain");
@@ -219,22 +224,19 @@ static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
   } else if (status != 0) {
     ends(status, true, "%s", weft_conn_error(conn));
   } else {
-    if (size < sizeof(n))
-      wrong("a message of another size");
+    if (size < sizeof(n)) wrong("a message of another size");
     memcpy(&n, weft_msg_data(msg), sizeof(n));
     if (n < e->rx || size != size_of(n))
       wrong("a message comes twice, out of order, or with another size");
     skip_to(e, n);
     want = malloc(size);
-    if (want == NULL)
-      abort();
+    if (want == NULL) abort();
     bytes_of(e->rx, !e->server, want, size);
     if (memcmp(want, weft_msg_data(msg), size) != 0)
       wrong("a message has other bytes than it was sent with");
     free(want);
     e->rx++;
-    if (n % 3 == 0 && size < 4000)
-      keep(msg);
+    if (n % 3 == 0 && size < 4000) keep(msg);
   }
   drive();
 }
@@ -261,17 +263,14 @@ static void on_peer(weft_listener_t *l, int status) {
   }
   far.open = true;
   err = weft_accept(l, &far.conn);
-  if (err == 0)
-    err = weft_recv_start(&far.conn, NULL, on_recv);
-  if (err != 0)
-    ends(err, false, "weft_accept");
+  if (err == 0) err = weft_recv_start(&far.conn, NULL, on_recv);
+  if (err != 0) ends(err, false, "weft_accept");
   drive();
 }
 
 static void on_connected(weft_connect_t *req, int status) {
   (void) req;
-  if (status != 0 && !near.closing)
-    ends(status, true, "%s", weft_conn_error(&near.conn));
+  if (status != 0 && !near.closing) ends(status, true, "%s", weft_conn_error(&near.conn));
   drive();
 }
 
@@ -287,37 +286,30 @@ static void dial(const char *host) {
     near.open = true;
     err = weft_connect(&near.connect, &near.conn, url, NULL, on_connected);
   }
-  if (err == 0)
-    err = weft_recv_start(&near.conn, NULL, on_recv);
-  if (err != 0)
-    ends(err, false, "weft_connect");
+  if (err == 0) err = weft_recv_start(&near.conn, NULL, on_recv);
+  if (err != 0) ends(err, false, "weft_connect");
 }
 
-/* ---- The program, step by step ---------------------------------------------------------------- */
+/* ---- The program, step by step ---- */
 
 static void on_weft_closed(weft_t *w) {
   (void) w;
-  if (--contexts == 0)
-    uv_close((uv_handle_t *) &clock_timer, NULL);
+  if (--contexts == 0) uv_close((uv_handle_t *) &clock_timer, NULL);
 }
 
 static void close_contexts(void) {
   static bool once;
 
-  if (once)
-    return;
+  if (once) return;
   once = true;
   step = "closing";
-  while (nkept != 0)
-    weft_msg_release(kept[--nkept]);
+  while (nkept != 0) weft_msg_release(kept[--nkept]);
   if (contexts == 0) {
     uv_close((uv_handle_t *) &clock_timer, NULL);
     return;
   }
-  if (client.priv != NULL)
-    weft_close(&client, on_weft_closed);
-  if (server.priv != NULL)
-    weft_close(&server, on_weft_closed);
+  if (client.priv != NULL) weft_close(&client, on_weft_closed);
+  if (server.priv != NULL) weft_close(&server, on_weft_closed);
 }
 
 static void close_all(void) {
@@ -330,8 +322,7 @@ static bool sent_and_got(const end_t *e, unsigned n) {
 }
 
 static void top_up(end_t *e, unsigned n) {
-  while (!failed && e->tx < n && e->tx - e->acked < 8)
-    send_next(e);
+  while (!failed && e->tx < n && e->tx - e->acked < 8) send_next(e);
 }
 
 /* Whatever has happened: what comes next? */
@@ -339,11 +330,9 @@ static void drive(void) {
   static unsigned goal;
   static bool in, again;
 
-  if (failed || contexts < 2)
-    return;
+  if (failed || contexts < 2) return;
   again = in;
-  if (in)
-    return;
+  if (in) return;
   in = true;
   do {
     again = false;
@@ -352,37 +341,34 @@ static void drive(void) {
         close_all();
         break;
       }
-      step = round_no == 0 ? "the first connection, by name" : "the second connection, with a standby";
+      step =
+          round_no == 0 ? "the first connection, by name" : "the second connection, with a standby";
       goal = SMALL + LARGE;
       dial(round_no++ == 0 || !has_net ? "localhost" : "10.9.1.1");
       break;
     }
-    if (!near.open || !far.open || near.closing || far.closing)
-      break;
+    if (!near.open || !far.open || near.closing || far.closing) break;
     top_up(&near, goal);
     top_up(&far, goal);
-    if (failed || !sent_and_got(&near, goal) || !sent_and_got(&far, goal))
-      break;
+    if (failed || !sent_and_got(&near, goal) || !sent_and_got(&far, goal)) break;
     if (round_no == 2 && has_net && !cut_done) { /* half of it: pull the cable, send the rest */
       cut_done = 1;
       step = "after a path was cut";
       goal *= 2;
       again = true;
-      if (netns_ip("link set d0 down\n") != 0)
-        wrong("ip: cannot cut");
+      if (netns_ip("link set d0 down\n") != 0) wrong("ip: cannot cut");
       continue;
     }
     if (near.bye.priv == NULL && !near.shut && near.tx == goal) {
       near.tx++; /* once */
-      if (weft_shutdown(&near.bye, &near.conn, on_shut) != 0)
-        wrong("weft_shutdown");
+      if (weft_shutdown(&near.bye, &near.conn, on_shut) != 0) wrong("weft_shutdown");
     }
     break;
   } while (again);
-  if (!failed && far.open && far.eof && !far.shut && far.bye.priv == NULL && !far.closing && far.tx == goal) {
+  if (!failed && far.open && far.eof && !far.shut && far.bye.priv == NULL && !far.closing &&
+      far.tx == goal) {
     far.tx++;
-    if (weft_shutdown(&far.bye, &far.conn, on_shut) != 0)
-      wrong("weft_shutdown");
+    if (weft_shutdown(&far.bye, &far.conn, on_shut) != 0) wrong("weft_shutdown");
   }
   if (near.open && far.open && near.shut && near.eof && far.shut && far.eof) {
     close_end(&near);
@@ -394,7 +380,9 @@ static void drive(void) {
 static void on_clock(uv_timer_t *t) {
   (void) t;
   if (uv_hrtime() - begun > (uint64_t) 15000000000 * SLOW) {
-    fprintf(stderr, "hangs in: %s; client sent %u, acknowledged %u, got %u; server sent %u, acknowledged %u, got %u\n",
+    fprintf(stderr,
+            "hangs in: %s; client sent %u, acknowledged %u, got %u; server sent %u, acknowledged "
+            "%u, got %u\n",
             step, near.tx, near.acked, near.rx, far.tx, far.acked, far.rx);
     _exit(RC_HANG);
   }
@@ -408,8 +396,7 @@ static unsigned count_fds(bool print) {
   unsigned n = 0;
   ssize_t len;
 
-  if (dir == NULL)
-    abort();
+  if (dir == NULL) abort();
   while ((e = readdir(dir)) != NULL) {
     n++;
     snprintf(path, sizeof(path), "/proc/self/fd/%s", e->d_name);
@@ -448,8 +435,7 @@ static int run(const char *point, bool net, bool verbose) {
             netns_ip("link add d0 type veth peer name e0\nlink add d1 type veth peer name e1\n"
                      "addr add 10.9.1.1/24 dev d0\naddr add 10.9.2.1/24 dev d1\n"
                      "link set d0 up\nlink set e0 up\nlink set d1 up\nlink set e1 up\n") == 0;
-  if (net && !has_net)
-    return RC_NO_NET;
+  if (net && !has_net) return RC_NO_NET;
   alarm(30 * SLOW);
   weft_log_set(verbose ? WEFT_LOG_INFO : WEFT_LOG_ERROR, on_line, NULL);
   weft_opts_init(&opts, sizeof(opts));
@@ -460,26 +446,21 @@ static int run(const char *point, bool net, bool verbose) {
   opts.settle_ms = 100;
   begun = uv_hrtime();
   /* libuv opens a pipe for signals with the first loop of a process and keeps it. */
-  if (uv_loop_init(&loop) != 0 || uv_loop_close(&loop) != 0)
-    abort();
+  if (uv_loop_init(&loop) != 0 || uv_loop_close(&loop) != 0) abort();
   fds = count_fds(false);
-  if (uv_loop_init(&loop) != 0)
-    abort();
+  if (uv_loop_init(&loop) != 0) abort();
   uv_timer_init(&loop, &clock_timer);
   uv_timer_start(&clock_timer, on_clock, 100, 100);
 
   step = "weft_init";
   err = init_context(&server, &opts);
-  if (err == 0)
-    err = init_context(&client, &opts);
+  if (err == 0) err = init_context(&client, &opts);
   if (err == 0) {
     step = "weft_listen";
     err = weft_listener_init(&server, &listener);
   }
-  if (err == 0)
-    err = weft_listen(&listener, "weft://*:0", 16, on_peer);
-  if (err == 0)
-    err = weft_listener_addr(&listener, url, &len);
+  if (err == 0) err = weft_listen(&listener, "weft://*:0", 16, on_peer);
+  if (err == 0) err = weft_listener_addr(&listener, url, &len);
   if (err != 0) {
     ends(err, false, "%s", "");
   } else {
@@ -488,10 +469,8 @@ static int run(const char *point, bool net, bool verbose) {
     drive();
   }
   uv_run(&loop, UV_RUN_DEFAULT);
-  if (uv_loop_close(&loop) != 0)
-    wrong("handles are left in the loop");
-  for (i = 0; count_fds(false) > fds && i < 300; i++)
-    usleep(10000);
+  if (uv_loop_close(&loop) != 0) wrong("handles are left in the loop");
+  for (i = 0; count_fds(false) > fds && i < 300; i++) usleep(10000);
   if (count_fds(false) > fds) {
     count_fds(true);
     wrong("file descriptors are left open");
@@ -504,14 +483,12 @@ static int run(const char *point, bool net, bool verbose) {
     printf("%s\n", failure);
     return RC_ERROR;
   }
-  if (near.skipped + far.skipped != 0)
-    wrong("a message is missing, and its sender was not told");
-  if (has_net && !cut_done)
-    wrong("no path was cut");
+  if (near.skipped + far.skipped != 0) wrong("a message is missing, and its sender was not told");
+  if (has_net && !cut_done) wrong("no path was cut");
   return RC_FINE;
 }
 
-/* ---- All runs --------------------------------------------------------------------------------- */
+/* ---- All runs ---- */
 
 typedef struct job {
   char spec[64], point[32];
@@ -527,11 +504,9 @@ static unsigned bad, done_runs, recovered, errors;
 static void start(job_t *j, const char *self) {
   int fd[2];
 
-  if (pipe(fd) != 0)
-    abort();
+  if (pipe(fd) != 0) abort();
   j->pid = fork();
-  if (j->pid < 0)
-    abort();
+  if (j->pid < 0) abort();
   if (j->pid == 0) {
     setenv("WEFT_FAULT", j->spec, 1);
     dup2(fd[1], 1);
@@ -554,27 +529,24 @@ static void finish(job_t *j) {
 
   char more[4096];
 
-  while ((r = read(j->out, more, sizeof(more))) > 0) { /* all of it, of which the beginning is shown */
+  while ((r = read(j->out, more, sizeof(more))) >
+         0) { /* all of it, of which the beginning is shown */
     size_t k = (size_t) r < sizeof(text) - 1 - n ? (size_t) r : sizeof(text) - 1 - n;
     memcpy(text + n, more, k);
     n += k;
   }
   text[n] = '\0';
   close(j->out);
-  if (waitpid(j->pid, &status, 0) != j->pid)
-    abort();
+  if (waitpid(j->pid, &status, 0) != j->pid) abort();
   rc = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   done_runs++;
-  if (rc == RC_NOT_PASSED && !j->must_pass)
-    return;
+  if (rc == RC_NOT_PASSED && !j->must_pass) return;
   if (rc == RC_FINE) {
     recovered++;
-    if (j->want == ERR)
-      verdict = "the step failed and nobody noticed";
+    if (j->want == ERR) verdict = "the step failed and nobody noticed";
   } else if (rc == RC_ERROR) {
     errors++;
-    if (j->want == FINE)
-      verdict = "should have recovered";
+    if (j->want == FINE) verdict = "should have recovered";
   } else if (rc == RC_HANG) {
     verdict = "hangs";
   } else if (rc == RC_NOT_PASSED) {
@@ -589,21 +561,20 @@ static void finish(job_t *j) {
     printf("FAILED %s: %s (code %d, signal %d; expected: %s)\n%s", j->spec, verdict, rc,
            WIFSIGNALED(status) ? WTERMSIG(status) : 0, result_names[j->want], text);
   } else {
-    printf("ok     %-26s %s%s", j->spec, rc == RC_FINE ? "recovers\n" : "", rc == RC_FINE ? "" : text);
+    printf("ok     %-26s %s%s", j->spec, rc == RC_FINE ? "recovers\n" : "",
+           rc == RC_FINE ? "" : text);
   }
   fflush(stdout);
 }
 
-static void queue(const char *self, const char *point, const char *nth, const char *err, result_t want,
-                  bool must_pass) {
+static void queue(const char *self, const char *point, const char *nth, const char *err,
+                  result_t want, bool must_pass) {
   static job_t jobs[PARALLEL];
   static unsigned head, n;
 
   if (n == PARALLEL || point == NULL)
-    for (; n != 0 && (n == PARALLEL || point == NULL); n--)
-      finish(&jobs[head++ % PARALLEL]);
-  if (point == NULL)
-    return;
+    for (; n != 0 && (n == PARALLEL || point == NULL); n--) finish(&jobs[head++ % PARALLEL]);
+  if (point == NULL) return;
   job_t *j = &jobs[(head + n++) % PARALLEL];
   snprintf(j->spec, sizeof(j->spec), "%s:%s:%s", point, nth, err);
   snprintf(j->point, sizeof(j->point), "%s", point);
@@ -644,8 +615,7 @@ int main(int argc, char **argv) {
   if (argc == 5 && strcmp(argv[1], "--run") == 0)
     return run(argv[2], strcmp(argv[3], "net") == 0, strcmp(argv[4], "verbose") == 0);
   n = readlink(self, path, sizeof(path) - 1);
-  if (n <= 0)
-    return 1;
+  if (n <= 0) return 1;
   path[n] = '\0';
   if (argc == 2 && strchr(argv[1], ':') != NULL) {
     char point[32];
@@ -660,12 +630,10 @@ int main(int argc, char **argv) {
   if (pid == 0)
     _exit(netns_enter() == 0 && netns_ip("link add d0 type veth peer name e0\n") == 0 ? 0 : 1);
   net = pid > 0 && waitpid(pid, &status, 0) == pid && WIFEXITED(status) && WEXITSTATUS(status) == 0;
-  if (!net)
-    printf("no namespace is to be had: over loopback, without cutting a path\n");
+  if (!net) printf("no namespace is to be had: over loopback, without cutting a path\n");
 
   for (i = 0; weft__fault_point(i, &name, NULL) == 0; i++, points++) {
-    if (argc == 2 && strcmp(argv[1], name) != 0)
-      continue;
+    if (argc == 2 && strcmp(argv[1], name) != 0) continue;
     for (k = 0; k < rows && strcmp(expected[k].point, name) != 0; k++)
       ;
     if (k == rows) {
@@ -680,7 +648,7 @@ int main(int argc, char **argv) {
     printf("FAILED: %u points, %u rows: a row is of a point that is gone\n", points, rows);
     bad++;
   }
-  printf("%u points, %u runs: %u recovered, %u ended in a clear error, %u failed\n", points, done_runs, recovered,
-         errors, bad);
+  printf("%u points, %u runs: %u recovered, %u ended in a clear error, %u failed\n", points,
+         done_runs, recovered, errors, bad);
   return bad != 0;
 }

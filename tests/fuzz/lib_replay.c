@@ -25,10 +25,8 @@ static void run_file(const char *path, size_t size) {
   uint8_t *data = malloc(size > 0 ? size : 1);
   FILE *f = fopen(path, "rb");
 
-  if (data == NULL || f == NULL)
-    die("open", path);
-  if (fread(data, 1, size, f) != size)
-    die("read", path);
+  if (data == NULL || f == NULL) die("open", path);
+  if (fread(data, 1, size, f) != size) die("read", path);
   fclose(f);
   LLVMFuzzerTestOneInput(data, size);
   free(data);
@@ -38,8 +36,7 @@ static void run_file(const char *path, size_t size) {
 static void run_path(const char *path) {
   struct stat st;
 
-  if (stat(path, &st) != 0)
-    die("stat", path);
+  if (stat(path, &st) != 0) die("stat", path);
   if (!S_ISDIR(st.st_mode)) {
     run_file(path, (size_t) st.st_size);
     return;
@@ -47,13 +44,11 @@ static void run_path(const char *path) {
 
   struct dirent **names;
   int n = scandir(path, &names, NULL, alphasort);
-  if (n < 0)
-    die("scandir", path);
+  if (n < 0) die("scandir", path);
   for (int i = 0; i < n; i++) {
     if (names[i]->d_name[0] != '.') {
       char *child;
-      if (asprintf(&child, "%s/%s", path, names[i]->d_name) < 0)
-        die("asprintf", path);
+      if (asprintf(&child, "%s/%s", path, names[i]->d_name) < 0) die("asprintf", path);
       run_path(child);
       free(child);
     }
@@ -64,8 +59,7 @@ static void run_path(const char *path) {
 
 int main(int argc, char **argv) {
   LLVMFuzzerTestOneInput((const uint8_t *) "", 0);
-  for (int i = 1; i < argc; i++)
-    run_path(argv[i]);
+  for (int i = 1; i < argc; i++) run_path(argv[i]);
   printf("%lu inputs replayed\n", inputs);
   return 0;
 }

@@ -56,8 +56,7 @@ static void fail(void *ctx, const char *text) {
 }
 
 static uint8_t get8(void) {
-  if (g.left == 0)
-    return 0;
+  if (g.left == 0) return 0;
   g.left--;
   return *g.in++;
 }
@@ -66,12 +65,11 @@ static uint64_t get(unsigned bytes) {
   uint64_t v = 0;
   unsigned i;
 
-  for (i = 0; i < bytes; i++)
-    v |= (uint64_t) get8() << 8 * i;
+  for (i = 0; i < bytes; i++) v |= (uint64_t) get8() << 8 * i;
   return v;
 }
 
-/* ---- The session's owner -------------------------------------------------------------------- */
+/* ---- The session's owner ---- */
 
 static void on_hello(void *o, const weft__hello_t *h) {
   (void) o, (void) h;
@@ -83,22 +81,19 @@ static void on_deliver(void *o, const weft__rxm_t *m) {
   size_t i;
 
   (void) o;
-  for (i = 0; i < m->size; i++)
-    (void) p[i];
+  for (i = 0; i < m->size; i++) (void) p[i];
   if (m->rbuf != NULL && g.kept == NULL && m->size % 3 == 0) {
     weft__rbuf_ref(m->rbuf);
     g.kept = m->rbuf;
   }
-  if (m->size == 7)
-    weft__session_rx_stop(g.s);
+  if (m->size == 7) weft__session_rx_stop(g.s);
   for (i = 0; m->large != NULL && i < DESTINATIONS; i++)
     if (g.dst[i] == m->large) {
       free(g.dst[i]);
       g.dst[i] = NULL;
       return;
     }
-  if (m->large != NULL)
-    fail(NULL, "a message in memory that was not lent");
+  if (m->large != NULL) fail(NULL, "a message in memory that was not lent");
 }
 
 static void on_eof(void *o) {
@@ -109,8 +104,7 @@ static void *on_alloc(void *o, uint64_t size, const void *head, uint32_t headlen
   unsigned i;
 
   (void) o, (void) head;
-  if (size > 1 << 20 || headlen % 5 == 4)
-    return NULL;
+  if (size > 1 << 20 || headlen % 5 == 4) return NULL;
   for (i = 0; i < DESTINATIONS; i++)
     if (g.dst[i] == NULL) {
       g.dstlen[i] = size;
@@ -138,8 +132,7 @@ static void on_sent(void *o, weft__txm_t *t, int status) {
   message_t *m = (message_t *) t;
 
   (void) o, (void) status;
-  if (!m->queued)
-    fail(NULL, "sent twice");
+  if (!m->queued) fail(NULL, "sent twice");
   m->queued = false;
   g.unsent--;
   if (m->iov.iov_len != 0 && weft__sim_reading(g.sim, 0, m->iov.iov_base, m->iov.iov_len))
@@ -163,8 +156,7 @@ static void on_dirty(void *o) {
 
 static void tick(void *arg, uint64_t at) {
   (void) arg;
-  if (g.s != NULL && at == g.timer)
-    weft__session_tick(g.s);
+  if (g.s != NULL && at == g.timer) weft__session_tick(g.s);
 }
 
 static void on_timer(void *o, uint64_t deadline) {
@@ -175,8 +167,7 @@ static void on_timer(void *o, uint64_t deadline) {
 
 static void on_ended(void *o, int err, const char *why) {
   (void) o, (void) err, (void) why;
-  if (g.ended)
-    fail(NULL, "ended twice");
+  if (g.ended) fail(NULL, "ended twice");
   g.ended = true;
 }
 
@@ -189,15 +180,14 @@ static void on_random(void *o, void *out, size_t len) {
   uint8_t *p = out;
 
   (void) o;
-  while (len-- > 0)
-    *p++ = (uint8_t) weft__rng_next(&g.rng);
+  while (len-- > 0) *p++ = (uint8_t) weft__rng_next(&g.rng);
 }
 
-static const weft__session_ops_t ops = {on_hello, on_deliver, on_eof,         on_alloc, NULL, on_unalloc,
-                                        on_sent,  on_event,   on_path_closed, on_dirty, on_timer,
-                                        on_ended, on_gone,    on_random};
+static const weft__session_ops_t ops = {on_hello,   on_deliver, on_eof,   on_alloc,       NULL,
+                                        on_unalloc, on_sent,    on_event, on_path_closed, on_dirty,
+                                        on_timer,   on_ended,   on_gone,  on_random};
 
-/* ---- The peer ------------------------------------------------------------------------------- */
+/* ---- The peer ---- */
 
 static uint64_t my_key(unsigned i) { /* of the session's end */
   return 0x1000 + i;
@@ -213,8 +203,7 @@ static void peer_frame(weft__path_t *p, weft__rbuf_t *b) {
     if (g.path[i] == p) {
       if (h.fc != ++g.heard[i] || h.key != 0x2000 + i)
         fail(NULL, "the session sends a wrong counter or key");
-      if (h.type == WEFT__F_DATA && h.seq + h.count > g.seen)
-        g.seen = h.seq + h.count;
+      if (h.type == WEFT__F_DATA && h.seq + h.count > g.seen) g.seen = h.seq + h.count;
     }
 }
 
@@ -230,8 +219,7 @@ static void peer_closed(weft__path_t *p) {
   unsigned i;
 
   for (i = 0; i < g.npaths; i++)
-    if (g.path[i] == p)
-      g.path[i] = NULL;
+    if (g.path[i] == p) g.path[i] = NULL;
 }
 
 static void peer_down(weft__path_t *p, int err, const char *why, const void *blob, size_t len) {
@@ -246,8 +234,7 @@ static void add_path(void) {
   weft__path_t *pair[2];
   unsigned i = g.npaths;
 
-  if (i == PATHS || g.s == NULL || g.gone)
-    return;
+  if (i == PATHS || g.s == NULL || g.gone) return;
   weft__sim_pair(g.link, pair);
   weft__sim_liar(pair[0]);
   weft__sim_liar(pair[1]);
@@ -263,8 +250,7 @@ static void add_path(void) {
 static void send_frame(unsigned i, uint8_t *f, uint32_t payload, unsigned type, unsigned lies) {
   weft__hdr_t h;
 
-  if (i >= g.npaths || g.path[i] == NULL)
-    return;
+  if (i >= g.npaths || g.path[i] == NULL) return;
   memset(&h, 0, sizeof(h));
   h.type = (uint8_t) type;
   h.key = my_key(i);
@@ -278,22 +264,14 @@ static void send_frame(unsigned i, uint8_t *f, uint32_t payload, unsigned type, 
     h.count = (uint16_t) get(1);
     h.seq = get(1);
   }
-  if (lies & 1)
-    h.flags = get8();
-  if (lies & 2)
-    h.ack = get(8);
-  if (lies & 4)
-    h.win_seq = get(8);
-  if (lies & 8)
-    h.win_bytes = get(8);
-  if (lies & 16)
-    h.grant = (uint32_t) get(4);
-  if (lies & 32)
-    h.seq = get(8);
-  if (lies & 64)
-    h.key = get(8);
-  if (lies & 128)
-    h.fc = get(8);
+  if (lies & 1) h.flags = get8();
+  if (lies & 2) h.ack = get(8);
+  if (lies & 4) h.win_seq = get(8);
+  if (lies & 8) h.win_bytes = get(8);
+  if (lies & 16) h.grant = (uint32_t) get(4);
+  if (lies & 32) h.seq = get(8);
+  if (lies & 64) h.key = get(8);
+  if (lies & 128) h.fc = get(8);
   weft__hdr_put(f, &h);
   weft__sim_inject(g.path[i], f, WEFT__HDR + payload);
 }
@@ -319,7 +297,7 @@ static void say_hello(unsigned lies) {
   send_frame(0, f, (uint32_t) n, WEFT__F_HELLO, 0);
 }
 
-/* ---- Script --------------------------------------------------------------------------------- */
+/* ---- Script ---- */
 
 static void run(uint64_t until) {
   while (weft__sim_step(g.sim, until) >= 0) {
@@ -331,16 +309,14 @@ static void run(uint64_t until) {
       g.dirty = false;
       weft__session_flush(g.s);
     }
-    if (weft__sim_events(g.sim) > 200000)
-      fail(NULL, "round in circles");
+    if (weft__sim_events(g.sim) > 200000) fail(NULL, "round in circles");
   }
 }
 
 static void user_sends(unsigned kind, size_t size) {
   message_t *m = &g.msg[g.nmsg];
 
-  if (g.nmsg == MESSAGES || g.gone)
-    return;
+  if (g.nmsg == MESSAGES || g.gone) return;
   memset(m, 0, sizeof(*m));
   m->iov.iov_base = size != 0 ? calloc(1, size) : NULL;
   m->iov.iov_len = size;
@@ -367,8 +343,7 @@ static void payload(uint8_t *f, unsigned *type, uint32_t *len) {
     *type &= 0x7f;
     n = (uint32_t) get(2) % (WEFT__FRAME_MAX - WEFT__HDR);
   }
-  for (i = 0; i < n; i++)
-    f[WEFT__HDR + i] = get8();
+  for (i = 0; i < n; i++) f[WEFT__HDR + i] = get8();
   *len = n;
 }
 
@@ -405,17 +380,14 @@ static void step(void) {
   case 11: add_path(); break;
   case 12: /* the path fails at one end */
     type = op >> 4 & 3;
-    if (type < g.npaths && g.path[type] != NULL)
-      weft__sim_fail(g.path[type], -EIO, "script");
+    if (type < g.npaths && g.path[type] != NULL) weft__sim_fail(g.path[type], -EIO, "script");
     break;
   case 13:
     type = get8() % MESSAGES;
-    if (type < g.nmsg && g.msg[type].queued && !g.gone)
-      weft__session_cancel(g.s, &g.msg[type].txm);
+    if (type < g.nmsg && g.msg[type].queued && !g.gone) weft__session_cancel(g.s, &g.msg[type].txm);
     break;
   case 14:
-    if (!g.gone && weft__session_is_open(g.s))
-      weft__session_migrate(g.s, NULL, "script");
+    if (!g.gone && weft__session_is_open(g.s)) weft__session_migrate(g.s, NULL, "script");
     break;
   default:
     if (!g.gone && (op & 16))
@@ -435,13 +407,18 @@ static void setup(void) {
   if (g.sim == NULL) {
     weft__log_level = -1;
     g.sim = weft__sim_create(&hooks, NULL);
-    if (g.sim == NULL)
-      abort();
+    if (g.sim == NULL) abort();
   }
   weft__sim_reset(g.sim, 1);
   for (i = 0; i < 2; i++)
-    conf.lim[i] = (weft__path_limits_t){
-        WEFT__FRAME_MAX, 64, 16, 32, 2, 1 << 16, mode & 2 ? WEFT__XFER_COPY : WEFT__XFER_WRITE, false};
+    conf.lim[i] = (weft__path_limits_t){WEFT__FRAME_MAX,
+                                        64,
+                                        16,
+                                        32,
+                                        2,
+                                        1 << 16,
+                                        mode & 2 ? WEFT__XFER_COPY : WEFT__XFER_WRITE,
+                                        false};
   g.link = weft__sim_link(g.sim, &conf);
   g.rng = weft__rng_fork(1, 2);
   g.npaths = g.nmsg = g.unsent = 0;
@@ -463,10 +440,8 @@ static void setup(void) {
   c.hello.qos.reliability = mode >> 4 & 1;
   c.hello.qos.ack = mode >> 5 & 1;
   g.s = weft__session_create(&c, &ops, NULL);
-  if (g.s == NULL)
-    abort();
-  if (!(mode & 8))
-    weft__session_rx_start(g.s);
+  if (g.s == NULL) abort();
+  if (!(mode & 8)) weft__session_rx_start(g.s);
   add_path();
   if (!(mode & 4)) {
     say_hello(0);
@@ -480,27 +455,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   g.in = data;
   g.left = size;
   setup();
-  for (i = 0; i < STEPS && g.left != 0; i++)
-    step();
+  for (i = 0; i < STEPS && g.left != 0; i++) step();
   run(weft__sim_time(g.sim) + 1000000);
-  if (!g.gone)
-    weft__session_abort(g.s, -ECANCELED, 0, "the script is over");
+  if (!g.gone) weft__session_abort(g.s, -ECANCELED, 0, "the script is over");
   while (g.dirty && !g.gone) {
     g.dirty = false;
     weft__session_flush(g.s);
   }
   run(weft__sim_time(g.sim) + 5000000000u);
-  if (!g.gone)
-    fail(NULL, "aborted, and not gone");
-  if (g.unsent != 0)
-    fail(NULL, "gone, and messages were never sent");
+  if (!g.gone) fail(NULL, "aborted, and not gone");
+  if (g.unsent != 0) fail(NULL, "gone, and messages were never sent");
   weft__session_destroy(g.s);
   g.s = NULL;
   for (i = 0; i < DESTINATIONS; i++)
-    if (g.dst[i] != NULL)
-      fail(NULL, "a destination was never given back");
-  if (g.kept != NULL)
-    weft__rbuf_unref(g.kept);
+    if (g.dst[i] != NULL) fail(NULL, "a destination was never given back");
+  if (g.kept != NULL) weft__rbuf_unref(g.kept);
   g.kept = NULL;
   return 0;
 }

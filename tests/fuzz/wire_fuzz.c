@@ -17,15 +17,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define CHECK(what)                                                                                \
   do {                                                                                             \
-    if (!(what))                                                                                   \
-      abort();                                                                                     \
+    if (!(what)) abort();                                                                          \
   } while (0)
 
 static unsigned sum;
 
 static void touch(const uint8_t *p, size_t n) {
-  while (n-- > 0)
-    sum += *p++;
+  while (n-- > 0) sum += *p++;
 }
 
 static void frame(const uint8_t *p, size_t len) {
@@ -35,13 +33,11 @@ static void frame(const uint8_t *p, size_t len) {
   uint32_t off = 0, before;
   unsigned n = 0;
 
-  if (weft__hdr_get(p, len, &h) != WEFT__W_OK)
-    return;
+  if (weft__hdr_get(p, len, &h) != WEFT__W_OK) return;
   CHECK(h.length == len - WEFT__HDR && len <= WEFT__FRAME_MAX);
   weft__hdr_put(again, &h);
   CHECK(memcmp(again, p, WEFT__HDR) == 0);
-  if (h.type != WEFT__F_DATA)
-    return;
+  if (h.type != WEFT__F_DATA) return;
   for (before = 0; weft__rec_next(p + WEFT__HDR, h.length, &off, &r) == WEFT__W_OK; before = off) {
     CHECK(off > before && off <= h.length && off % 8 == 0);
     CHECK(r.data >= p + WEFT__HDR && r.data + r.size <= p + len);
@@ -56,10 +52,8 @@ static void records(const uint8_t *p, size_t len) {
   weft__rec_t r;
   uint32_t off = 0;
 
-  if (len > WEFT__FRAME_MAX)
-    return;
-  while (weft__rec_next(p, (uint32_t) len, &off, &r) == WEFT__W_OK)
-    touch(r.data, r.size);
+  if (len > WEFT__FRAME_MAX) return;
+  while (weft__rec_next(p, (uint32_t) len, &off, &r) == WEFT__W_OK) touch(r.data, r.size);
 }
 
 static void hello(const uint8_t *p, size_t len) {
@@ -85,8 +79,7 @@ static void request(const uint8_t *p, size_t len) {
   uint8_t again[WEFT__REQUEST_SIZE];
   weft__request_t r;
 
-  if (!weft__request_get(p, len, &r))
-    return;
+  if (!weft__request_get(p, len, &r)) return;
   weft__request_put(again, &r);
   if (r.vlow <= WEFT__WIRE_VERSION && r.vhigh >= WEFT__WIRE_VERSION)
     CHECK(memcmp(again, p, sizeof(again)) == 0);
@@ -96,17 +89,14 @@ static void answer(const uint8_t *p, size_t len) {
   uint8_t again[WEFT__ANSWER_SIZE];
   weft__answer_t a;
 
-  if (!weft__answer_get(p, len, &a))
-    return;
+  if (!weft__answer_get(p, len, &a)) return;
   weft__answer_put(again, &a);
-  if (a.kind == WEFT__A_ACCEPT)
-    CHECK(memcmp(again, p, sizeof(again)) == 0);
+  if (a.kind == WEFT__A_ACCEPT) CHECK(memcmp(again, p, sizeof(again)) == 0);
   touch((const uint8_t *) weft__jcode_text(a.code), 1);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  if (size == 0)
-    return 0;
+  if (size == 0) return 0;
   switch (data[0]) {
   case 'f': frame(data + 1, size - 1); break;
   case 'r': records(data + 1, size - 1); break;

@@ -56,7 +56,8 @@ static void half_open(void) {
   must_log(mark, source, "too many handshakes");
   others_are_served();
 
-  /* A refusal leaves nothing behind, and the handshakes that were taken run into their time limit. */
+  /* A refusal leaves nothing behind, and the handshakes that were taken run into their time limit.
+   */
   for (i = 0; i < FLOOD; i++) {
     must_close(mark, &flood[i], HANDSHAKE + 3000);
     peer_close(&flood[i]);
@@ -114,8 +115,7 @@ static void fill_backlog(void) {
   others_are_served();
   for (i = 0; i < HALF_OPEN; i++) /* the source has its places back, too */
     assert_true(introduces(&flood[i], source, "flood"));
-  for (i = 0; i < HALF_OPEN; i++)
-    peer_close(&flood[i]);
+  for (i = 0; i < HALF_OPEN; i++) peer_close(&flood[i]);
 }
 
 static void backlog_of_silent_peers(void) {
@@ -157,16 +157,14 @@ static void places_come_back(void) {
   }
 }
 
-/* Connected and silent: the provider's, with no limit (docs/trust.md). Below the system's own limits
- * nobody is hurt. */
+/* Connected and silent: the provider's, with no limit (docs/trust.md). Below the system's own
+ * limits nobody is hurt. */
 static void silent_connections(void) {
   unsigned i;
 
-  for (i = 0; i < FLOOD; i++)
-    peer_dial(&flood[i], source, world_port());
+  for (i = 0; i < FLOOD; i++) peer_dial(&flood[i], source, world_port());
   others_are_served();
-  for (i = 0; i < FLOOD; i++)
-    peer_close(&flood[i]);
+  for (i = 0; i < FLOOD; i++) peer_close(&flood[i]);
 }
 
 static void connect_and_reset(void) {
@@ -185,8 +183,7 @@ static void connect_and_reset(void) {
       peer_reset(&p);
     else
       peer_close(&p);
-    if (i % 100 == 99)
-      world_echo(1000);
+    if (i % 100 == 99) world_echo(1000);
   }
 }
 
@@ -207,7 +204,8 @@ static void sessions_open_and_vanish(void) {
   }
 }
 
-#define RUN(fn) {.name = #fn, .run = fn}
+#define RUN(fn)                                                                                    \
+  { .name = #fn, .run = fn }
 
 static const hostile_case_t cases[] = {
     RUN(half_open),          RUN(backlog_of_silent_peers), RUN(places_come_back),

@@ -12,8 +12,7 @@ static size_t build(peer_t *p, uint8_t *out, unsigned type, const void *payload,
 
   h.length = len;
   weft__hdr_put(out, &h);
-  if (len != 0)
-    memcpy(out + WEFT__HDR, payload, len);
+  if (len != 0) memcpy(out + WEFT__HDR, payload, len);
   return WEFT__HDR + len;
 }
 
@@ -25,7 +24,7 @@ static void send_with(peer_t *p, size_t at, uint8_t value) {
   peer_msg(p, b, n);
 }
 
-/* ---- Headers --------------------------------------------------------------------------------- */
+/* ---- Headers ---- */
 
 static void nothing(peer_t *p) {
   peer_msg(p, NULL, 0);
@@ -148,7 +147,7 @@ static void counter_max(peer_t *p) {
   peer_put(p, &h, NULL, 0);
 }
 
-/* ---- Payloads of control frames -------------------------------------------------------------- */
+/* ---- Payloads of control frames ---- */
 
 static void sized(peer_t *p, unsigned type, uint32_t len) {
   static const uint8_t zeros[WEFT__FRAME_MAX];
@@ -233,7 +232,7 @@ static void abort_long(peer_t *p) {
   peer_frame(p, WEFT__F_ABORT, b, sizeof(b));
 }
 
-/* ---- Records --------------------------------------------------------------------------------- */
+/* ---- Records ---- */
 
 static void data(peer_t *p, const void *payload, uint32_t len, unsigned count, uint64_t seq) {
   weft__hdr_t h = peer_hdr(p, WEFT__F_DATA);
@@ -331,7 +330,7 @@ static void large_empty(peer_t *p) {
   record(p, 16, WEFT__R_LARGE, 16); /* a total of 0 and 8 bytes of it */
 }
 
-/* ---- Frames beyond what a receive holds ------------------------------------------------------ */
+/* ---- Frames beyond what a receive holds ---- */
 
 static void oversized(peer_t *p, size_t len) {
   static uint8_t b[1 << 20];
@@ -350,7 +349,8 @@ static void oversized_1mib(peer_t *p) {
   oversized(p, 1 << 20);
 }
 
-#define BAD(fn, why) {.name = #fn, .act = fn, .logged = why}
+#define BAD(fn, why)                                                                               \
+  { .name = #fn, .act = fn, .logged = why }
 
 static const hostile_case_t cases[] = {
     BAD(nothing, "malformed frame: shorter than a header"),
@@ -409,8 +409,14 @@ static const hostile_case_t cases[] = {
     BAD(large_head, "record 1 of 1: with a malformed record"),
     BAD(large_empty, "record 1 of 1: with a malformed record"),
     /* The receive does not hold it and the provider ends the path, so nobody is told. */
-    {.name = "oversized_by_1", .act = oversized_by_1, .logged = "a frame of more than 16384 bytes", .mute = true},
-    {.name = "oversized_1mib", .act = oversized_1mib, .logged = "a frame of more than 16384 bytes", .mute = true},
+    {.name = "oversized_by_1",
+     .act = oversized_by_1,
+     .logged = "a frame of more than 16384 bytes",
+     .mute = true},
+    {.name = "oversized_1mib",
+     .act = oversized_1mib,
+     .logged = "a frame of more than 16384 bytes",
+     .mute = true},
 };
 
 HOSTILE_MAIN("hostile_frames", cases, NULL)

@@ -24,8 +24,7 @@ static unsigned rounds = 200;
 static void random_bytes(uint64_t *state, uint8_t *b, size_t n) {
   size_t i;
 
-  for (i = 0; i < n; i++)
-    b[i] = (uint8_t) peer_random(state);
+  for (i = 0; i < n; i++) b[i] = (uint8_t) peer_random(state);
 }
 
 static uint64_t begin(const char *what) {
@@ -35,7 +34,7 @@ static uint64_t begin(const char *what) {
   return state;
 }
 
-/* ---- Strangers ------------------------------------------------------------------------------- */
+/* ---- Strangers ---- */
 
 static void stranger(const void *bytes, size_t len) {
   unsigned mark = log_mark();
@@ -48,13 +47,15 @@ static void stranger(const void *bytes, size_t len) {
 }
 
 static void http_client(void) {
-  static const char text[] = "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n";
+  static const char text[] =
+      "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: curl/7.88.1\r\nAccept: */*\r\n\r\n";
 
   stranger(text, sizeof(text) - 1);
 }
 
 static void tls_client(void) {
-  static const uint8_t hello[64] = {0x16, 0x03, 0x01, 0x02, 0x00, 0x01, 0x00, 0x01, 0xfc, 0x03, 0x03};
+  static const uint8_t hello[64] = {0x16, 0x03, 0x01, 0x02, 0x00, 0x01,
+                                    0x00, 0x01, 0xfc, 0x03, 0x03};
 
   stranger(hello, sizeof(hello));
 }
@@ -73,8 +74,7 @@ static void other_libfabric_program(void) {
 
   peer_dial(&p, NULL, world_port());
   peer_cm(&p, CM_REQUEST, "fi_msg_pingpong", 15);
-  if (peer_cm_read(&p, &type, answer, sizeof(answer), 5000) >= 0)
-    assert_int_equal(type, CM_REJECT);
+  if (peer_cm_read(&p, &type, answer, sizeof(answer), 5000) >= 0) assert_int_equal(type, CM_REJECT);
   must_close(mark, &p, 5000);
   must_log(mark, p.name, "request is malformed");
   peer_close(&p);
@@ -89,12 +89,11 @@ static void random_strangers(void) {
     size_t n = 32 + peer_random(&state) % (sizeof(b) - 32);
     random_bytes(&state, b, n);
     stranger(b, n);
-    if (i % 50 == 49)
-      world_echo(1000);
+    if (i % 50 == 49) world_echo(1000);
   }
 }
 
-/* ---- Random requests ------------------------------------------------------------------------- */
+/* ---- Random requests ---- */
 
 static void random_requests(void) {
   uint64_t state = begin("random_requests");
@@ -117,14 +116,14 @@ static void random_requests(void) {
     if (peer_cm_read(&p, &type, answer, sizeof(answer), 5000) < 0 || type == CM_REJECT)
       must_close(mark, &p, 5000);
     peer_close(&p);
-    if (i % 50 == 49)
-      world_check();
+    if (i % 50 == 49) world_check();
   }
 }
 
-/* ---- Random frames --------------------------------------------------------------------------- */
+/* ---- Random frames ---- */
 
-/* Frames of random bytes on an open session; the first bytes are sometimes right, to get further. */
+/* Frames of random bytes on an open session; the first bytes are sometimes right, to get further.
+ */
 static void random_frames(void) {
   uint64_t state = begin("random_frames");
   uint8_t b[2048];
@@ -137,8 +136,7 @@ static void random_frames(void) {
     peer_t p;
     peer_open(&p, world_port(), i % 3 != 0 ? "hostile" : "push");
     h = peer_hdr(&p, (unsigned) (1 + peer_random(&state) % 15));
-    if (how != 0 && n < WEFT__HDR)
-      n += WEFT__HDR;
+    if (how != 0 && n < WEFT__HDR) n += WEFT__HDR;
     random_bytes(&state, b, n);
     if (how == 1) { /* right up to the payload */
       h.length = (uint32_t) (n - WEFT__HDR);
@@ -150,24 +148,23 @@ static void random_frames(void) {
       h.count = (uint16_t) (1 + peer_random(&state) % (1 + h.length / 8));
       h.seq = 1;
       if (how == 3 && h.length >= 8)
-        weft__rec_put(b + WEFT__HDR, (unsigned) (peer_random(&state) % 4), (uint32_t) (peer_random(&state) % 300));
+        weft__rec_put(b + WEFT__HDR, (unsigned) (peer_random(&state) % 4),
+                      (uint32_t) (peer_random(&state) % 300));
       weft__hdr_put(b, &h);
     }
     peer_msg(&p, b, n);
-    if (how != 1 && how != 3)
-      must_close(mark, &p, 5000);
+    if (how != 1 && how != 3) must_close(mark, &p, 5000);
     peer_close(&p);
-    if (i % 50 == 49)
-      world_check();
+    if (i % 50 == 49) world_check();
   }
 }
 
-/* ---- Valid frames with random damage --------------------------------------------------------- */
+/* ---- Valid frames with random damage ---- */
 
 static size_t sample(peer_t *p, uint64_t *state, uint8_t *b) {
-  static const uint8_t types[] = {WEFT__F_DATA, WEFT__F_DATA, WEFT__F_ACK,   WEFT__F_PING, WEFT__F_RESUME,
-                                  WEFT__F_CTS,  WEFT__F_FRAG, WEFT__F_CHUNK, WEFT__F_BYE,  WEFT__F_REFUSE,
-                                  WEFT__F_SKIP};
+  static const uint8_t types[] = {WEFT__F_DATA,   WEFT__F_DATA,   WEFT__F_ACK,  WEFT__F_PING,
+                                  WEFT__F_RESUME, WEFT__F_CTS,    WEFT__F_FRAG, WEFT__F_CHUNK,
+                                  WEFT__F_BYE,    WEFT__F_REFUSE, WEFT__F_SKIP};
   weft__hdr_t h = peer_hdr(p, types[peer_random(state) % sizeof(types)]);
   uint8_t *w = b + WEFT__HDR;
 
@@ -218,7 +215,8 @@ static void damaged_frames(void) {
   unsigned i, k;
 
   for (i = 0; i < rounds; i++) {
-    unsigned frames = 1 + (unsigned) (peer_random(&state) % 6), bad = (unsigned) (peer_random(&state) % frames);
+    unsigned frames = 1 + (unsigned) (peer_random(&state) % 6),
+             bad = (unsigned) (peer_random(&state) % frames);
     peer_t p;
     peer_open(&p, world_port(), i % 2 != 0 ? "push" : "hold");
     for (k = 0; k < frames; k++) {
@@ -228,18 +226,15 @@ static void damaged_frames(void) {
         uint64_t bit = peer_random(&state) % (8 * n);
         b[bit / 8] ^= (uint8_t) (1u << bit % 8);
       }
-      if (!peer_msg(&p, b, n))
-        break;
-      if (b[1] == WEFT__F_DATA)
-        p.seq += 2;
+      if (!peer_msg(&p, b, n)) break;
+      if (b[1] == WEFT__F_DATA) p.seq += 2;
     }
     (void) peer_gone(&p, i % 8 == 0 ? 20 : 0);
     if (i % 5 == 0)
       peer_reset(&p);
     else
       peer_close(&p);
-    if (i % 50 == 49)
-      world_check();
+    if (i % 50 == 49) world_check();
   }
 }
 
@@ -263,31 +258,28 @@ static void damaged_hellos(void) {
     strcpy(p.self.qos.forbid, "udp");
     assert_true(peer_request(&p));
     n = weft__hello_put(b, sizeof(b), &p.self);
-    while (flips-- != 0)
-      b[peer_random(&state) % n] = (uint8_t) peer_random(&state);
-    if (i % 4 == 0)
-      n = 1 + peer_random(&state) % n;
+    while (flips-- != 0) b[peer_random(&state) % n] = (uint8_t) peer_random(&state);
+    if (i % 4 == 0) n = 1 + peer_random(&state) % n;
     peer_frame(&p, WEFT__F_HELLO, b, (uint32_t) n);
     (void) peer_read(&p, &f, 20);
     peer_close(&p);
-    if (i % 50 == 49)
-      world_check();
+    if (i % 50 == 49) world_check();
   }
 }
 
-#define RUN(fn) {.name = #fn, .run = fn}
+#define RUN(fn)                                                                                    \
+  { .name = #fn, .run = fn }
 
 static const hostile_case_t cases[] = {
-    RUN(http_client),      RUN(tls_client),      RUN(ssh_client),     RUN(other_libfabric_program),
-    RUN(random_strangers), RUN(random_requests), RUN(random_frames),  RUN(damaged_frames),
+    RUN(http_client),      RUN(tls_client),      RUN(ssh_client),    RUN(other_libfabric_program),
+    RUN(random_strangers), RUN(random_requests), RUN(random_frames), RUN(damaged_frames),
     RUN(damaged_hellos),
 };
 
 int main(int argc, char **argv) {
   const char *text = getenv("WEFT_ROUNDS");
 
-  if (text != NULL)
-    rounds = (unsigned) strtoul(text, NULL, 10);
+  if (text != NULL) rounds = (unsigned) strtoul(text, NULL, 10);
   if (argc > 2 && strcmp(argv[1], "--seed") == 0) {
     seed = strtoull(argv[2], NULL, 10);
     argc -= 2;

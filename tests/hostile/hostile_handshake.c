@@ -6,9 +6,10 @@
 
 #include "lib_case.h"
 
-/* ---- Requests -------------------------------------------------------------------------------- */
+/* ---- Requests ---- */
 
-/* Send this as the request's data: it must be refused, with `code` where that is not 0, and logged. */
+/* Send this as the request's data: it must be refused, with `code` where that is not 0, and logged.
+ */
 static void refused(const void *blob, size_t len, unsigned code, const char *logged) {
   unsigned mark = log_mark(), type = 99;
   uint8_t data[256];
@@ -25,8 +26,7 @@ static void refused(const void *blob, size_t len, unsigned code, const char *log
     assert_int_equal(an.kind, WEFT__A_REJECT);
     assert_int_equal(an.code, code);
   }
-  if (n >= 0)
-    assert_int_equal(type, CM_REJECT);
+  if (n >= 0) assert_int_equal(type, CM_REJECT);
   must_close(mark, &p, 5000);
   must_log(mark, p.name, logged);
   peer_close(&p);
@@ -105,8 +105,7 @@ static void request_random(void) {
   uint64_t state = 7;
   size_t i;
 
-  for (i = 0; i < sizeof(b); i++)
-    b[i] = (uint8_t) peer_random(&state);
+  for (i = 0; i < sizeof(b); i++) b[i] = (uint8_t) peer_random(&state);
   refused(b, sizeof(b), WEFT__J_MALFORMED, "request is malformed");
 }
 
@@ -144,7 +143,7 @@ static void request_is_answer(void) {
   peer_close(&p);
 }
 
-/* ---- The HELLO frame ------------------------------------------------------------------------- */
+/* ---- The HELLO frame ---- */
 
 /* After a valid request: `send` must end the session with this reason. */
 static void hello_refused(void (*send)(peer_t *), const char *logged) {
@@ -398,49 +397,30 @@ static void session_id_taken(void) {
   peer_close(&a);
 }
 
-#define RUN(fn) {.name = #fn, .run = fn}
+#define RUN(fn)                                                                                    \
+  { .name = #fn, .run = fn }
 
 static const hostile_case_t cases[] = {
-    RUN(request_empty),
-    RUN(request_1_byte),
-    RUN(request_truncated),
-    RUN(request_magic),
-    RUN(request_version_0),
-    RUN(request_versions_reversed),
-    RUN(request_kind_0),
-    RUN(request_kind_3),
-    RUN(request_reserved),
-    RUN(request_later_versions),
-    RUN(request_random),
-    RUN(request_longer),
-    RUN(request_is_answer),
-    RUN(hello_one_byte),
-    RUN(hello_unknown_only),
-    RUN(hello_cut),
-    RUN(hello_twice_item),
-    RUN(hello_item_length),
-    RUN(hello_item_beyond),
-    RUN(hello_control_character),
-    RUN(hello_text_long),
-    RUN(hello_bad_need),
-    RUN(hello_offer_family),
-    RUN(hello_offer_short),
-    RUN(hello_offer_length),
-    RUN(hello_17_offers),
-    RUN(hello_window_messages),
-    RUN(hello_window_bytes),
-    RUN(hello_data_first),
-    RUN(hello_resume_first),
-    RUN(hello_bye_first),
-    RUN(hello_join_please_first),
-    RUN(hello_wrong_key),
-    RUN(hello_wrong_counter),
-    RUN(hello_too_long),
-    RUN(hello_acking),
-    RUN(hello_twice),
-    RUN(hello_then_gone),
-    RUN(program_rejects),
-    RUN(session_id_taken),
+    RUN(request_empty),         RUN(request_1_byte),
+    RUN(request_truncated),     RUN(request_magic),
+    RUN(request_version_0),     RUN(request_versions_reversed),
+    RUN(request_kind_0),        RUN(request_kind_3),
+    RUN(request_reserved),      RUN(request_later_versions),
+    RUN(request_random),        RUN(request_longer),
+    RUN(request_is_answer),     RUN(hello_one_byte),
+    RUN(hello_unknown_only),    RUN(hello_cut),
+    RUN(hello_twice_item),      RUN(hello_item_length),
+    RUN(hello_item_beyond),     RUN(hello_control_character),
+    RUN(hello_text_long),       RUN(hello_bad_need),
+    RUN(hello_offer_family),    RUN(hello_offer_short),
+    RUN(hello_offer_length),    RUN(hello_17_offers),
+    RUN(hello_window_messages), RUN(hello_window_bytes),
+    RUN(hello_data_first),      RUN(hello_resume_first),
+    RUN(hello_bye_first),       RUN(hello_join_please_first),
+    RUN(hello_wrong_key),       RUN(hello_wrong_counter),
+    RUN(hello_too_long),        RUN(hello_acking),
+    RUN(hello_twice),           RUN(hello_then_gone),
+    RUN(program_rejects),       RUN(session_id_taken),
 };
 
 HOSTILE_MAIN("hostile_handshake", cases, NULL)

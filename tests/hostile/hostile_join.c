@@ -132,12 +132,10 @@ static void too_many_paths(void) {
   unsigned i;
 
   peer_open(&p, world_port(), "hostile");
-  for (i = 0; i < 7; i++)
-    join(&p, &j[i]);
+  for (i = 0; i < 7; i++) join(&p, &j[i]);
   peer_join_request(&p, &last);
   join_refused(&last.rq, WEFT__J_FULL, "all the paths");
-  for (i = 0; i < 7; i++)
-    peer_close(&j[i]);
+  for (i = 0; i < 7; i++) peer_close(&j[i]);
   peer_close(&p);
 }
 
@@ -177,7 +175,7 @@ static void tombstone(void) {
   peer_close(&p);
 }
 
-/* ---- On the second path ---------------------------------------------------------------------- */
+/* ---- On the second path ---- */
 
 /* A violation there ends the session, both paths of it. */
 static void second_path_violates(void) {
@@ -297,9 +295,12 @@ static weft__cts_t cts_of(peer_t *p) {
   peer_frame_t f;
 
   assert_int_equal(peer_read_type(p, &f, WEFT__F_CTS, 5000), 1);
-  return (weft__cts_t){.seq = weft__get64(f.payload), .off = weft__get64(f.payload + 8),
-                       .addr = weft__get64(f.payload + 16), .key = weft__get64(f.payload + 24),
-                       .len = weft__get32(f.payload + 32), .flags = weft__get32(f.payload + 36)};
+  return (weft__cts_t){.seq = weft__get64(f.payload),
+                       .off = weft__get64(f.payload + 8),
+                       .addr = weft__get64(f.payload + 16),
+                       .key = weft__get64(f.payload + 24),
+                       .len = weft__get32(f.payload + 32),
+                       .flags = weft__get32(f.payload + 36)};
 }
 
 /* "I have written it." */
@@ -320,8 +321,9 @@ static void landed(peer_t *p) {
   assert_int_equal(peer_read_type(p, &f, WEFT__F_PONG, 5000), 1);
 }
 
-/* tcp looks at a key when a write begins. An accomplice begins one under the peer's key and waits until the message was
- * delivered and its memory given back: what then still comes must not meet anybody else's message. */
+/* tcp looks at a key when a write begins. An accomplice begins one under the peer's key and waits
+ * until the message was delivered and its memory given back: what then still comes must not meet
+ * anybody else's message. */
 static void write_that_outlives_its_key(void) {
   static uint8_t junk[1 << 20];
   static const uint8_t zeros[1 << 20];
@@ -360,8 +362,7 @@ static void write_that_outlives_its_key(void) {
   assert_true(peer_raw(&accomplice, junk, c.len));
   landed(&accomplice);
   frag(&victim, &v);
-  do
-    assert_int_equal(peer_read_type(&victim, &f, WEFT__F_DATA, 5000), 1);
+  do assert_int_equal(peer_read_type(&victim, &f, WEFT__F_DATA, 5000), 1);
   while (victim.next != 2);
   assert_int_equal(weft__rec_next(f.payload, f.h.length, &off, &r), WEFT__W_OK);
   assert_int_equal(r.total, sizeof(zeros));
@@ -405,14 +406,24 @@ static void fragment_asked_again(void) {
   assert_int_equal(world_end_of(p.name, 20000).status, UV_ECONNRESET);
 }
 
-#define RUN(fn) {.name = #fn, .run = fn}
+#define RUN(fn)                                                                                    \
+  { .name = #fn, .run = fn }
 
 static const hostile_case_t cases[] = {
-    RUN(unknown_session),    RUN(wrong_token),          RUN(token_of_another_key),
-    RUN(replayed_token),       RUN(replayed_much_later), RUN(before_hello),
-    RUN(too_many_paths),       RUN(tombstone),           RUN(second_path_violates),
-    RUN(data_on_standby),      RUN(resume_ack_beyond),   RUN(resume_ping_pong),
-    RUN(frag_on_another_path), RUN(fragment_asked_again),
+    RUN(unknown_session),
+    RUN(wrong_token),
+    RUN(token_of_another_key),
+    RUN(replayed_token),
+    RUN(replayed_much_later),
+    RUN(before_hello),
+    RUN(too_many_paths),
+    RUN(tombstone),
+    RUN(second_path_violates),
+    RUN(data_on_standby),
+    RUN(resume_ack_beyond),
+    RUN(resume_ping_pong),
+    RUN(frag_on_another_path),
+    RUN(fragment_asked_again),
     RUN(write_that_outlives_its_key),
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hostile_listener.c - the connecting side: what answers at the address is nobody, somebody else, or
- * a Weft that lies. The right error, a sentence that names the address, and within the time budget.
+/* hostile_listener.c - the connecting side: what answers at the address is nobody, somebody else,
+ * or a Weft that lies. The right error, a sentence that names the address, and within the time
+ * budget.
  *
  * ctest: timeout=120 */
 #include <stdio.h>
@@ -44,12 +45,11 @@ static void fails(dial_t *d, int want, int or_else, unsigned most_ms) {
     fail_msg("the connect to %s ended with %s after %u ms: \"%s\"; expected %s within %u ms", at,
              weft_err_name(d->status), (unsigned) d->took_ms, d->why, weft_err_name(want), most_ms);
   dial_close(d);
-  if (lfd >= 0)
-    close(lfd);
+  if (lfd >= 0) close(lfd);
   lfd = -1;
 }
 
-/* ---- Nobody ---------------------------------------------------------------------------------- */
+/* ---- Nobody ---- */
 
 static void closed_port(void) {
   dial_t d;
@@ -79,11 +79,12 @@ static void never_answers(void) {
   fails(&d, UV_ETIMEDOUT, UV_ETIMEDOUT, CONNECT + 500);
 }
 
-/* ---- Somebody else --------------------------------------------------------------------------- */
+/* ---- Somebody else ---- */
 
-/* Everybody who comes gets `bytes`: at once or (`first_hears`) after the first bytes from them; then
- * the connection is closed or kept. */
-static void serve(const void *bytes, size_t len, bool first_hears, bool keeps, int want, unsigned most_ms) {
+/* Everybody who comes gets `bytes`: at once or (`first_hears`) after the first bytes from them;
+ * then the connection is closed or kept. */
+static void serve(const void *bytes, size_t len, bool first_hears, bool keeps, int want,
+                  unsigned most_ms) {
   peer_t peers[16];
   unsigned n = 0, i;
   dial_t d;
@@ -92,8 +93,7 @@ static void serve(const void *bytes, size_t len, bool first_hears, bool keeps, i
   while (!dial_wait(&d, 0)) {
     peer_t *p = &peers[n];
     assert_true(n < 16);
-    if (!peer_take(p, lfd, 10))
-      continue;
+    if (!peer_take(p, lfd, 10)) continue;
     if (first_hears) {
       uint8_t in[512];
       (void) recv(p->fd, in, sizeof(in), 0);
@@ -104,14 +104,14 @@ static void serve(const void *bytes, size_t len, bool first_hears, bool keeps, i
     else
       peer_close(p);
   }
-  for (i = 0; i < n; i++)
-    peer_close(&peers[i]);
+  for (i = 0; i < n; i++) peer_close(&peers[i]);
   fails(&d, want, want, most_ms);
 }
 
 static void http_server(void) {
-  static const char text[] = "HTTP/1.1 400 Bad Request\r\nServer: nginx/1.22.1\r\nContent-Type: text/html\r\n"
-                             "Content-Length: 0\r\nConnection: close\r\n\r\n";
+  static const char text[] =
+      "HTTP/1.1 400 Bad Request\r\nServer: nginx/1.22.1\r\nContent-Type: text/html\r\n"
+      "Content-Length: 0\r\nConnection: close\r\n\r\n";
 
   serve(text, sizeof(text) - 1, true, false, WEFT_ENOTWEFT, 1000);
 }
@@ -146,8 +146,7 @@ static void random_server(void) {
   uint8_t b[300];
   size_t i;
 
-  for (i = 0; i < sizeof(b); i++)
-    b[i] = (uint8_t) peer_random(&state);
+  for (i = 0; i < sizeof(b); i++) b[i] = (uint8_t) peer_random(&state);
   serve(b, sizeof(b), true, false, WEFT_ENOTWEFT, CONNECT + 500);
 }
 
@@ -179,8 +178,7 @@ static void accept_garbage(void) {
   uint8_t b[256];
   size_t i;
 
-  for (i = 0; i < sizeof(b); i++)
-    b[i] = (uint8_t) peer_random(&state);
+  for (i = 0; i < sizeof(b); i++) b[i] = (uint8_t) peer_random(&state);
   accepts_with(b, sizeof(b));
 }
 
@@ -192,9 +190,10 @@ static void accept_wrong_kind(void) {
   accepts_with(b, sizeof(b));
 }
 
-/* ---- A Weft that refuses --------------------------------------------------------------------- */
+/* ---- A Weft that refuses ---- */
 
-static void answers(unsigned cm, const weft__answer_t *an, int want, int or_else, unsigned most_ms) {
+static void answers(unsigned cm, const weft__answer_t *an, int want, int or_else,
+                    unsigned most_ms) {
   uint8_t in[256], b[WEFT__ANSWER_SIZE];
   unsigned type;
   dial_t d;
@@ -259,7 +258,7 @@ static void answers_version_2(void) {
   answers(CM_ACCEPT, &an, WEFT_EVERSION, WEFT_ENOTWEFT, 1000);
 }
 
-/* ---- A Weft whose HELLO is wrong ------------------------------------------------------------- */
+/* ---- A Weft whose HELLO is wrong ---- */
 
 static void accept_peer(peer_t *p) {
   assert_true(peer_take(p, lfd, 5000));
@@ -330,7 +329,7 @@ static void closes_before_hello(void) {
   fails(&d, UV_ECONNRESET, UV_ECONNREFUSED, CONNECT + 500);
 }
 
-/* ---- After it is open -------------------------------------------------------------------------- */
+/* ---- After it is open ---- */
 
 static void open_it(dial_t *d, peer_t *p) {
   dial_it(d);
@@ -404,10 +403,8 @@ static void restarts(void) {
   peer_reset(&p);
   weft__answer_put(b, &an);
   for (i = 0; i < 50 && !d.lost; i++) {
-    if (!peer_take(&j, lfd, 200))
-      continue;
-    if (peer_cm_read(&j, &type, in, sizeof(in), 1000) >= 0)
-      peer_cm(&j, CM_REJECT, b, sizeof(b));
+    if (!peer_take(&j, lfd, 200)) continue;
+    if (peer_cm_read(&j, &type, in, sizeof(in), 1000) >= 0) peer_cm(&j, CM_REJECT, b, sizeof(b));
     peer_close(&j);
   }
   assert_true(dial_wait_lost(&d, 4000 * SLOW));
@@ -432,7 +429,8 @@ static void falls_silent(void) {
   close(lfd);
 }
 
-#define RUN(fn) {.name = #fn, .run = fn}
+#define RUN(fn)                                                                                    \
+  { .name = #fn, .run = fn }
 
 static const hostile_case_t cases[] = {
     RUN(closed_port),

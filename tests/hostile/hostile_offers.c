@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* hostile_offers.c - the connecting side, when the peer's offers lead nowhere, to somebody else, or to
- * a Weft without the proof: the connection opens in its budget on the path it has, and works.
+/* hostile_offers.c - the connecting side, when the peer's offers lead nowhere, to somebody else, or
+ * to a Weft without the proof: the connection opens in its budget on the path it has, and works.
  *
  * Design notes
  *   - Two devices in a namespace of its own: a path to the same device as the first one is no path
@@ -33,8 +33,8 @@ static int lfd = -1;
 
 static void offers_nonsense(void);
 
-/* Everything up to our HELLO. What the first connection opens in its context (a rail per device) stays
- * open: that is no leak. */
+/* Everything up to our HELLO. What the first connection opens in its context (a rail per device)
+ * stays open: that is no leak. */
 static void begin(dial_t *d, peer_t *p) {
   static bool warm;
   uint16_t port;
@@ -89,9 +89,9 @@ static void offers_nobody(void) {
 }
 
 static void offers_nonsense(void) {
-  static const char *const ips[] = {"0.0.0.0",        "255.255.255.255", "224.0.0.1", "240.0.0.1",
-                                    "192.0.2.1",      "::",              "ff02::1",   "fe80::1",
-                                    "::ffff:1.2.3.4", "2001:db8::1",     "127.0.0.1", SECOND};
+  static const char *const ips[] = {
+      "0.0.0.0", "255.255.255.255", "224.0.0.1",      "240.0.0.1",   "192.0.2.1", "::",
+      "ff02::1", "fe80::1",         "::ffff:1.2.3.4", "2001:db8::1", "127.0.0.1", SECOND};
   dial_t d;
   peer_t p;
   unsigned i;
@@ -120,8 +120,7 @@ static void offers_silence(void) {
   }
   dial_opens_anyhow(&d, &p);
   dial_leave(&d, &p, &lfd);
-  for (i = 0; i < WEFT__OFFERS_MAX; i++)
-    close(silent[i]);
+  for (i = 0; i < WEFT__OFFERS_MAX; i++) close(silent[i]);
 }
 
 /* The offer's listener answers JOINs with this; the connection stays on its first path. */
@@ -145,8 +144,7 @@ static void join_answered(unsigned cm, unsigned kind, unsigned code, bool good_p
   assert_int_equal(j.rq.kind, WEFT__K_JOIN);
   assert_memory_equal(j.rq.id, p.rq.id, 16);
   weft__join_proof(p.secret, j.rq.id, j.rq.key, an.key, an.aux, an.proof);
-  if (!good_proof)
-    an.proof[5] ^= 4;
+  if (!good_proof) an.proof[5] ^= 4;
   weft__answer_put(b, &an);
   peer_cm(&j, cm, b, sizeof(b));
   assert_true(dial_wait(&d, 5000 * SLOW));
@@ -175,8 +173,8 @@ static void join_tombstone_without_proof(void) {
   join_answered(CM_REJECT, WEFT__A_TOMBSTONE, 0, false);
 }
 
-/* The peer offers the address of somebody else, who hangs up on all, and asks for more paths without end: what is tried
- * there is what would be tried anyway. */
+/* The peer offers the address of somebody else, who hangs up on all, and asks for more paths
+ * without end: what is tried there is what would be tried anyway. */
 static void join_please_at_a_third_party(void) {
   struct linger hard = {1, 0};
   uint64_t until;
@@ -194,8 +192,7 @@ static void join_please_at_a_third_party(void) {
   for (until = peer_now_ms() + 1500; peer_now_ms() < until;) {
     struct pollfd pfd = {.fd = victim, .events = POLLIN};
     unsigned i;
-    for (i = 0; i < 8; i++, asked++)
-      peer_frame(&p, WEFT__F_JOIN_PLEASE, NULL, 0);
+    for (i = 0; i < 8; i++, asked++) peer_frame(&p, WEFT__F_JOIN_PLEASE, NULL, 0);
     peer_ping(&p);
     assert_int_equal(peer_read_type(&p, &f, WEFT__F_PONG, 5000), 1);
     while (poll(&pfd, 1, 0) == 1 && (fd = accept(victim, NULL, NULL)) >= 0) {
@@ -213,20 +210,28 @@ static void join_please_at_a_third_party(void) {
   close(victim);
 }
 
-#define RUN(fn) {.name = #fn, .run = fn}
+#define RUN(fn)                                                                                    \
+  { .name = #fn, .run = fn }
 
 static const hostile_case_t cases[] = {
-    RUN(offers_nobody),   RUN(offers_nonsense),              RUN(offers_silence), RUN(join_bad_proof),
-    RUN(join_no_session), RUN(join_tombstone_without_proof), RUN(join_please_at_a_third_party),
+    RUN(offers_nobody),
+    RUN(offers_nonsense),
+    RUN(offers_silence),
+    RUN(join_bad_proof),
+    RUN(join_no_session),
+    RUN(join_tombstone_without_proof),
+    RUN(join_please_at_a_third_party),
 };
 
 int main(int argc, char **argv) {
   int err = netns_enter();
 
-  if (err == 0 && netns_ip("link add d0 type veth peer name e0\nlink add d1 type veth peer name e1\n"
-                           "link set d0 addrgenmode none\nlink set d1 addrgenmode none\n" /* one address each, at once */
-                           "addr add " FIRST "/24 dev d0\naddr add " SECOND "/24 dev d1\n"
-                           "link set d0 up\nlink set e0 up\nlink set d1 up\nlink set e1 up\n") != 0)
+  if (err == 0 &&
+      netns_ip(
+          "link add d0 type veth peer name e0\nlink add d1 type veth peer name e1\n"
+          "link set d0 addrgenmode none\nlink set d1 addrgenmode none\n" /* one address each, at once */
+          "addr add " FIRST "/24 dev d0\naddr add " SECOND "/24 dev d1\n"
+          "link set d0 up\nlink set e0 up\nlink set d1 up\nlink set e1 up\n") != 0)
     err = -ENOTSUP;
   if (err != 0) {
     printf("SKIP: no network namespace with two devices is to be had: %s\n", strerror(-err));

@@ -24,7 +24,7 @@ static void data(peer_t *p, const void *payload, uint32_t len, unsigned count, u
   peer_put(p, &h, payload, len);
 }
 
-/* ---- Records and windows --------------------------------------------------------------------- */
+/* ---- Records and windows ---- */
 
 static void gap(peer_t *p) {
   uint8_t b[8] = {0};
@@ -48,8 +48,7 @@ static void beyond_bytes(peer_t *p) {
   static const uint8_t b[WEFT__FRAME_MAX - WEFT__HDR - WEFT__REC];
   unsigned i;
 
-  for (i = 0; i < WINDOW_BYTES / sizeof(b) + 1; i++)
-    peer_record(p, WEFT__R_MSG, b, sizeof(b));
+  for (i = 0; i < WINDOW_BYTES / sizeof(b) + 1; i++) peer_record(p, WEFT__R_MSG, b, sizeof(b));
 }
 
 static void over_limit(peer_t *p) {
@@ -80,7 +79,7 @@ static void skip_after_fin(peer_t *p) {
   after_fin(p, WEFT__R_SKIP);
 }
 
-/* ---- Headers --------------------------------------------------------------------------------- */
+/* ---- Headers ---- */
 
 static void acks(peer_t *p, uint64_t ack) {
   weft__hdr_t h = peer_hdr(p, WEFT__F_ACK);
@@ -104,19 +103,19 @@ static void grant_jump(peer_t *p) {
   peer_put(p, &h, NULL, 0);
 }
 
-/* We grant the server nothing, so it cannot grant us more than once in a while, and we do not care. */
+/* We grant the server nothing, so it cannot grant us more than once in a while, and we do not care.
+ */
 static void beyond_grant(peer_t *p) {
   unsigned i;
 
   for (i = 0; i < 4000; i++) {
     weft__hdr_t h = peer_hdr(p, WEFT__F_ACK);
     h.grant = 0;
-    if (!peer_put(p, &h, NULL, 0))
-      return;
+    if (!peer_put(p, &h, NULL, 0)) return;
   }
 }
 
-/* ---- Control frames nobody asked for --------------------------------------------------------- */
+/* ---- Control frames nobody asked for ---- */
 
 static void hello_again(peer_t *p) {
   peer_hello(p);
@@ -337,7 +336,7 @@ static void skip_max(peer_t *p) {
   send_refuse(p, WEFT__F_SKIP, UINT64_MAX);
 }
 
-/* ---- Memory ---------------------------------------------------------------------------------- */
+/* ---- Memory ---- */
 
 static void write_wrong_key(peer_t *p) {
   peer_write(p, 0, UINT64_C(0x0123456789abcdef), "12345678", 8, false);
@@ -385,7 +384,7 @@ static void read_it(peer_t *p) {
   peer_raw(p, b, n);
 }
 
-/* ---- An end by the peer's own word ----------------------------------------------------------- */
+/* ---- An end by the peer's own word ---- */
 
 /* No reason to warn anybody, but the program hears the peer's words, without what a terminal would
  * obey. */
@@ -407,7 +406,7 @@ static void says_abort(void) {
   peer_close(&p);
 }
 
-/* ---- Odd, but allowed ------------------------------------------------------------------------ */
+/* ---- Odd, but allowed ---- */
 
 /* The session still gives our messages back. */
 static void still_echoes(peer_t *p) {
@@ -421,8 +420,7 @@ static void still_echoes(peer_t *p) {
     memcpy(sent + 8 * i, &v, 8);
   }
   assert_true(peer_record(p, WEFT__R_MSG, sent, sizeof(sent)));
-  do
-    assert_int_equal(peer_read_type(p, &f, WEFT__F_DATA, 5000), 1);
+  do assert_int_equal(peer_read_type(p, &f, WEFT__F_DATA, 5000), 1);
   while (f.h.length < WEFT__REC + sizeof(sent) ||
          memcmp(f.payload + f.h.length - sizeof(sent), sent, sizeof(sent)) != 0);
 }
@@ -469,7 +467,7 @@ static void oddities(peer_t *p) {
     peer_frame(p, WEFT__F_JOIN_PLEASE, NULL, 0);
     peer_frame(p, WEFT__F_ACK, NULL, 0);
   }
-  send_resume(p, 0, 100, 0);                        /* of an epoch that is over */
+  send_resume(p, 0, 100, 0); /* of an epoch that is over */
   peer_frame(p, WEFT__F_RESUME_ACK, "0123456789abcdef", WEFT__RESUME_ACK_SIZE); /* nobody asked */
   send_refuse(p, WEFT__F_REFUSE, 0);
 }
@@ -572,21 +570,26 @@ static void never_reads(void) {
   unsigned i;
 
   peer_open(&p, world_port(), "hostile");
-  for (i = 0; i < 7; i++)
-    peer_record(&p, WEFT__R_MSG, b, sizeof(b));
+  for (i = 0; i < 7; i++) peer_record(&p, WEFT__R_MSG, b, sizeof(b));
   world_echo(1000);
   leave(&p);
 }
 
-#define BAD(fn, why) {.name = #fn, .act = fn, .logged = why}
-#define BAD_FOR(who, fn, why) {.name = #fn, .act = fn, .logged = why, .label = who}
-/* What the server has not read when it closes resets the connection, so its word to the peer may be lost. */
-#define BAD_FLOOD(who, fn, why) {.name = #fn, .act = fn, .logged = why, .label = who, .mute = true}
-#define BAD_AMO(fn, why) {.name = #fn, .act = fn, .logged = why, .reliability = WEFT_AT_MOST_ONCE}
+#define BAD(fn, why)                                                                               \
+  { .name = #fn, .act = fn, .logged = why }
+#define BAD_FOR(who, fn, why)                                                                      \
+  { .name = #fn, .act = fn, .logged = why, .label = who }
+/* What the server has not read when it closes resets the connection, so its word to the peer may be
+ * lost. */
+#define BAD_FLOOD(who, fn, why)                                                                    \
+  { .name = #fn, .act = fn, .logged = why, .label = who, .mute = true }
+#define BAD_AMO(fn, why)                                                                           \
+  { .name = #fn, .act = fn, .logged = why, .reliability = WEFT_AT_MOST_ONCE }
 /* Ended by the provider, without a word to Weft: the session waits for another path in vain. */
 #define CUT(fn, why)                                                                               \
-  {.name = #fn, .act = fn, .logged = why, .status = UV_ECONNRESET}
-#define RUN(fn) {.name = #fn, .run = fn}
+  { .name = #fn, .act = fn, .logged = why, .status = UV_ECONNRESET }
+#define RUN(fn)                                                                                    \
+  { .name = #fn, .run = fn }
 
 static const hostile_case_t cases[] = {
     BAD(gap, "record 2 where 1 was due"),

@@ -37,10 +37,10 @@ static void closes_after(peer_t *p, unsigned mark, unsigned least, unsigned most
   }
 }
 
-/* ---- The connection message ------------------------------------------------------------------ */
+/* ---- The connection message ---- */
 
-/* Connected and not a word: the provider holds it, with no limit of time (docs/trust.md), so nothing
- * of it is Weft's. Others are served, and when it goes nothing of it stays. */
+/* Connected and not a word: the provider holds it, with no limit of time (docs/trust.md), so
+ * nothing of it is Weft's. Others are served, and when it goes nothing of it stays. */
 static void silent_from_the_start(void) {
   peer_t p;
 
@@ -61,8 +61,7 @@ static void byte_by_byte(void) {
   peer_identity(&p, "slow");
   weft__request_put(blob, &p.rq);
   n = peer_cm_bytes(b, CM_REQUEST, blob, sizeof(blob));
-  for (i = 0; i < n && peer_raw(&p, b + i, 1); i++)
-    nap(1);
+  for (i = 0; i < n && peer_raw(&p, b + i, 1); i++) nap(1);
   must_close(mark, &p, 5000);
   peer_close(&p);
 }
@@ -84,7 +83,7 @@ static void header_then_data(void) {
   peer_close(&p);
 }
 
-/* ---- HELLO ----------------------------------------------------------------------------------- */
+/* ---- HELLO ---- */
 
 static void begin(peer_t *p) {
   peer_dial(p, NULL, world_port());
@@ -111,8 +110,7 @@ static void pings_instead_of_hello(void) {
   begin(&p);
   while (peer_now_ms() - from < HANDSHAKE + 1000 && peer_ping(&p)) {
     peer_frame_t f;
-    if (peer_read(&p, &f, 20) < 0)
-      break;
+    if (peer_read(&p, &f, 20) < 0) break;
   }
   closes_after(&p, mark, 0, 1000);
   assert_true(peer_now_ms() - from >= HANDSHAKE - 100);
@@ -136,8 +134,7 @@ static void dripping_hello(void) {
   weft__hdr_put(b + OP_SIZE, &h);
   peer_op_bytes(b, OP_MSG, 0, NULL, 0, WEFT__HDR + n);
   for (i = 0; i < OP_SIZE + WEFT__HDR + n; i++) {
-    if (!peer_raw(&p, b + i, 1) || peer_gone(&p, 20))
-      break;
+    if (!peer_raw(&p, b + i, 1) || peer_gone(&p, 20)) break;
   }
   assert_true(i < OP_SIZE + WEFT__HDR + n);
   assert_in_range(peer_now_ms() - from, HANDSHAKE - 100, HANDSHAKE + 1500);
@@ -145,7 +142,7 @@ static void dripping_hello(void) {
   peer_close(&p);
 }
 
-/* ---- An open session ------------------------------------------------------------------------- */
+/* ---- An open session ---- */
 
 static void falls_silent(uint32_t interruption_ms) {
   unsigned mark = log_mark();
@@ -171,7 +168,8 @@ static void silent_session(void) {
   falls_silent(0);
 }
 
-/* The peer's own need says that an hour of silence is fine. It is not: the server's peer_timeout holds. */
+/* The peer's own need says that an hour of silence is fine. It is not: the server's peer_timeout
+ * holds. */
 static void silent_session_that_tolerates_an_hour(void) {
   falls_silent(3600 * 1000);
 }
@@ -207,8 +205,8 @@ static void half_a_frame(void) {
   peer_close(&p);
 }
 
-/* Half of a write into open memory, then nothing. The memory is the program's again when the path is
- * closed, not before. */
+/* Half of a write into open memory, then nothing. The memory is the program's again when the path
+ * is closed, not before. */
 static void half_a_write(void) {
   static const uint8_t zeros[100000];
   peer_frame_t f;
@@ -233,9 +231,10 @@ static void half_a_write(void) {
   peer_close(&p);
 }
 
-/* ---- Vanishing in the middle of every step --------------------------------------------------- */
+/* ---- Vanishing in the middle of every step ---- */
 
-/* The bytes of a whole visit: request, HELLO, a message, the announcement of a large one, the end. */
+/* The bytes of a whole visit: request, HELLO, a message, the announcement of a large one, the end.
+ */
 enum { STEPS_MAX = 1 << 14 };
 typedef struct visit {
   uint8_t b[STEPS_MAX];
@@ -311,15 +310,15 @@ static void vanish_everywhere(void) {
   plan(&v, &p);
   for (at = 0; at <= v.len; at += 7 + at / 40, i++) {
     vanish(at, i % 2 != 0);
-    if (i % 16 == 15)
-      world_check();
+    if (i % 16 == 15) world_check();
   }
   vanish(v.request, false);
   vanish(v.len, false);
   vanish(v.len, true);
 }
 
-/* The other half of every step: we say all, and vanish after reading so many bytes of the answer. */
+/* The other half of every step: we say all, and vanish after reading so many bytes of the answer.
+ */
 static void vanish_while_reading(void) {
   unsigned i;
 
@@ -339,7 +338,8 @@ static void vanish_while_reading(void) {
   }
 }
 
-#define RUN(fn) {.name = #fn, .run = fn}
+#define RUN(fn)                                                                                    \
+  { .name = #fn, .run = fn }
 
 static const hostile_case_t cases[] = {
     RUN(silent_from_the_start),

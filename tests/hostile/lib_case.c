@@ -12,15 +12,14 @@ enum { SLOW = WORLD_SANITIZED ? 4 : 1 };
 static void (*world_tune)(weft_opts_t *);
 
 void must_log(unsigned mark, const char *who, const char *what) {
-  if (log_has(mark, who, what, 3000))
-    return;
+  if (log_has(mark, who, what, 3000)) return;
   log_print(mark);
-  fail_msg("the log has no line with \"%s\" and \"%s\"", who != NULL ? who : "", what != NULL ? what : "");
+  fail_msg("the log has no line with \"%s\" and \"%s\"", who != NULL ? who : "",
+           what != NULL ? what : "");
 }
 
 void must_close(unsigned mark, peer_t *p, int ms) {
-  if (peer_gone(p, ms * (WORLD_SANITIZED ? 3 : 1)))
-    return;
+  if (peer_gone(p, ms * (WORLD_SANITIZED ? 3 : 1))) return;
   log_print(mark);
   fail_msg("%s: the connection is still open after %d ms", p->name, ms);
 }
@@ -32,8 +31,8 @@ void dial_opens_anyhow(dial_t *d, peer_t *p) {
   assert_true(peer_hear(p, 5000));
   if (!dial_wait(d, 5000 * SLOW) || d->status != 0 || d->took_ms > 1000 * SLOW) {
     log_print(0);
-    fail_msg("the connect ended with %s after %u ms: %s", weft_err_name(d->status), (unsigned) d->took_ms,
-             d->why);
+    fail_msg("the connect ended with %s after %u ms: %s", weft_err_name(d->status),
+             (unsigned) d->took_ms, d->why);
   }
   dial_send(d, 64);
   assert_int_equal(peer_read_type(p, &f, WEFT__F_DATA, 5000), 1);
@@ -110,13 +109,11 @@ int hostile_main(int argc, char **argv, const char *group, const hostile_case_t 
   size_t i;
   int failed;
 
-  if (tests == NULL)
-    return 1;
+  if (tests == NULL) return 1;
   for (i = 0; i < n; i++)
     tests[i] = (struct CMUnitTest){
         .name = cases[i].name, .test_func = run_case, .initial_state = (void *) &cases[i]};
-  if (argc > 1)
-    cmocka_set_test_filter(argv[1]);
+  if (argc > 1) cmocka_set_test_filter(argv[1]);
   world_tune = tune;
   failed = _cmocka_run_group_tests(group, tests, n, begin, end);
   free(tests);

@@ -4,7 +4,8 @@
  * Design notes
  *   - The connection message must arrive in one piece (the provider reads it with one recv), so it
  *     leaves with one send.
- *   - Bytes of the provider's headers are in this machine's order, as between two equal machines. */
+ *   - Bytes of the provider's headers are in this machine's order, as between two equal machines.
+ */
 #include "lib_peer.h"
 
 #include <arpa/inet.h>
@@ -45,7 +46,7 @@ static void die(const char *what) {
   abort();
 }
 
-/* ---- Sockets --------------------------------------------------------------------------------- */
+/* ---- Sockets ---- */
 
 static void begin(peer_t *p, int fd) {
   struct sockaddr_in me;
@@ -57,12 +58,10 @@ static void begin(peer_t *p, int fd) {
   memset(p, 0, sizeof(*p));
   p->fd = fd;
   p->in = malloc(IN_MAX);
-  if (p->in == NULL)
-    die("malloc");
+  if (p->in == NULL) die("malloc");
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-  if (getsockname(fd, (struct sockaddr *) &me, &len) != 0)
-    die("getsockname");
+  if (getsockname(fd, (struct sockaddr *) &me, &len) != 0) die("getsockname");
   inet_ntop(AF_INET, &me.sin_addr, ip, sizeof(ip));
   snprintf(p->name, sizeof(p->name), "%s:%u", ip, ntohs(me.sin_port));
   p->seq = p->next = 1;
@@ -72,16 +71,13 @@ void peer_dial(peer_t *p, const char *from, uint16_t port) {
   struct sockaddr_in a = {.sin_family = AF_INET};
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
 
-  if (fd < 0)
-    die("socket");
+  if (fd < 0) die("socket");
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
   inet_pton(AF_INET, from != NULL ? from : "127.0.0.1", &a.sin_addr);
-  if (bind(fd, (struct sockaddr *) &a, sizeof(a)) != 0)
-    die("bind");
+  if (bind(fd, (struct sockaddr *) &a, sizeof(a)) != 0) die("bind");
   inet_pton(AF_INET, "127.0.0.1", &a.sin_addr);
   a.sin_port = htons(port);
-  if (connect(fd, (struct sockaddr *) &a, sizeof(a)) != 0)
-    die("connect");
+  if (connect(fd, (struct sockaddr *) &a, sizeof(a)) != 0) die("connect");
   begin(p, fd);
 }
 
@@ -102,8 +98,7 @@ static bool wait_for(int fd, short events, int ms) {
   struct pollfd f = {.fd = fd, .events = events};
   int n;
 
-  do
-    n = poll(&f, 1, ms < 0 ? 0 : ms);
+  do n = poll(&f, 1, ms < 0 ? 0 : ms);
   while (n < 0 && errno == EINTR);
   return n > 0;
 }
@@ -111,19 +106,16 @@ static bool wait_for(int fd, short events, int ms) {
 bool peer_take(peer_t *p, int lfd, int ms) {
   int fd;
 
-  if (!wait_for(lfd, POLLIN, ms))
-    return false;
+  if (!wait_for(lfd, POLLIN, ms)) return false;
   fd = accept(lfd, NULL, NULL);
-  if (fd < 0)
-    return false;
+  if (fd < 0) return false;
   begin(p, fd);
   p->listening = true;
   return true;
 }
 
 void peer_close(peer_t *p) {
-  if (p->fd >= 0 && p->in != NULL)
-    close(p->fd);
+  if (p->fd >= 0 && p->in != NULL) close(p->fd);
   free(p->in);
   p->in = NULL;
   p->fd = -1;
@@ -141,10 +133,8 @@ bool peer_raw(peer_t *p, const void *bytes, size_t len) {
 
   while (len != 0) {
     ssize_t n = send(p->fd, b, len, MSG_NOSIGNAL);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n <= 0)
-      return false;
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return false;
     b += n;
     len -= (size_t) n;
   }
@@ -164,13 +154,10 @@ static int fill(peer_t *p, size_t want, uint64_t until) {
       p->skip -= drop;
       continue;
     }
-    if (p->ended)
-      return -1;
-    if (!wait_for(p->fd, POLLIN, until > now ? (int) (until - now) : 0))
-      return 0;
+    if (p->ended) return -1;
+    if (!wait_for(p->fd, POLLIN, until > now ? (int) (until - now) : 0)) return 0;
     n = recv(p->fd, p->in + p->have, IN_MAX - p->have, 0);
-    if (n < 0 && (errno == EINTR || errno == EAGAIN))
-      continue;
+    if (n < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (n <= 0) {
       p->ended = true;
       return -1;
@@ -191,8 +178,7 @@ bool peer_gone(peer_t *p, int ms) {
 
   while (!p->ended) {
     uint64_t now = peer_now_ms();
-    if (now >= until)
-      return false;
+    if (now >= until) return false;
     if (p->rq.vhigh != 0 && p->an.kind == WEFT__A_ACCEPT) {
       (void) peer_read(p, &f, (int) (until - now)); /* an ABORT may stand in front */
     } else {
@@ -203,7 +189,7 @@ bool peer_gone(peer_t *p, int ms) {
   return true;
 }
 
-/* ---- The provider's messages ----------------------------------------------------------------- */
+/* ---- The provider's messages ---- */
 
 size_t peer_cm_bytes(uint8_t *out, unsigned type, const void *data, size_t len) {
   uint64_t one = 1;
@@ -214,8 +200,7 @@ size_t peer_cm_bytes(uint8_t *out, unsigned type, const void *data, size_t len) 
   out[2] = (uint8_t) (len >> 8);
   out[3] = (uint8_t) len;
   memcpy(out + 24, &one, sizeof(one));
-  if (len != 0)
-    memcpy(out + CM_SIZE, data, len);
+  if (len != 0) memcpy(out + CM_SIZE, data, len);
   return CM_SIZE + len;
 }
 
@@ -230,19 +215,17 @@ int peer_cm_read(peer_t *p, unsigned *type, void *data, size_t cap, int ms) {
   uint64_t until = peer_now_ms() + (uint64_t) ms;
   size_t len;
 
-  if (fill(p, CM_SIZE, until) != 1)
-    return -1;
+  if (fill(p, CM_SIZE, until) != 1) return -1;
   *type = p->in[1];
   len = (size_t) p->in[2] << 8 | p->in[3];
-  if (fill(p, CM_SIZE + len, until) != 1)
-    return -1;
+  if (fill(p, CM_SIZE + len, until) != 1) return -1;
   memcpy(data, p->in + CM_SIZE, len < cap ? len : cap);
   consume(p, CM_SIZE + len);
   return (int) (len < cap ? len : cap);
 }
 
-size_t peer_op_bytes(uint8_t *out, unsigned op, unsigned flags, const uint64_t *words, unsigned nwords,
-                     size_t payload) {
+size_t peer_op_bytes(uint8_t *out, unsigned op, unsigned flags, const uint64_t *words,
+                     unsigned nwords, size_t payload) {
   uint64_t size = OP_SIZE + 8u * nwords + payload;
   uint16_t f = (uint16_t) flags;
 
@@ -252,8 +235,7 @@ size_t peer_op_bytes(uint8_t *out, unsigned op, unsigned flags, const uint64_t *
   memcpy(out + 2, &f, sizeof(f));
   out[6] = (uint8_t) (OP_SIZE + 8 * nwords);
   memcpy(out + 8, &size, sizeof(size));
-  if (nwords != 0)
-    memcpy(out + OP_SIZE, words, 8u * nwords);
+  if (nwords != 0) memcpy(out + OP_SIZE, words, 8u * nwords);
   return OP_SIZE + 8u * nwords;
 }
 
@@ -262,17 +244,16 @@ bool peer_msg(peer_t *p, const void *bytes, size_t len) {
   size_t n;
   bool ok;
 
-  if (b == NULL)
-    die("malloc");
+  if (b == NULL) die("malloc");
   n = peer_op_bytes(b, OP_MSG, 0, NULL, 0, len);
-  if (len != 0)
-    memcpy(b + n, bytes, len);
+  if (len != 0) memcpy(b + n, bytes, len);
   ok = peer_raw(p, b, n + len);
   free(b);
   return ok;
 }
 
-bool peer_write(peer_t *p, uint64_t addr, uint64_t key, const void *bytes, size_t len, bool cq_data) {
+bool peer_write(peer_t *p, uint64_t addr, uint64_t key, const void *bytes, size_t len,
+                bool cq_data) {
   uint64_t words[4] = {42, addr, len, key};
   uint8_t head[OP_SIZE + sizeof(words)];
   size_t n;
@@ -283,11 +264,10 @@ bool peer_write(peer_t *p, uint64_t addr, uint64_t key, const void *bytes, size_
   return peer_raw(p, head, n) && peer_raw(p, bytes, len);
 }
 
-/* ---- Weft: requests and HELLO ---------------------------------------------------------------- */
+/* ---- Weft: requests and HELLO ---- */
 
 static void fresh(void *out, size_t len) {
-  if (getrandom(out, len, 0) != (ssize_t) len)
-    die("getrandom");
+  if (getrandom(out, len, 0) != (ssize_t) len) die("getrandom");
 }
 
 void peer_identity(peer_t *p, const char *label) {
@@ -319,11 +299,9 @@ bool peer_request(peer_t *p) {
 
   memset(&p->an, 0, sizeof(p->an));
   weft__request_put(blob, &p->rq);
-  if (!peer_cm(p, CM_REQUEST, blob, sizeof(blob)))
-    return false;
+  if (!peer_cm(p, CM_REQUEST, blob, sizeof(blob))) return false;
   n = peer_cm_read(p, &type, answer, sizeof(answer), 5000);
-  if (n < 0 || !weft__answer_get(answer, (size_t) n, &p->an))
-    return false;
+  if (n < 0 || !weft__answer_get(answer, (size_t) n, &p->an)) return false;
   return type == CM_ACCEPT && p->an.kind == WEFT__A_ACCEPT;
 }
 
@@ -332,8 +310,7 @@ bool peer_answer(peer_t *p, int ms) {
   unsigned type;
   int n = peer_cm_read(p, &type, blob, sizeof(blob), ms);
 
-  if (n < 0 || type != CM_REQUEST || !weft__request_get(blob, (size_t) n, &p->rq))
-    return false;
+  if (n < 0 || type != CM_REQUEST || !weft__request_get(blob, (size_t) n, &p->rq)) return false;
   p->an.kind = WEFT__A_ACCEPT;
   p->an.version = WEFT__WIRE_VERSION;
   fresh(&p->an.key, sizeof(p->an.key));
@@ -369,7 +346,9 @@ void peer_open(peer_t *p, uint16_t port, const char *label) {
   peer_dial(p, NULL, port);
   peer_identity(p, label);
   if (!peer_request(p) || !peer_hello(p) || !peer_hear(p, 5000)) {
-    fprintf(stderr, "hostile peer: a valid session with port %u did not open: answer %u code %u, abort %d \"%s\"\n",
+    fprintf(stderr,
+            "hostile peer: a valid session with port %u did not open: answer %u code %u, abort %d "
+            "\"%s\"\n",
             port, p->an.kind, p->an.code, p->abort_code, p->abort_text);
     abort();
   }
@@ -386,7 +365,7 @@ void peer_join_request(const peer_t *p, peer_t *joiner) {
   weft__join_token(p->secret, joiner->rq.id, joiner->rq.key, ++joins, joiner->rq.token);
 }
 
-/* ---- Weft: frames ---------------------------------------------------------------------------- */
+/* ---- Weft: frames ---- */
 
 weft__hdr_t peer_hdr(peer_t *p, unsigned type) {
   weft__hdr_t h;
@@ -406,11 +385,9 @@ bool peer_put(peer_t *p, const weft__hdr_t *h, const void *payload, size_t len) 
   uint8_t *b = malloc(WEFT__HDR + len);
   bool ok;
 
-  if (b == NULL)
-    die("malloc");
+  if (b == NULL) die("malloc");
   weft__hdr_put(b, h);
-  if (len != 0)
-    memcpy(b + WEFT__HDR, payload, len);
+  if (len != 0) memcpy(b + WEFT__HDR, payload, len);
   ok = peer_msg(p, b, WEFT__HDR + len);
   free(b);
   return ok;
@@ -429,11 +406,9 @@ bool peer_record(peer_t *p, unsigned kind, const void *bytes, uint32_t len) {
   weft__hdr_t h = peer_hdr(p, WEFT__F_DATA);
   bool ok;
 
-  if (b == NULL)
-    die("calloc");
+  if (b == NULL) die("calloc");
   weft__rec_put(b, kind, len);
-  if (len != 0)
-    memcpy(b + WEFT__REC, bytes, len);
+  if (len != 0) memcpy(b + WEFT__REC, bytes, len);
   h.flags = WEFT__FL_ACK_REQ;
   h.count = 1;
   h.seq = p->seq++;
@@ -460,8 +435,7 @@ static void note(peer_t *p, const peer_frame_t *f) {
   p->last = f->h;
   if (f->h.type == WEFT__F_DATA) {
     uint64_t next = f->h.seq + f->h.count;
-    if (next > p->next)
-      p->next = next;
+    if (next > p->next) p->next = next;
   } else if (f->h.type == WEFT__F_ABORT) {
     uint32_t n = weft__get32(f->payload + 4);
     p->abort_code = (int) (int32_t) weft__get32(f->payload);
@@ -478,8 +452,7 @@ int peer_read(peer_t *p, peer_frame_t *f, int ms) {
     size_t head;
     int r = fill(p, OP_SIZE, until);
 
-    if (r != 1)
-      return r;
+    if (r != 1) return r;
     head = p->in[6];
     memcpy(&size, p->in + 8, sizeof(size));
     if (p->in[1] == OP_WRITE) {
@@ -494,8 +467,7 @@ int peer_read(peer_t *p, peer_frame_t *f, int ms) {
     }
     assert(size <= IN_MAX && size - head <= sizeof(f->payload));
     r = fill(p, size, until);
-    if (r != 1)
-      return r;
+    if (r != 1) return r;
     p->rx_fc++;
     if (weft__hdr_get(p->in + head, size - head, &f->h) != WEFT__W_OK) {
       fprintf(stderr, "hostile peer: the other end sent a malformed frame\n");
@@ -513,10 +485,8 @@ int peer_read_type(peer_t *p, peer_frame_t *f, unsigned type, int ms) {
 
   while ((now = peer_now_ms()) < until) {
     int r = peer_read(p, f, (int) (until - now));
-    if (r != 1)
-      return r;
-    if (f->h.type == type)
-      return 1;
+    if (r != 1) return r;
+    if (f->h.type == type) return 1;
   }
   return 0;
 }

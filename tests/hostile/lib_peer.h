@@ -28,19 +28,19 @@ enum { CM_REQUEST = 0, CM_ACCEPT = 1, CM_REJECT = 6, CM_SIZE = 32 };
 enum { OP_MSG = 0, OP_READ = 2, OP_WRITE = 4, OP_SIZE = 16, OP_CQ_DATA = 1, OP_DELIVERY = 4 };
 
 typedef struct peer {
-  int fd;            /* -1: closed */
-  char name[80];     /* our address as the other end names it, "127.0.0.1:41234" */
+  int fd;        /* -1: closed */
+  char name[80]; /* our address as the other end names it, "127.0.0.1:41234" */
   weft__request_t rq;
   weft__answer_t an;
   weft__hello_t self, other;
   uint8_t secret[32];
-  bool listening;    /* we are the accepting end */
-  bool ended;        /* the other end closed */
+  bool listening; /* we are the accepting end */
+  bool ended;     /* the other end closed */
   uint64_t tx_fc, rx_fc;
-  uint64_t seq;      /* number of our next record */
-  uint64_t next;     /* next record number we want of the other end */
-  weft__hdr_t last;  /* of the last frame that arrived */
-  int abort_code;    /* of an ABORT, 0: none came */
+  uint64_t seq;     /* number of our next record */
+  uint64_t next;    /* next record number we want of the other end */
+  weft__hdr_t last; /* of the last frame that arrived */
+  int abort_code;   /* of an ABORT, 0: none came */
   char abort_text[WEFT__TEXT_MAX + 1];
   uint8_t *in;       /* bytes read and not parsed */
   size_t have, skip; /* skip: so many of an RMA write are still to be thrown away */
@@ -60,8 +60,8 @@ uint64_t peer_now_ms(void);
 void peer_dial(peer_t *, const char *from, uint16_t port);
 int peer_listen(const char *ip, uint16_t *port); /* any port */
 bool peer_take(peer_t *, int lfd, int ms);
-void peer_close(peer_t *); /* frees; may be called again */
-void peer_reset(peer_t *); /* close with a RST */
+void peer_close(peer_t *);                              /* frees; may be called again */
+void peer_reset(peer_t *);                              /* close with a RST */
 bool peer_raw(peer_t *, const void *bytes, size_t len); /* false: the other end is gone */
 /* Read whatever comes until the other end closes. false: it did not within ms. */
 bool peer_gone(peer_t *, int ms);
@@ -71,8 +71,8 @@ size_t peer_cm_bytes(uint8_t *out, unsigned type, const void *data, size_t len);
 bool peer_cm(peer_t *, unsigned type, const void *data, size_t len);
 /* The other end's connection message: its data's length, -1 when none came. */
 int peer_cm_read(peer_t *, unsigned *type, void *data, size_t cap, int ms);
-size_t peer_op_bytes(uint8_t *out, unsigned op, unsigned flags, const uint64_t *words, unsigned nwords,
-                     size_t payload);
+size_t peer_op_bytes(uint8_t *out, unsigned op, unsigned flags, const uint64_t *words,
+                     unsigned nwords, size_t payload);
 bool peer_msg(peer_t *, const void *bytes, size_t len); /* one message of the provider */
 /* Write to the other end's memory; cq_data: with the flag that makes a completion there. */
 bool peer_write(peer_t *, uint64_t addr, uint64_t key, const void *bytes, size_t len, bool cq_data);
@@ -95,8 +95,9 @@ bool peer_frame(peer_t *, unsigned type, const void *payload, uint32_t len);
 /* A DATA frame with one record, numbered. */
 bool peer_record(peer_t *, unsigned kind, const void *bytes, uint32_t len);
 bool peer_announce(peer_t *, uint64_t total); /* a large message of which nothing follows */
-bool peer_ping(peer_t *); /* also brings the other end our grant */
-/* The next frame: 1, 0 when none came in ms, -1 when the other end closed. RMA writes are counted and dropped. */
+bool peer_ping(peer_t *);                     /* also brings the other end our grant */
+/* The next frame: 1, 0 when none came in ms, -1 when the other end closed. RMA writes are counted
+ * and dropped. */
 int peer_read(peer_t *, peer_frame_t *, int ms);
 /* The next frame of this type, passing over others; 0, -1 as above. */
 int peer_read_type(peer_t *, peer_frame_t *, unsigned type, int ms);

@@ -22,8 +22,7 @@
 #define MUST(expr)                                                                                 \
   do {                                                                                             \
     int must_err = (expr);                                                                         \
-    if (must_err != 0)                                                                             \
-      fail("%s: %s", #expr, weft_strerror(must_err));                                              \
+    if (must_err != 0) fail("%s: %s", #expr, weft_strerror(must_err));                             \
   } while (0)
 
 enum { LINES = 8192, ENDS = 1024, WARM = 40, QUEUED_MAX = 2 << 20 };
@@ -48,7 +47,7 @@ static void nap(unsigned ms) {
   nanosleep(&t, NULL);
 }
 
-/* ---- The log --------------------------------------------------------------------------------- */
+/* ---- The log ---- */
 
 static char *lines[LINES];
 static unsigned nlines;
@@ -58,8 +57,7 @@ static void on_log(void *arg, int level, const char *line) {
   char *copy = malloc(strlen(line) + 16);
 
   (void) arg;
-  if (copy == NULL)
-    return;
+  if (copy == NULL) return;
   sprintf(copy, "%s: %s", names[level], line);
   pthread_mutex_lock(&lock);
   free(lines[nlines % LINES]);
@@ -81,8 +79,7 @@ static bool find_line(unsigned mark, const char *who, const char *what) {
   unsigned i;
 
   pthread_mutex_lock(&lock);
-  if (nlines - mark > LINES)
-    mark = nlines - LINES;
+  if (nlines - mark > LINES) mark = nlines - LINES;
   for (i = mark; i != nlines && !found; i++) {
     const char *l = lines[i % LINES];
     found = (who == NULL || strstr(l, who) != NULL) && (what == NULL || strstr(l, what) != NULL);
@@ -95,8 +92,7 @@ bool log_has(unsigned mark, const char *who, const char *what, int ms) {
   uint64_t until = peer_now_ms() + (uint64_t) ms;
 
   while (!find_line(mark, who, what)) {
-    if (peer_now_ms() >= until)
-      return false;
+    if (peer_now_ms() >= until) return false;
     nap(2);
   }
   return true;
@@ -106,17 +102,14 @@ void log_print(unsigned mark) {
   unsigned i;
 
   pthread_mutex_lock(&lock);
-  if (nlines - mark > LINES)
-    mark = nlines - LINES;
-  if (nlines - mark > 100)
-    mark = nlines - 100;
+  if (nlines - mark > LINES) mark = nlines - LINES;
+  if (nlines - mark > 100) mark = nlines - 100;
   fprintf(stderr, "the log since then:\n");
-  for (i = mark; i != nlines; i++)
-    fprintf(stderr, "  %s\n", lines[i % LINES]);
+  for (i = mark; i != nlines; i++) fprintf(stderr, "  %s\n", lines[i % LINES]);
   pthread_mutex_unlock(&lock);
 }
 
-/* ---- Runners: a context on a loop in a thread ------------------------------------------------ */
+/* ---- Runners: a context on a loop in a thread ---- */
 
 typedef struct runner {
   uv_loop_t loop;
@@ -154,8 +147,7 @@ static void runner_start(runner_t *r, const weft_opts_t *opts) {
 static void on_task(weft_post_t *req, int status) {
   task_t *t = (task_t *) req;
 
-  if (status != 0)
-    fail("a posted task was cancelled");
+  if (status != 0) fail("a posted task was cancelled");
   t->fn(t->arg);
   sem_post(&t->done);
 }
@@ -172,8 +164,7 @@ static void runner_do(runner_t *r, void (*fn)(void *), void *arg) {
   clock_gettime(CLOCK_REALTIME, &until);
   until.tv_sec += 20;
   while (sem_timedwait(&t.done, &until) != 0)
-    if (errno == ETIMEDOUT)
-      fail("a context does not come back: its loop hangs");
+    if (errno == ETIMEDOUT) fail("a context does not come back: its loop hangs");
   sem_destroy(&t.done);
 }
 
@@ -194,14 +185,12 @@ static void runner_stop(runner_t *r) {
   runner_do(r, close_context, r);
   clock_gettime(CLOCK_REALTIME, &until);
   until.tv_sec += 30;
-  if (pthread_timedjoin_np(r->thread, NULL, &until) != 0)
-    fail("a context does not close");
+  if (pthread_timedjoin_np(r->thread, NULL, &until) != 0) fail("a context does not close");
   err = uv_loop_close(&r->loop);
-  if (err != 0)
-    fail("a closed context leaves handles in the loop: %s", uv_strerror(err));
+  if (err != 0) fail("a closed context leaves handles in the loop: %s", uv_strerror(err));
 }
 
-/* ---- The server ------------------------------------------------------------------------------ */
+/* ---- The server ---- */
 
 typedef struct sconn {
   weft_conn_t conn;
@@ -239,28 +228,26 @@ static void on_sconn_closed(weft_conn_t *conn) {
   sconn_t *c = conn->data;
 
   *c->link = c->next;
-  if (c->next != NULL)
-    c->next->link = c->link;
+  if (c->next != NULL) c->next->link = c->link;
   free(c);
   count(-1);
 }
 
-/* A port may serve two strangers one after the other: the first one's end is not the second one's. */
+/* A port may serve two strangers one after the other: the first one's end is not the second one's.
+ */
 static void forget_end(const char *peer) {
   unsigned i;
 
   pthread_mutex_lock(&lock);
   for (i = 0; i < ENDS && i < nends; i++)
-    if (strcmp(ends[i].peer, peer) == 0)
-      ends[i].peer[0] = '\0';
+    if (strcmp(ends[i].peer, peer) == 0) ends[i].peer[0] = '\0';
   pthread_mutex_unlock(&lock);
 }
 
 static void sconn_end(sconn_t *c, int status) {
   world_end_t *e;
 
-  if (weft_is_closing(&c->conn))
-    return;
+  if (weft_is_closing(&c->conn)) return;
   pthread_mutex_lock(&lock);
   e = &ends[nends++ % ENDS];
   snprintf(e->peer, sizeof(e->peer), "%s", c->peer);
@@ -274,8 +261,7 @@ static void sconn_end(sconn_t *c, int status) {
 static void on_bye(weft_shutdown_t *req, int status) {
   sconn_t *c = req->data;
 
-  if (status != UV_ECANCELED)
-    sconn_end(c, 0);
+  if (status != UV_ECANCELED) sconn_end(c, 0);
 }
 
 static void on_echoed(weft_send_t *req, int status) {
@@ -307,8 +293,7 @@ static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
     return;
   }
   e = malloc(sizeof(*e) + weft_msg_size(msg));
-  if (e == NULL)
-    fail("out of memory");
+  if (e == NULL) fail("out of memory");
   memset(&e->req, 0, sizeof(e->req));
   e->c = c;
   e->len = weft_msg_size(msg);
@@ -334,8 +319,7 @@ static void on_peer(weft_listener_t *l, int status) {
   sconn_t *c;
   uv_buf_t buf;
 
-  if (status != 0)
-    fail("the listener failed: %s", weft_strerror(status));
+  if (status != 0) fail("the listener failed: %s", weft_strerror(status));
   if (strcmp(who->name, "reject") == 0) {
     MUST(weft_reject(l, UV_EACCES, "not on the list"));
     return;
@@ -343,22 +327,19 @@ static void on_peer(weft_listener_t *l, int status) {
   if (strcmp(who->name, "wait") == 0) /* stays in the backlog */
     return;
   c = calloc(1, sizeof(*c));
-  if (c == NULL)
-    fail("out of memory");
+  if (c == NULL) fail("out of memory");
   snprintf(c->peer, sizeof(c->peer), "%s", who->address);
   forget_end(c->peer);
   snprintf(c->label, sizeof(c->label), "%s", who->name);
   MUST(weft_conn_init(&server.weft, &c->conn));
   c->conn.data = c;
   c->next = sconns;
-  if (c->next != NULL)
-    c->next->link = &c->next;
+  if (c->next != NULL) c->next->link = &c->next;
   c->link = &sconns;
   sconns = c;
   count(1);
   MUST(weft_accept(l, &c->conn));
-  if (strcmp(c->label, "hold") != 0)
-    MUST(weft_recv_start(&c->conn, NULL, on_recv));
+  if (strcmp(c->label, "hold") != 0) MUST(weft_recv_start(&c->conn, NULL, on_recv));
   if (strcmp(c->label, "push") == 0) {
     buf = uv_buf_init(pushed, sizeof(pushed));
     (void) weft_send(&c->push, &c->conn, &buf, 1, on_pushed);
@@ -375,7 +356,8 @@ static void print_conns(void *arg) {
     len = sizeof(json);
     if (weft_is_closing(&c->conn) || weft_conn_info_json(&c->conn, json, &len) != 0)
       snprintf(json, sizeof(json), "(closing)");
-    fprintf(stderr, "open: %s \"%s\"%s: %s\n", c->peer, c->label, c->paused ? ", paused" : "", json);
+    fprintf(stderr, "open: %s \"%s\"%s: %s\n", c->peer, c->label, c->paused ? ", paused" : "",
+            json);
   }
 }
 
@@ -403,8 +385,7 @@ static void listen_now(void *arg) {
   MUST(weft_listener_addr(&listener, url, &len));
   colon = strrchr(url, ':');
   port = (uint16_t) strtoul(colon + 1, NULL, 10);
-  if (port == 0)
-    fail("no port in %s", url);
+  if (port == 0) fail("no port in %s", url);
 }
 
 static void close_server(void *arg) {
@@ -412,8 +393,7 @@ static void close_server(void *arg) {
 
   (void) arg;
   for (c = sconns; c != NULL; c = c->next)
-    if (!weft_is_closing(&c->conn))
-      weft_conn_close(&c->conn, on_sconn_closed);
+    if (!weft_is_closing(&c->conn)) weft_conn_close(&c->conn, on_sconn_closed);
   weft_listener_close(&listener, NULL);
 }
 
@@ -462,7 +442,7 @@ world_end_t world_end_of(const char *peer, int ms) {
   return e;
 }
 
-/* ---- The honest client ----------------------------------------------------------------------- */
+/* ---- The honest client ---- */
 
 static dial_t honest;
 static weft_send_t honest_req;
@@ -472,7 +452,8 @@ static bool honest_back, honest_bad; /* under lock */
 
 static void on_honest_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
   if (status != 0)
-    fail("the honest client lost its connection: %s (%s)", weft_conn_error(conn), weft_strerror(status));
+    fail("the honest client lost its connection: %s (%s)", weft_conn_error(conn),
+         weft_strerror(status));
   pthread_mutex_lock(&lock);
   honest_bad = weft_msg_size(msg) != honest_size ||
                memcmp(weft_msg_data(msg), honest_bytes, honest_size) != 0;
@@ -482,8 +463,7 @@ static void on_honest_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
 
 static void on_honest_sent(weft_send_t *req, int status) {
   (void) req;
-  if (status != 0)
-    fail("the honest client's message was not taken: %s", weft_strerror(status));
+  if (status != 0) fail("the honest client's message was not taken: %s", weft_strerror(status));
 }
 
 static void send_honest(void *arg) {
@@ -499,26 +479,22 @@ void world_echo(size_t size) {
   bool back = false;
   size_t i;
 
-  if (size > sizeof(honest_bytes))
-    fail("too much for the honest client");
-  for (i = 0; i < size; i++)
-    honest_bytes[i] = (char) peer_random(&state);
+  if (size > sizeof(honest_bytes)) fail("too much for the honest client");
+  for (i = 0; i < size; i++) honest_bytes[i] = (char) peer_random(&state);
   honest_size = size;
   honest_back = false;
   runner_do(&client, send_honest, NULL);
   while (!back) {
-    if (peer_now_ms() >= until)
-      fail("the honest client's %zu bytes have not come back", size);
+    if (peer_now_ms() >= until) fail("the honest client's %zu bytes have not come back", size);
     nap(1);
     pthread_mutex_lock(&lock);
     back = honest_back;
     pthread_mutex_unlock(&lock);
   }
-  if (honest_bad)
-    fail("the honest client got other bytes back than it sent");
+  if (honest_bad) fail("the honest client got other bytes back than it sent");
 }
 
-/* ---- Dials ----------------------------------------------------------------------------------- */
+/* ---- Dials ---- */
 
 typedef struct dial_arg {
   dial_t *d;
@@ -581,8 +557,7 @@ static bool wait_flag(const bool *flag, int ms) {
     pthread_mutex_lock(&lock);
     set = *flag;
     pthread_mutex_unlock(&lock);
-    if (set || peer_now_ms() >= until)
-      return set;
+    if (set || peer_now_ms() >= until) return set;
     nap(1);
   }
 }
@@ -633,11 +608,10 @@ static void do_dial_close(void *arg) {
 
 void dial_close(dial_t *d) {
   runner_do(&client, do_dial_close, d);
-  if (!wait_flag(&d->closed, 10000))
-    fail("a connection does not close");
+  if (!wait_flag(&d->closed, 10000)) fail("a connection does not close");
 }
 
-/* ---- The world ------------------------------------------------------------------------------- */
+/* ---- The world ---- */
 
 static unsigned fds_at_start, rss_at_start;
 
@@ -645,10 +619,8 @@ static unsigned count_fds(void) {
   DIR *dir = opendir("/proc/self/fd");
   unsigned n = 0;
 
-  if (dir == NULL)
-    fail("/proc/self/fd cannot be read");
-  while (readdir(dir) != NULL)
-    n++;
+  if (dir == NULL) fail("/proc/self/fd cannot be read");
+  while (readdir(dir) != NULL) n++;
   closedir(dir);
   return n;
 }
@@ -671,8 +643,7 @@ void world_start(void (*tune)(weft_opts_t *)) {
 
   weft_log_set(WEFT_LOG_INFO, on_log, NULL);
   weft_opts_init(&opts, sizeof(opts));
-  if (tune != NULL)
-    tune(&opts);
+  if (tune != NULL) tune(&opts);
   runner_start(&server, &opts);
   runner_start(&client, &opts);
   runner_do(&server, listen_now, NULL);
@@ -682,9 +653,9 @@ void world_start(void (*tune)(weft_opts_t *)) {
     fail("the honest client does not connect: %s", honest.why);
   world_echo(100);
   world_echo(sizeof(honest_bytes));
-  /* Strangers, so that what is made on first need, or per so many paths, is there before it is counted. */
-  for (i = 0; i < WARM; i++)
-    peer_open(&p[i], port, "first");
+  /* Strangers, so that what is made on first need, or per so many paths, is there before it is
+   * counted. */
+  for (i = 0; i < WARM; i++) peer_open(&p[i], port, "first");
   for (i = 0; i < WARM; i++) {
     peer_msg(&p[i], NULL, 0);
     (void) world_end_of(p[i].name, 20000);
@@ -707,8 +678,7 @@ void world_check(void) {
   world_echo(70000);
   world_release();
   while (world_conns() != 1) {
-    if (peer_now_ms() >= until)
-      runner_do(&server, print_conns, NULL);
+    if (peer_now_ms() >= until) runner_do(&server, print_conns, NULL);
     if (peer_now_ms() >= until)
       fail("the server still has %u connections beside the honest one", world_conns() - 1);
     nap(2);

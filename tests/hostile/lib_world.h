@@ -51,7 +51,8 @@ void world_rebase(void); /* what is open now is what may be open from now on */
 /* The resident memory may not have grown by more than so many MiB since world_start (not checked
  * under a sanitizer). */
 void world_check_memory(unsigned mib);
-/* How the connection from this address ended at the server; fails the test when it did not in ms. */
+/* How the connection from this address ended at the server; fails the test when it did not in ms.
+ */
 world_end_t world_end_of(const char *peer, int ms);
 bool world_ended(const char *peer); /* it has */
 
@@ -65,22 +66,22 @@ void log_print(unsigned mark); /* to stderr: what was written since */
 typedef struct dial {
   weft_conn_t conn;
   weft_connect_t req;
-  bool done;         /* the connect callback has fired */
+  bool done; /* the connect callback has fired */
   int status;
-  char why[256];     /* weft_conn_error */
+  char why[256]; /* weft_conn_error */
   uint64_t from_ms, took_ms;
   bool lost, closed; /* an error after it was open; the close callback has fired */
   int lost_status;
   char lost_why[256];
-  unsigned got;      /* messages received */
+  unsigned got; /* messages received */
   size_t got_bytes;
   weft_conn_info_t info;
 } dial_t;
 int dial_start(dial_t *, const char *url); /* what weft_connect returned */
 bool dial_wait(dial_t *, int ms);          /* the callback has fired */
 bool dial_wait_lost(dial_t *, int ms);
-void dial_send(dial_t *, size_t size);     /* the answer is not waited for */
+void dial_send(dial_t *, size_t size); /* the answer is not waited for */
 void dial_info(dial_t *);
-void dial_close(dial_t *);                 /* waits for the close callback */
+void dial_close(dial_t *); /* waits for the close callback */
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_echo.c - bytes arrive as they were sent: every size from nothing to 32 MiB, both ways, in order. */
+/* api_echo.c - bytes arrive as they were sent: every size from nothing to 32 MiB, both ways, in
+ * order. */
 #include "lib_api.h"
 
 typedef struct echo {
@@ -64,7 +65,8 @@ static void echo_sizes(const size_t *sizes, unsigned n, const weft_opts_t *opts)
 }
 
 static void test_small(void **state) {
-  static const size_t sizes[] = {0, 1, 2, 7, 8, 9, 63, 64, 65, 255, 256, 1000, 4096, 16000, 0, 16300};
+  static const size_t sizes[] = {0,  1,   2,   7,    8,    9,     63, 64,
+                                 65, 255, 256, 1000, 4096, 16000, 0,  16300};
   (void) state;
   echo_sizes(sizes, sizeof sizes / sizeof sizes[0], NULL);
 }
@@ -93,7 +95,8 @@ static void test_small_windows(void **state) {
   size_t sizes[500];
   weft_opts_t opts;
   (void) state;
-  api_opts(&opts, "window_bytes", "64KiB", "window_messages", "16", "rx_depth", "8", "tx_depth", "8", NULL);
+  api_opts(&opts, "window_bytes", "64KiB", "window_messages", "16", "rx_depth", "8", "tx_depth",
+           "8", NULL);
   for (unsigned i = 0; i < 500; i++) sizes[i] = i % 50 == 49 ? 200000 : i * 37 % 15000;
   echo_sizes(sizes, 500, &opts);
 }
@@ -152,8 +155,9 @@ static void test_both_ways(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_small),        cmocka_unit_test(test_around_one_frame), cmocka_unit_test(test_large),
-      cmocka_unit_test(test_mixed),        cmocka_unit_test(test_small_windows),    cmocka_unit_test(test_many_pieces),
+      cmocka_unit_test(test_small),         cmocka_unit_test(test_around_one_frame),
+      cmocka_unit_test(test_large),         cmocka_unit_test(test_mixed),
+      cmocka_unit_test(test_small_windows), cmocka_unit_test(test_many_pieces),
       cmocka_unit_test(test_both_ways),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

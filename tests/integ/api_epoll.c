@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_epoll.c - a program without libuv: weft_fd, weft_timeout_ms, weft_process under poll(2) and epoll(7). */
+/* api_epoll.c - a program without libuv: weft_fd, weft_timeout_ms, weft_process under poll(2) and
+ * epoll(7). */
 #include "lib_api.h"
 
 #include <errno.h>
@@ -32,7 +33,9 @@ static void on_connect(weft_connect_t *req, int status) {
   b.up = 1;
   b.status = status;
 }
-static void on_ctx_closed(weft_t *w) { (w == &a.w ? &a : &b)->closed = 1; }
+static void on_ctx_closed(weft_t *w) {
+  (w == &a.w ? &a : &b)->closed = 1;
+}
 static void on_sent(weft_send_t *req, int status) {
   (void) req;
   CHECK(status == 0);
@@ -61,13 +64,13 @@ static void turn(int most_ms) {
     if (!sides[i]->closed) CHECK(weft_process(&sides[i]->w) >= 0);
 }
 
-#define TURN_UNTIL(ms, cond)                                                   \
-  do {                                                                         \
-    uint64_t until_ = api_now_ms() + (ms) * api_slow();                        \
-    while (!(cond)) {                                                          \
-      if (api_now_ms() > until_) fail_msg("not in time: %s", #cond);           \
-      turn(100);                                                               \
-    }                                                                          \
+#define TURN_UNTIL(ms, cond)                                                                       \
+  do {                                                                                             \
+    uint64_t until_ = api_now_ms() + (ms) *api_slow();                                             \
+    while (!(cond)) {                                                                              \
+      if (api_now_ms() > until_) fail_msg("not in time: %s", #cond);                               \
+      turn(100);                                                                                   \
+    }                                                                                              \
   } while (0)
 
 static void start(void) {
@@ -198,10 +201,8 @@ static void test_nested_in_epoll(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_messages),
-      cmocka_unit_test(test_no_missed_wakeup),
-      cmocka_unit_test(test_idle_costs_nothing),
-      cmocka_unit_test(test_refused_on_a_loop_of_libuv),
+      cmocka_unit_test(test_messages),           cmocka_unit_test(test_no_missed_wakeup),
+      cmocka_unit_test(test_idle_costs_nothing), cmocka_unit_test(test_refused_on_a_loop_of_libuv),
       cmocka_unit_test(test_nested_in_epoll),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

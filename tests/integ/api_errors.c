@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_errors.c - a connect that fails says why: closed ports, unknown hosts, other programs, silent ones, in time. */
+/* api_errors.c - a connect that fails says why: closed ports, unknown hosts, other programs, silent
+ * ones, in time. */
 #include "lib_api.h"
 
 #include <arpa/inet.h>
@@ -37,10 +38,12 @@ static uint64_t try_url(const char *url, const weft_opts_t *opts) {
   assert_int_equal(weft_connect(&req, &conn, url, NULL, on_connect), 0);
   RUN_UNTIL(&loop, 9000, called == 1);
   uint64_t took = api_now_ms() - from;
-  printf("  %s -> %s after %llu ms: %s\n", url, weft_err_name(status_was), (unsigned long long) took, error);
+  printf("  %s -> %s after %llu ms: %s\n", url, weft_err_name(status_was),
+         (unsigned long long) took, error);
   assert_true(status_was < 0);
   assert_string_not_equal(error, "");
-  assert_int_equal(weft_connect(&req, &conn, url, NULL, on_connect), UV_EALREADY); /* it cannot try again */
+  assert_int_equal(weft_connect(&req, &conn, url, NULL, on_connect),
+                   UV_EALREADY); /* it cannot try again */
   weft_conn_close(&conn, NULL);
   weft_close(&w, on_ctx_closed);
   RUN_UNTIL(&loop, 5000, closed == 1);
@@ -273,7 +276,9 @@ static void test_forbidden_and_required_providers(void **state) {
 /* Both ends send at once; the first contact is over a provider that must not carry data. */
 static weft_conn_t taken;
 static api_rx_t taken_rx, conn_rx;
-static void on_taken_closed(weft_conn_t *c) { c->data = NULL; }
+static void on_taken_closed(weft_conn_t *c) {
+  c->data = NULL;
+}
 static void on_wary_peer(weft_listener_t *l, int status) {
   weft_t *ctx = l->data;
   uv_buf_t buf = uv_buf_init((char *) "secret", 6);
@@ -286,8 +291,8 @@ static void on_wary_peer(weft_listener_t *l, int status) {
 }
 
 static void test_nothing_leaves_over_a_forbidden_provider(void **state) {
-  static const char *const needs[] = {"forbid=tcp&bootstrap=tcp", "require=verbs&strict=yes", "latency=1ns&strict=yes",
-                                      "require=verbs&bootstrap=tcp"};
+  static const char *const needs[] = {"forbid=tcp&bootstrap=tcp", "require=verbs&strict=yes",
+                                      "latency=1ns&strict=yes", "require=verbs&bootstrap=tcp"};
   weft_listener_t wary;
   api_pair_t p;
   char url[200];

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_failover.c - paths die and come back, the connection goes on: nothing lost, nothing twice, nothing out of order.
- * ctest: timeout=120 */
+/* api_failover.c - paths die and come back, the connection goes on: nothing lost, nothing twice,
+ * nothing out of order. ctest: timeout=120 */
 #include "lib_rig.h"
 
 #include <fcntl.h>
@@ -44,7 +44,7 @@ static void on_sent(weft_send_t *req, int status) {
   free(b);
 }
 
-static void throw(client_t *k) {
+static void throw(client_t * k) {
   while (k->running && k->next - k->expected < k->window) {
     size_t n = size_of(k, k->next);
     ball_t *b = malloc(sizeof *b + n);
@@ -97,7 +97,9 @@ static void on_connect(weft_connect_t *req, int status) {
   k->connected = 1;
   k->status = status;
 }
-static void on_ctx_closed(weft_t *w) { ((client_t *) w->data)->closed = 1; }
+static void on_ctx_closed(weft_t *w) {
+  ((client_t *) w->data)->closed = 1;
+}
 
 static int paths(void) {
   weft_conn_info_t i;
@@ -177,7 +179,8 @@ static void test_standby_and_best_path(void **state) {
   rig_t r;
   (void) state;
   rig_start(&r, NULL);
-  for (unsigned pair = 0; pair < 2; pair++) { /* whichever address was dialled: equal paths, one order */
+  for (unsigned pair = 0; pair < 2;
+       pair++) { /* whichever address was dialled: equal paths, one order */
     client_start(&r, pair, "", 4, 64);
     RUN_UNTIL(&c.loop, 2000, strcmp(device(), "va0") == 0);
     assert_int_equal(paths(), 2);
@@ -201,7 +204,8 @@ static void test_link_down_here_and_back(void **state) {
     rig_ip("link set va0 down");
     RUN_UNTIL(&c.loop, 3000, c.events[WEFT_EV_MIGRATED] == moved + 1);
     const weft_event_t *ev = &c.last[WEFT_EV_MIGRATED];
-    printf("  gap %.1f ms, %s => %s: %s\n", (double) ev->gap_ns / 1e6, ev->from, ev->to, ev->detail);
+    printf("  gap %.1f ms, %s => %s: %s\n", (double) ev->gap_ns / 1e6, ev->from, ev->to,
+           ev->detail);
     assert_non_null(strstr(ev->from, "va0"));
     assert_non_null(strstr(ev->to, "va1"));
     assert_true(ev->gap_ns < 100000000ull * api_slow());
@@ -210,7 +214,8 @@ static void test_link_down_here_and_back(void **state) {
     rig_ip("link set va0 up");
     RUN_UNTIL(&c.loop, 5000, c.events[WEFT_EV_PATH_UP] == up + 1);
     goes_on(100);
-    RUN_UNTIL(&c.loop, 10000, c.events[WEFT_EV_MIGRATED] == moved + 2); /* it settles, then failback */
+    RUN_UNTIL(&c.loop, 10000,
+              c.events[WEFT_EV_MIGRATED] == moved + 2); /* it settles, then failback */
     assert_string_equal(device(), "va0");
     goes_on(500);
   }
@@ -266,11 +271,13 @@ static void test_address_removed(void **state) {
   rig_stop(&r);
 }
 
-/* A device that is taken out of a bridge has not gone down: the kernel says RTM_DELLINK of the bridge's port. */
+/* A device that is taken out of a bridge has not gone down: the kernel says RTM_DELLINK of the
+ * bridge's port. */
 static void test_device_leaves_a_bridge(void **state) {
   rig_t r;
   (void) state;
-  if (system("ip link add wbr type bridge 2>/dev/null") != 0) skip_case("the kernel has no bridges");
+  if (system("ip link add wbr type bridge 2>/dev/null") != 0)
+    skip_case("the kernel has no bridges");
   rig_start(&r, NULL);
   client_start(&r, 0, "", 32, 0);
   for (int i = 0; i < 3; i++) {
@@ -464,7 +471,8 @@ static void test_device_and_address_that_come_later(void **state) {
   rig_stop(&r);
 }
 
-/* No standby is wanted: failback still goes to the better path when that has settled, and then lets go of the other. */
+/* No standby is wanted: failback still goes to the better path when that has settled, and then lets
+ * go of the other. */
 static void test_failback_without_standby(void **state) {
   rig_t r;
   (void) state;
@@ -484,12 +492,14 @@ static void test_failback_without_standby(void **state) {
   assert_string_equal(device(), "va0");
   RUN_UNTIL(&c.loop, 3000, paths() == 1);
   goes_on(300);
-  assert_true(c.events[WEFT_EV_PATH_UP] - up <= 3); /* it is opened once, or again where the link was not ready */
+  assert_true(c.events[WEFT_EV_PATH_UP] - up <=
+              3); /* it is opened once, or again where the link was not ready */
   client_finish();
   rig_stop(&r);
 }
 
-/* An operator's order holds sending on the worst of three: the others stay, and none comes and goes. */
+/* An operator's order holds sending on the worst of three: the others stay, and none comes and
+ * goes. */
 static void test_order_to_the_worst_of_three(void **state) {
   rig_t r;
   (void) state;
@@ -516,15 +526,16 @@ static void test_killed_server(void **state) {
   rig_start(&r, NULL);
   client_start(&r, 0, "", 8, 64);
   uint64_t from = api_now_ms();
-  /* its namespace, and with it the veth pairs, must outlive it: else this would be a link that goes down */
+  /* its namespace, and with it the veth pairs, must outlive it: else this would be a link that goes
+   * down */
   char path[64];
   snprintf(path, sizeof path, "/proc/%d/ns/net", (int) r.server);
   int hold = open(path, O_RDONLY);
   assert_true(hold >= 0);
   rig_kill(&r);
   RUN_UNTIL(&c.loop, 5000, c.error);
-  printf("  %s after %llu ms: %s\n", weft_err_name(c.error), (unsigned long long) (api_now_ms() - from),
-         weft_conn_error(&c.conn));
+  printf("  %s after %llu ms: %s\n", weft_err_name(c.error),
+         (unsigned long long) (api_now_ms() - from), weft_conn_error(&c.conn));
   assert_int_equal(c.error, UV_ECONNRESET);
   assert_true(api_now_ms() - from < 2000 * api_slow());
   client_abandon();

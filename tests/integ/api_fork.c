@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_fork.c - a forked child cannot use its parent's Weft, closing there says nothing to anybody, and a Weft of its own
- * works. */
+/* api_fork.c - a forked child cannot use its parent's Weft, closing there says nothing to anybody,
+ * and a Weft of its own works. */
 #include "lib_api.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define CHILD_CHECK(cond)                                                     \
-  do {                                                                        \
-    if (!(cond)) {                                                            \
-      fprintf(stderr, "%s:%d: in the child: %s\n", __FILE__, __LINE__, #cond); \
-      _exit(1);                                                               \
-    }                                                                         \
+#define CHILD_CHECK(cond)                                                                          \
+  do {                                                                                             \
+    if (!(cond)) {                                                                                 \
+      fprintf(stderr, "%s:%d: in the child: %s\n", __FILE__, __LINE__, #cond);                     \
+      _exit(1);                                                                                    \
+    }                                                                                              \
   } while (0)
 
 static int closes;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_info.c - what a connection says of itself: figures, verdicts, JSON, candidates, events, registered memory. */
+/* api_info.c - what a connection says of itself: figures, verdicts, JSON, candidates, events,
+ * registered memory. */
 #include "lib_api.h"
 
 #include <pthread.h>
@@ -67,8 +68,10 @@ static void test_verdicts(void **state) {
     while (weft_conn_verdict(c, n, &v, sizeof v) == 0) {
       assert_int_equal(v.size, sizeof v);
       assert_string_not_equal(weft_why_name(v.why), "WEFT_WHY_?");
-      if (strcmp(v.provider, "tcp") == 0 && v.rank >= 0) { /* what it runs over is known at both ends */
-        assert_int_equal(v.traits & (WEFT_TRAIT_RMA | WEFT_TRAIT_RDMA | WEFT_TRAIT_EVENTS), WEFT_TRAIT_RMA | WEFT_TRAIT_EVENTS);
+      if (strcmp(v.provider, "tcp") == 0 &&
+          v.rank >= 0) { /* what it runs over is known at both ends */
+        assert_int_equal(v.traits & (WEFT_TRAIT_RMA | WEFT_TRAIT_RDMA | WEFT_TRAIT_EVENTS),
+                         WEFT_TRAIT_RMA | WEFT_TRAIT_EVENTS);
         assert_true(v.mtu >= 1280);
         assert_true(v.max_op == UINT64_MAX);
         assert_true(v.latency_ns > 0 && v.bandwidth > 0);
@@ -108,7 +111,8 @@ static void test_json(void **state) {
   api_pair_close(&p);
 }
 
-/* Before a message has been acknowledged the round trip is expected, afterwards it is measured, and said to be. */
+/* Before a message has been acknowledged the round trip is expected, afterwards it is measured, and
+ * said to be. */
 static void test_measured(void **state) {
   api_pair_t p;
   weft_verdict_t v;
@@ -223,7 +227,9 @@ static double cpu_s(void) {
          (double) (ru.ru_utime.tv_usec + ru.ru_stime.tv_usec) / 1e6;
 }
 
-static void on_timer(uv_timer_t *t) { (void) t; }
+static void on_timer(uv_timer_t *t) {
+  (void) t;
+}
 
 /* An idle process costs nothing, also when its connections may spin. */
 static void test_idle(void **state) {
@@ -251,9 +257,12 @@ static void test_idle(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_figures),         cmocka_unit_test(test_verdicts),
-      cmocka_unit_test(test_json),            cmocka_unit_test(test_candidates),
-      cmocka_unit_test(test_measured),        cmocka_unit_test(test_operators_order),
+      cmocka_unit_test(test_figures),
+      cmocka_unit_test(test_verdicts),
+      cmocka_unit_test(test_json),
+      cmocka_unit_test(test_candidates),
+      cmocka_unit_test(test_measured),
+      cmocka_unit_test(test_operators_order),
       cmocka_unit_test(test_registered_memory),
       cmocka_unit_test(test_idle),
   };

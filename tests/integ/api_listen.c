@@ -259,7 +259,8 @@ static void test_own_outer_address(void **state) {
   for (a = all; a && !host[0]; a = a->ifa_next)
     if (a->ifa_addr && a->ifa_addr->sa_family == AF_INET && !(a->ifa_flags & IFF_LOOPBACK) &&
         (a->ifa_flags & IFF_RUNNING))
-      getnameinfo(a->ifa_addr, sizeof(struct sockaddr_in), host, sizeof host, NULL, 0, NI_NUMERICHOST);
+      getnameinfo(a->ifa_addr, sizeof(struct sockaddr_in), host, sizeof host, NULL, 0,
+                  NI_NUMERICHOST);
   freeifaddrs(all);
   if (!host[0]) skip_case("no IPv4 address but loopback");
   start("weft://*:0", NULL);

@@ -2,8 +2,8 @@
 /* api_phases.c - calls from every phase of the loop's turn take effect before the loop sleeps.
  *
  * Design notes
- *  - libuv runs the uv_prepare that was started last first: one that is older than weft_init runs after Weft's own, when
- *    Weft has already flushed and nothing else comes before the loop sleeps.
+ *  - libuv runs the uv_prepare that was started last first: one that is older than weft_init runs
+ *    after Weft's own, when Weft has already flushed and nothing else comes before the loop sleeps.
  *  - Both contexts are idle before each call, and no timer but the scenario's own runs. */
 #include "lib_api.h"
 
@@ -40,7 +40,9 @@ static void on_limit(uv_timer_t *t) {
   (void) t;
   late = 1;
 }
-static void on_kick(uv_timer_t *t) { (void) t; }
+static void on_kick(uv_timer_t *t) {
+  (void) t;
+}
 static void on_peer(weft_listener_t *l, int status) {
   CHECK(status == 0 && weft_conn_init(&a, &server) == 0 && weft_accept(l, &server) == 0);
   accepted++;
@@ -77,20 +79,23 @@ static void do_recv_start(void) {
   server.data = &rx;
   CHECK(weft_recv_start(&server, NULL, api_on_recv) == 0);
 }
-static void do_close(void) { weft_conn_close(&client, on_closed); }
+static void do_close(void) {
+  weft_conn_close(&client, on_closed);
+}
 
-/* The call is made in that phase of a turn in which nothing else happens, and then `cond` comes true by itself. */
-#define IN_PHASE(phase, call, cond)                                                                    \
-  do {                                                                                                 \
-    late = 0;                                                                                          \
-    in_##phase = call;                                                                                 \
-    uv_update_time(&loop);                                                                             \
-    uv_timer_start(&limit, on_limit, LIMIT * api_slow(), 0);                                           \
-    if (in_check) uv_timer_start(&kick, on_kick, 10, 0);                                               \
-    while (!(cond) && !late) uv_run(&loop, UV_RUN_ONCE);                                               \
-    uv_timer_stop(&limit);                                                                             \
-    if (!(cond)) fail_msg("%s in %s: the loop slept for %d ms", #call, #phase, LIMIT);                 \
-    RUN_FOR(&loop, 60); /* idle again */                                                               \
+/* The call is made in that phase of a turn in which nothing else happens, and then `cond` comes
+ * true by itself. */
+#define IN_PHASE(phase, call, cond)                                                                \
+  do {                                                                                             \
+    late = 0;                                                                                      \
+    in_##phase = call;                                                                             \
+    uv_update_time(&loop);                                                                         \
+    uv_timer_start(&limit, on_limit, LIMIT *api_slow(), 0);                                        \
+    if (in_check) uv_timer_start(&kick, on_kick, 10, 0);                                           \
+    while (!(cond) && !late) uv_run(&loop, UV_RUN_ONCE);                                           \
+    uv_timer_stop(&limit);                                                                         \
+    if (!(cond)) fail_msg("%s in %s: the loop slept for %d ms", #call, #phase, LIMIT);             \
+    RUN_FOR(&loop, 60); /* idle again */                                                           \
   } while (0)
 
 static void start(void) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_post.c - weft_post: from any thread, once each, in order, and cancelled when the context closes. */
+/* api_post.c - weft_post: from any thread, once each, in order, and cancelled when the context
+ * closes. */
 #include "lib_api.h"
 
 #include <pthread.h>
@@ -86,9 +87,11 @@ static void test_close_cancels(void **state) {
   poster_t *p = posters_start(&w, threads);
   while (p[0].ran < 10) uv_run(&loop, UV_RUN_NOWAIT);
   weft_close(&w, on_closed);
-  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL); /* they may post until the callback */
+  for (int i = 0; i < THREADS; i++)
+    pthread_join(threads[i], NULL); /* they may post until the callback */
   RUN_UNTIL(&loop, 5000, closed == 1);
-  for (int i = 0; i < THREADS; i++) assert_int_equal(p[i].ran + p[i].cancelled + p[i].refused, POSTS);
+  for (int i = 0; i < THREADS; i++)
+    assert_int_equal(p[i].ran + p[i].cancelled + p[i].refused, POSTS);
   assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
   assert_int_equal(uv_loop_close(&loop), 0);
   free(p);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_recv.c - receiving: stop and start, the end of a stream, destinations and refusals of large messages, keeping. */
+/* api_recv.c - receiving: stop and start, the end of a stream, destinations and refusals of large
+ * messages, keeping. */
 #include "lib_api.h"
 
 #include <pthread.h>
@@ -44,10 +45,12 @@ static void test_stop_holds_and_the_window_closes(void **state) {
   api_pair_open(&p, &opts, NULL, NULL);
   api_recv(&p.server, &p.srx);
   assert_int_equal(weft_recv_stop(&p.server), 0);
-  for (unsigned i = 0; i < N; i++) assert_int_equal(weft_send(&reqs[i], &p.client, &buf, 1, on_sent), 0);
+  for (unsigned i = 0; i < N; i++)
+    assert_int_equal(weft_send(&reqs[i], &p.client, &buf, 1, on_sent), 0);
   RUN_FOR(&p.loop, 200);
   assert_int_equal(p.srx.messages, 0);
-  assert_true(sent_ok <= 100); /* "sent" says that the peer's session has it: the window bounds that */
+  assert_true(sent_ok <=
+              100); /* "sent" says that the peer's session has it: the window bounds that */
   assert_true(weft_conn_queued_bytes(&p.client) >= (N - 100) * sizeof msg);
   assert_int_equal(weft_conn_info(&p.server, &info, sizeof info), 0);
   assert_true(info.held_messages > 0 && info.held_messages <= 100);
@@ -73,7 +76,8 @@ static void test_stop_inside_the_callback(void **state) {
   (void) state;
   api_pair_open(&p, NULL, NULL, NULL);
   p.server.data = &p.srx;
-  for (unsigned i = 0; i < N; i++) assert_int_equal(weft_send(&reqs[i], &p.client, &buf, 1, on_sent), 0);
+  for (unsigned i = 0; i < N; i++)
+    assert_int_equal(weft_send(&reqs[i], &p.client, &buf, 1, on_sent), 0);
   for (stop_after = 1; stop_after <= N; stop_after += 33) {
     assert_int_equal(weft_recv_start(&p.server, NULL, on_recv_stopping), 0);
     RUN_UNTIL(&p.loop, 3000, p.srx.messages == stop_after);
@@ -151,7 +155,8 @@ static void test_error_waits_for_start(void **state) {
   api_pair_close(&p);
 }
 
-/* The peer was told that it has them: they come although it has closed since, and before the error. */
+/* The peer was told that it has them: they come although it has closed since, and before the error.
+ */
 static void test_what_was_acknowledged_outlives_the_peer(void **state) {
   enum { N = 50, LARGE = 1 << 20 };
   api_pair_t p;
@@ -163,7 +168,8 @@ static void test_what_was_acknowledged_outlives_the_peer(void **state) {
     sent_ok = 0;
     memset(&p, 0, sizeof p);
     api_pair_open(&p, NULL, NULL, NULL);
-    for (unsigned i = 0; i < N; i++) assert_int_equal(weft_send(&reqs[i], &p.client, &buf, 1, on_sent), 0);
+    for (unsigned i = 0; i < N; i++)
+      assert_int_equal(weft_send(&reqs[i], &p.client, &buf, 1, on_sent), 0);
     RUN_UNTIL(&p.loop, 3000, sent_ok == N);
     if (once) { /* behind them one that has not arrived whole: it will not come */
       assert_int_equal(weft_send(&reqs[N], &p.client, &big, 1, on_sent), 0);
@@ -399,7 +405,8 @@ static void test_retain_counts(void **state) {
   api_pair_close(&p);
 }
 
-/* Keeping everything must never starve the receive queue: below the low-water mark copies are kept. */
+/* Keeping everything must never starve the receive queue: below the low-water mark copies are kept.
+ */
 static weft_msg_t **hoard;
 static unsigned n_hoard;
 static void on_recv_hoard(weft_conn_t *conn, int status, weft_msg_t *msg) {
@@ -422,7 +429,8 @@ static void test_hoarding(void **state) {
   assert_int_equal(weft_recv_start(&p.server, NULL, on_recv_hoard), 0);
   memset(text, 'x', sizeof text);
   uv_buf_t buf = uv_buf_init(text, sizeof text);
-  for (unsigned i = 0; i < N; i++) assert_int_equal(weft_send(&reqs[i], &p.client, &buf, 1, on_sent), 0);
+  for (unsigned i = 0; i < N; i++)
+    assert_int_equal(weft_send(&reqs[i], &p.client, &buf, 1, on_sent), 0);
   RUN_UNTIL(&p.loop, 20000, sent_ok == N && n_hoard == N);
   for (unsigned i = 0; i < N; i++) {
     assert_memory_equal(weft_msg_data(hoard[i]), text, sizeof text);

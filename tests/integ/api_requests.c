@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_requests.c - the rules of callbacks: exactly once or never, not inside the call, cancelled before the close. */
+/* api_requests.c - the rules of callbacks: exactly once or never, not inside the call, cancelled
+ * before the close. */
 #include "lib_api.h"
 
 enum { MANY = 100 };
-static int in_call;            /* a call into Weft is on the stack */
+static int in_call;                  /* a call into Weft is on the stack */
 static int order[4 * MANY], n_order; /* what happened, in order */
 
 enum { SENT_OK = 1, SENT_CANCELED, SENT_OTHER, CLOSED, CONNECTED, CONNECT_FAILED, SHUT };
@@ -127,7 +128,8 @@ static void test_context_close_ends_everything(void **state) {
   assert_int_equal(count(SENT_CANCELED), MANY);
 }
 
-/* The program's own close comes after the context's: its callback still fires, once, with the handle. */
+/* The program's own close comes after the context's: its callback still fires, once, with the
+ * handle. */
 static int lis_closed, ctx_closed;
 static void on_lis_closed(weft_listener_t *l) {
   (void) l;
@@ -234,7 +236,8 @@ static void test_cancel_too_late(void **state) {
   api_pair_t p;
   weft_send_t req;
   (void) state;
-  api_pair_open(&p, NULL, NULL, NULL); /* the server does not receive: a large message has left in part */
+  api_pair_open(&p, NULL, NULL,
+                NULL); /* the server does not receive: a large message has left in part */
   assert_int_equal(send_some(&req, &p.client, 1 << 20), 0);
   RUN_FOR(&p.loop, 50);
   assert_int_equal(weft_cancel(&req), UV_EBUSY);
@@ -421,11 +424,11 @@ static void test_bad_needs(void **state) {
   (void) state;
   api_pair_start(&p, NULL, NULL);
   assert_int_equal(weft_conn_init(&p.b, &p.client), 0);
-#define BAD(field, change)                                                                             \
-  do {                                                                                                 \
-    weft_qos_init(&q, sizeof q);                                                                       \
-    change;                                                                                            \
-    bad_needs(&p, &q, field);                                                                          \
+#define BAD(field, change)                                                                         \
+  do {                                                                                             \
+    weft_qos_init(&q, sizeof q);                                                                   \
+    change;                                                                                        \
+    bad_needs(&p, &q, field);                                                                      \
   } while (0)
   BAD("reliability", q.reliability = 7);
   BAD("ack", q.ack = 2);
@@ -457,7 +460,8 @@ static void test_invalid_arguments(void **state) {
   assert_int_equal(weft_connect(&creq, &p.client, "http://x:1", NULL, on_connect), WEFT_EURL);
   assert_string_not_equal(weft_conn_error(&p.client), "");
   assert_int_equal(weft_connect(&creq, &p.client, "weft://*:7000", NULL, on_connect), WEFT_EURL);
-  assert_int_equal(weft_connect(&creq, &p.client, "weft://127.0.0.1:0", NULL, on_connect), WEFT_EURL);
+  assert_int_equal(weft_connect(&creq, &p.client, "weft://127.0.0.1:0", NULL, on_connect),
+                   WEFT_EURL);
   assert_int_equal(weft_send(&req, NULL, &buf, 1, on_sent), UV_EINVAL);
   assert_int_equal(weft_recv_start(&p.client, NULL, NULL), UV_EINVAL);
   assert_int_equal(weft_recv_start(&p.client, NULL, api_on_recv), 0);
@@ -465,7 +469,8 @@ static void test_invalid_arguments(void **state) {
   assert_int_equal(weft_accept(&p.lis, &p.client), UV_EINVAL); /* of another context */
   assert_int_equal(weft_conn_init(&p.a, &p.server), 0);
   assert_int_equal(weft_accept(&p.lis, &p.server), UV_EAGAIN);
-  assert_int_equal(weft_listen(&p.lis, "weft://127.0.0.1:0", 1, (weft_listen_cb) (uintptr_t) 1), UV_EALREADY);
+  assert_int_equal(weft_listen(&p.lis, "weft://127.0.0.1:0", 1, (weft_listen_cb) (uintptr_t) 1),
+                   UV_EALREADY);
   assert_int_equal(n_order, 0);
   api_pair_close(&p);
 }

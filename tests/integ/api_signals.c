@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_signals.c - a program that uses Weft dies of SIGTERM as any other does, and its own handlers stay. */
+/* api_signals.c - a program that uses Weft dies of SIGTERM as any other does, and its own handlers
+ * stay. */
 #include "lib_api.h"
 
 #include <signal.h>
@@ -7,7 +8,9 @@
 #include <unistd.h>
 
 static volatile sig_atomic_t caught;
-static void on_signal(int sig) { caught = sig; }
+static void on_signal(int sig) {
+  caught = sig;
+}
 
 static int status_of(void (*child)(void)) {
   int st = 0;
@@ -27,8 +30,12 @@ static void with_weft(int sig) {
   if (weft_init(NULL, &w, NULL) != 0) _exit(8);
   raise(sig);
 }
-static void child_term(void) { with_weft(SIGTERM); }
-static void child_int(void) { with_weft(SIGINT); }
+static void child_term(void) {
+  with_weft(SIGTERM);
+}
+static void child_int(void) {
+  with_weft(SIGINT);
+}
 static void child_term_candidates(void) {
   weft_verdict_t v;
   if (weft_candidates(NULL, &v, sizeof v, 1) < 0) _exit(8);

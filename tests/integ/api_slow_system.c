@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_slow_system.c - name servers that do not answer and providers that hang: what does not need them goes on, and what
- * they were asked for is not forgotten while they still run.
+/* api_slow_system.c - name servers that do not answer and providers that hang: what does not need
+ * them goes on, and what they were asked for is not forgotten while they still run.
  *
  * Design notes
- *  - getaddrinfo and fi_fabric are this program's: libweft.so and libfabric find them here first. They wait for the
- *    scenario, not for a time.
+ *  - getaddrinfo and fi_fabric are this program's: libweft.so and libfabric find them here first.
+ *    They wait for the scenario, not for a time.
  *
  * ctest: timeout=90 */
 #include "lib_api.h"
@@ -50,7 +50,9 @@ static void *open_later(void *arg) {
   return NULL;
 }
 
-__attribute__((visibility("default"))) int getaddrinfo(const char *node, const char *service, const struct addrinfo *hints, struct addrinfo **out) {
+__attribute__((visibility("default"))) int getaddrinfo(const char *node, const char *service,
+                                                       const struct addrinfo *hints,
+                                                       struct addrinfo **out) {
   int (*real)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
   *(void **) &real = dlsym(RTLD_NEXT, "getaddrinfo");
   if (node && strcmp(node, "slow.invalid") == 0) {
@@ -60,7 +62,8 @@ __attribute__((visibility("default"))) int getaddrinfo(const char *node, const c
   return real(node, service, hints, out);
 }
 
-__attribute__((visibility("default"))) int fi_fabric(struct fi_fabric_attr *attr, struct fid_fabric **out, void *context) {
+__attribute__((visibility("default"))) int fi_fabric(struct fi_fabric_attr *attr,
+                                                     struct fid_fabric **out, void *context) {
   int (*real)(struct fi_fabric_attr *, struct fid_fabric **, void *);
   *(void **) &real = dlsym(RTLD_NEXT, "fi_fabric");
   gate_pass(&fabrics);
@@ -116,7 +119,8 @@ static int listen_now(uint64_t *took) {
   return err;
 }
 
-/* Somebody else's name is being looked up: a listener and a connect by number do not wait for it. */
+/* Somebody else's name is being looked up: a listener and a connect by number do not wait for it.
+ */
 static void test_names_delay_nobody(void **state) {
   weft_conn_t slow[2];
   weft_connect_t slow_req[2];
@@ -126,7 +130,8 @@ static void test_names_delay_nobody(void **state) {
   start();
   for (int i = 0; i < 2; i++) {
     assert_int_equal(weft_conn_init(&w, &slow[i]), 0);
-    assert_int_equal(weft_connect(&slow_req[i], &slow[i], "weft://slow.invalid:7000", NULL, on_connect), 0);
+    assert_int_equal(
+        weft_connect(&slow_req[i], &slow[i], "weft://slow.invalid:7000", NULL, on_connect), 0);
   }
   RUN_UNTIL(&loop, 3000, gate_inside(&names) == 2);
   assert_int_equal(listen_now(&took), 0);
@@ -160,7 +165,8 @@ static void test_a_name_that_takes_too_long(void **state) {
   stop();
 }
 
-/* A rail that a connect is already opening is waited for, and nobody's callback runs inside weft_listen. */
+/* A rail that a connect is already opening is waited for, and nobody's callback runs inside
+ * weft_listen. */
 static void test_listen_while_a_connect_opens_the_rail(void **state) {
   pthread_t opener;
   uint64_t took;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* api_trysend.c - weft_try_send copies, says when the queue is full, and an event says when to go on. */
+/* api_trysend.c - weft_try_send copies, says when the queue is full, and an event says when to go
+ * on. */
 #include "lib_api.h"
 
 static void test_copies_and_arrives(void **state) {
@@ -173,9 +174,12 @@ static void test_refused(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(test_copies_and_arrives), cmocka_unit_test(test_limit_of_size),
-      cmocka_unit_test(test_backpressure),       cmocka_unit_test(test_receiver_that_does_not_read),
-      cmocka_unit_test(test_after_shutdown),     cmocka_unit_test(test_over_the_limit_that_came_later),
+      cmocka_unit_test(test_copies_and_arrives),
+      cmocka_unit_test(test_limit_of_size),
+      cmocka_unit_test(test_backpressure),
+      cmocka_unit_test(test_receiver_that_does_not_read),
+      cmocka_unit_test(test_after_shutdown),
+      cmocka_unit_test(test_over_the_limit_that_came_later),
       cmocka_unit_test(test_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,8 +18,12 @@ unsigned api_slow(void) {
   return s && *s ? 5 : 1;
 }
 
-static void on_tick(uv_timer_t *t) { (void) t; }
-static void on_tick_closed(uv_handle_t *h) { free(h); }
+static void on_tick(uv_timer_t *t) {
+  (void) t;
+}
+static void on_tick_closed(uv_handle_t *h) {
+  free(h);
+}
 
 void api_step(uv_loop_t *loop) {
   uv_timer_t *t = malloc(sizeof *t);
@@ -135,7 +139,8 @@ void api_pair_start(api_pair_t *p, const weft_opts_t *a, const weft_opts_t *b) {
   p->req.data = p;
 }
 
-void api_pair_open(api_pair_t *p, const weft_opts_t *a, const weft_opts_t *b, const weft_qos_t *qos) {
+void api_pair_open(api_pair_t *p, const weft_opts_t *a, const weft_opts_t *b,
+                   const weft_qos_t *qos) {
   api_pair_start(p, a, b);
   assert_int_equal(weft_conn_init(&p->b, &p->client), 0);
   assert_int_equal(weft_connect(&p->req, &p->client, p->url, qos, on_connect), 0);
@@ -144,7 +149,9 @@ void api_pair_open(api_pair_t *p, const weft_opts_t *a, const weft_opts_t *b, co
   assert_int_equal(p->connect_status, 0);
 }
 
-void api_conn_closed(weft_conn_t *conn) { (void) conn; }
+void api_conn_closed(weft_conn_t *conn) {
+  (void) conn;
+}
 
 static void on_ctx_closed(weft_t *w) {
   api_pair_t *p = w->data;

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lib_api.h - what the api_*.c tests share: a pair of connected ends on one loop, and loops that end.
+/* lib_api.h - what the api_*.c tests share: a pair of connected ends on one loop, and loops that
+ * end.
  *
  * Design notes
- *  - Each scenario makes its own loop and contexts and ends by closing all of it: a handle that does not close, or a loop
- *    that does not become empty, fails the scenario.
+ *  - Each scenario makes its own loop and contexts and ends by closing all of it: a handle that
+ *    does not close, or a loop that does not become empty, fails the scenario.
  *  - Two contexts stand on one loop, one listens, one connects. Ports come from the system.
- *  - Callbacks count; the scenario asserts on the counts. CHECK is for inside callbacks: it ends the program. */
+ *  - Callbacks count; the scenario asserts on the counts. CHECK is for inside callbacks: it ends
+ *    the program. */
 #ifndef WEFT_TESTS_LIB_API_H
 #define WEFT_TESTS_LIB_API_H
 
@@ -23,31 +25,31 @@
 
 #include "lib_skip.h"
 
-#define CHECK(cond)                                                                                    \
-  do {                                                                                                 \
-    if (!(cond)) {                                                                                     \
-      fprintf(stderr, "%s:%d: CHECK(%s)\n", __FILE__, __LINE__, #cond);                                \
-      abort();                                                                                         \
-    }                                                                                                  \
+#define CHECK(cond)                                                                                \
+  do {                                                                                             \
+    if (!(cond)) {                                                                                 \
+      fprintf(stderr, "%s:%d: CHECK(%s)\n", __FILE__, __LINE__, #cond);                            \
+      abort();                                                                                     \
+    }                                                                                              \
   } while (0)
 
 /* Run the loop until the condition holds; the scenario fails after `ms`. */
-#define RUN_UNTIL(loop, ms, cond)                                                                      \
-  do {                                                                                                 \
-    uint64_t until_ = api_now_ms() + (uint64_t) (ms) * api_slow();                                     \
-    while (!(cond)) {                                                                                  \
-      if (api_now_ms() > until_) {                                                                     \
-        fprintf(stderr, "%s:%d: not within %d ms: %s\n", __FILE__, __LINE__, (int) (ms), #cond);       \
-        fail();                                                                                        \
-      }                                                                                                \
-      api_step(loop);                                                                                  \
-    }                                                                                                  \
+#define RUN_UNTIL(loop, ms, cond)                                                                  \
+  do {                                                                                             \
+    uint64_t until_ = api_now_ms() + (uint64_t) (ms) *api_slow();                                  \
+    while (!(cond)) {                                                                              \
+      if (api_now_ms() > until_) {                                                                 \
+        fprintf(stderr, "%s:%d: not within %d ms: %s\n", __FILE__, __LINE__, (int) (ms), #cond);   \
+        fail();                                                                                    \
+      }                                                                                            \
+      api_step(loop);                                                                              \
+    }                                                                                              \
   } while (0)
 /* Run the loop for a while. */
-#define RUN_FOR(loop, ms)                                                                              \
-  do {                                                                                                 \
-    uint64_t until_ = api_now_ms() + (uint64_t) (ms);                                                  \
-    while (api_now_ms() < until_) api_step(loop);                                                      \
+#define RUN_FOR(loop, ms)                                                                          \
+  do {                                                                                             \
+    uint64_t until_ = api_now_ms() + (uint64_t) (ms);                                              \
+    while (api_now_ms() < until_) api_step(loop);                                                  \
   } while (0)
 
 uint64_t api_now_ms(void);
@@ -82,12 +84,14 @@ typedef struct api_pair {
 extern const char *api_listen_url; /* default "weft://127.0.0.1:0" */
 
 void api_opts(weft_opts_t *, ...); /* defaults, then key, value, ..., NULL */
-/* Contexts, a listener, and a connection that is open at both ends. Options and needs may be NULL. */
+/* Contexts, a listener, and a connection that is open at both ends. Options and needs may be NULL.
+ */
 void api_pair_open(api_pair_t *, const weft_opts_t *a, const weft_opts_t *b, const weft_qos_t *qos);
-void api_pair_start(api_pair_t *, const weft_opts_t *a, const weft_opts_t *b); /* without the connection */
-void api_recv(weft_conn_t *, api_rx_t *); /* receive and count */
+void api_pair_start(api_pair_t *, const weft_opts_t *a,
+                    const weft_opts_t *b);                 /* without the connection */
+void api_recv(weft_conn_t *, api_rx_t *);                  /* receive and count */
 void api_on_recv(weft_conn_t *, int status, weft_msg_t *); /* conn->data: api_rx_t */
-void api_event(weft_conn_t *, const weft_event_t *);       /* counts into the pair given by api_watch */
+void api_event(weft_conn_t *, const weft_event_t *); /* counts into the pair given by api_watch */
 void api_watch(api_pair_t *, weft_conn_t *);
 void api_conn_closed(weft_conn_t *);
 void api_pair_close(api_pair_t *); /* everything, and checks that nothing is left */

@@ -20,12 +20,13 @@ static int run(const char *cmd) {
 const char *rig_enter(void) {
   if (unshare(CLONE_NEWNET) != 0) return "unshare(CLONE_NEWNET) is refused: needs root";
   if (run("ip link set lo up >/dev/null 2>&1") != 0) return "no ip command, or it is refused";
-  if (run("ip link add vx type veth peer name vy >/dev/null 2>&1") != 0) return "veth devices are refused";
+  if (run("ip link add vx type veth peer name vy >/dev/null 2>&1") != 0)
+    return "veth devices are refused";
   run("ip link del vx");
   return NULL;
 }
 
-/* ---- The server's process ---------------------------------------------------------------------------------------- */
+/* ---- The server's process ---- */
 
 static uv_loop_t loop;
 static weft_t weft;
@@ -46,7 +47,9 @@ static void on_echoed(weft_send_t *req, int status) {
   weft_msg_release(e->msg);
   free(e);
 }
-static void on_conn_closed(weft_conn_t *conn) { free(conn); }
+static void on_conn_closed(weft_conn_t *conn) {
+  free(conn);
+}
 static void on_shut(weft_shutdown_t *req, int status) {
   weft_conn_t *conn = req->data;
   (void) status;
@@ -140,7 +143,7 @@ static void serve(const char *opts_text) {
   CHECK(uv_loop_close(&loop) == 0);
 }
 
-/* ---- The test's process ------------------------------------------------------------------------------------------ */
+/* ---- The test's process ---- */
 
 static void read_answer(rig_t *r, char *line, size_t len) {
   size_t n = 0;
@@ -182,7 +185,8 @@ void rig_ip_there(rig_t *r, const char *fmt, ...) {
 void rig_silence(rig_t *r, unsigned pair, bool on) {
   if (on) { /* a neighbour with a hardware address that nobody has: frames leave and nobody takes them */
     rig_ip("neigh replace 10.77.%u.2 lladdr 02:00:00:00:00:99 dev va%u nud permanent", pair, pair);
-    rig_ip_there(r, "neigh replace 10.77.%u.1 lladdr 02:00:00:00:00:98 dev vb%u nud permanent", pair, pair);
+    rig_ip_there(r, "neigh replace 10.77.%u.1 lladdr 02:00:00:00:00:98 dev vb%u nud permanent",
+                 pair, pair);
   } else {
     rig_ip("neigh del 10.77.%u.2 dev va%u", pair, pair);
     rig_ip_there(r, "neigh del 10.77.%u.1 dev vb%u", pair, pair);
@@ -220,7 +224,8 @@ void rig_start(rig_t *r, const char *server_opts) {
     if (run("ip link set lo up") != 0) _exit(1);
     for (unsigned i = 0; i < rig_pairs; i++) {
       char cmd[120];
-      snprintf(cmd, sizeof cmd, "ip addr add 10.77.%u.2/24 dev vb%u && ip link set vb%u up", i, i, i);
+      snprintf(cmd, sizeof cmd, "ip addr add 10.77.%u.2/24 dev vb%u && ip link set vb%u up", i, i,
+               i);
       if (run(cmd) != 0) _exit(1);
     }
     answer("ready\n");

@@ -24,13 +24,15 @@ typedef struct rig {
 
 extern unsigned rig_pairs; /* 2 */
 
-/* Once per program, before any thread: this process moves into a namespace. NULL, or why it is not possible. */
+/* Once per program, before any thread: this process moves into a namespace. NULL, or why it is not
+ * possible. */
 const char *rig_enter(void);
 void rig_start(rig_t *, const char *server_opts /* "key=value,..." or NULL */);
-void rig_stop(rig_t *);                     /* the server ends in order; fails the scenario when it does not */
-void rig_kill(rig_t *);                     /* SIGKILL, and reaped */
-void rig_ip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));        /* `ip ...` here */
-void rig_ip_there(rig_t *, const char *fmt, ...) __attribute__((format(printf, 2, 3))); /* `ip ...` at the server */
+void rig_stop(rig_t *); /* the server ends in order; fails the scenario when it does not */
+void rig_kill(rig_t *); /* SIGKILL, and reaped */
+void rig_ip(const char *fmt, ...) __attribute__((format(printf, 1, 2))); /* `ip ...` here */
+void rig_ip_there(rig_t *, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));         /* `ip ...` at the server */
 void rig_silence(rig_t *, unsigned pair, bool on); /* frames vanish, both ways; no link goes down */
 /* Received by the server so far and its errors, as it says itself. */
 void rig_ask(rig_t *, unsigned long long *messages, int *last_error);

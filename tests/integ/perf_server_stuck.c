@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* perf_server_stuck.c - the server of weft_perf lends itself to a floor whose client stands still, or
- * never ends: others are served when its time is over, and SIGTERM ends the server at once.
+/* perf_server_stuck.c - the server of weft_perf lends itself to a floor whose client stands still,
+ * or never ends: others are served when its time is over, and SIGTERM ends the server at once.
  *
  * ctest: timeout=120 */
 #include "lib_api.h"
@@ -129,8 +129,13 @@ static void others_are_served(uint64_t from) {
 }
 
 static perf_floor_spec_t floor_of(int kind, int shape, int wait) {
-  return (perf_floor_spec_t){
-      .kind = kind, .shape = shape, .wait = wait, .window = 4, .size = 4096, .seconds = SECONDS, .provider = "tcp"};
+  return (perf_floor_spec_t){.kind = kind,
+                             .shape = shape,
+                             .wait = wait,
+                             .window = 4,
+                             .size = 4096,
+                             .seconds = SECONDS,
+                             .provider = "tcp"};
 }
 
 static const struct {
@@ -211,7 +216,8 @@ static void test_an_endless_client(void **state) {
   server_ends(1500);
 }
 
-static void refused(perf_client_t *c, uint64_t size, unsigned window, double seconds, const char *why) {
+static void refused(perf_client_t *c, uint64_t size, unsigned window, double seconds,
+                    const char *why) {
   perf_floor_spec_t spec = floor_of(PERF_FLOOR_SOCKETS, PERF_FLOOR_PINGPONG, PERF_FLOOR_SLEEP);
   spec.size = size;
   spec.window = window;
@@ -244,7 +250,8 @@ static void test_too_much_is_refused_with_a_reason(void **state) {
 int main(int argc, char **argv) {
   if (argc > 1) { /* the server */
     int fd = atoi(argv[1]);
-    perf_server_opts_t o = {.url = "weft://127.0.0.1:0", .stop_fd = -1, .quiet = 1, .ready = on_ready, .arg = &fd};
+    perf_server_opts_t o = {
+        .url = "weft://127.0.0.1:0", .stop_fd = -1, .quiet = 1, .ready = on_ready, .arg = &fd};
     return perf_server_run(&o) ? 1 : 0;
   }
   const struct CMUnitTest tests[] = {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* why_reached.c - each reason of the table comes out of the code that gives it in life, and no row is without a case.
+/* why_reached.c - each reason of the table comes out of the code that gives it in life, and no row
+ * is without a case.
  *
  * Design notes
- *  - The table is walked through weft_why_name, as a user could: a new row fails here until it has a case, and so does a
- *    row that is said to be reserved while something already gives it.
- *  - Where a reason is a verdict of a connection, there is a connection: between namespaces, with what hurts it done to
- *    routes, neighbours, devices and limits of the system. Nothing is injected.
- * ctest: timeout=90 */
+ *  - The table is walked through weft_why_name, as a user could: a new row fails here until it has
+ *    a case, and so does a row that is said to be reserved while something already gives it.
+ *  - Where a reason is a verdict of a connection, there is a connection: between namespaces, with
+ *    what hurts it done to routes, neighbours, devices and limits of the system. Nothing is
+ *    injected. ctest: timeout=90 */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -22,25 +23,27 @@
 
 #include "lib_peer.h"
 
-/* ---- What the machine says --------------------------------------------------------------------------------------- */
+/* ---- What the machine says ---- */
 
 static weft_verdict_t last; /* what the case has reached */
 
-static bool in_candidates(const char *key, const char *val, const char *provider, const char *device, int why) {
+static bool in_candidates(const char *key, const char *val, const char *provider,
+                          const char *device, int why) {
   weft_verdict_t v[64];
   weft_opts_t opts;
   api_opts(&opts, key, val, NULL);
   int n = weft_candidates(&opts, v, sizeof v[0], 64);
   assert_true(n > 0);
   for (int i = 0; i < n && i < 64; i++)
-    if (v[i].why == why && strcmp(v[i].provider, provider) == 0 && (!device || strcmp(v[i].device, device) == 0)) {
+    if (v[i].why == why && strcmp(v[i].provider, provider) == 0 &&
+        (!device || strcmp(v[i].device, device) == 0)) {
       last = v[i];
       return true;
     }
   return false;
 }
 
-/* ---- What a connection says -------------------------------------------------------------------------------------- */
+/* ---- What a connection says ---- */
 
 typedef struct client {
   uv_loop_t loop;
@@ -62,7 +65,8 @@ static int client_start(const char *url) {
   weft_verdict_t v;
   int err;
   memset(&c, 0, sizeof c);
-  /* a fresh look: the process's list may be a second old, and older than the devices of this case */
+  /* a fresh look: the process's list may be a second old, and older than the devices of this case
+   */
   weft_candidates(NULL, &v, sizeof v, 1);
   assert_int_equal(uv_loop_init(&c.loop), 0);
   err = weft_init(&c.loop, &c.w, NULL);
@@ -82,7 +86,8 @@ static int client_start(const char *url) {
 static void client_connect(const char *url, int want) {
   assert_int_equal(client_start(url), 0);
   RUN_UNTIL(&c.loop, 8000, c.done);
-  if (c.status != want) fail_msg("%s: %s: %s", url, weft_err_name(c.status), weft_conn_error(&c.conn));
+  if (c.status != want)
+    fail_msg("%s: %s: %s", url, weft_err_name(c.status), weft_conn_error(&c.conn));
 }
 
 static void on_closed(weft_t *w) {
@@ -101,13 +106,15 @@ static void client_close(void) {
 static void show(void) {
   weft_verdict_t v;
   for (unsigned i = 0; weft_conn_verdict(&c.conn, i, &v, sizeof v) == 0; i++)
-    printf("  %2d %s %s %s -> %s %s: %s\n", v.rank, v.provider, v.device, v.local, v.remote, weft_why_name(v.why), v.detail);
+    printf("  %2d %s %s %s -> %s %s: %s\n", v.rank, v.provider, v.device, v.local, v.remote,
+           weft_why_name(v.why), v.detail);
 }
 
 static bool sees(int why, const char *provider, const char *device) {
   weft_verdict_t v;
   for (unsigned i = 0; weft_conn_verdict(&c.conn, i, &v, sizeof v) == 0; i++)
-    if (v.why == why && strcmp(v.provider, provider) == 0 && (!device || strcmp(v.device, device) == 0)) {
+    if (v.why == why && strcmp(v.provider, provider) == 0 &&
+        (!device || strcmp(v.device, device) == 0)) {
       last = v;
       return true;
     }
@@ -129,9 +136,11 @@ static void leave(void) {
   rig_stop(&rig);
 }
 
-/* ---- The cases --------------------------------------------------------------------------------------------------- */
+/* ---- The cases ---- */
 
-static void usable(void) { assert_true(in_candidates("devices", "lo", "tcp", "lo", WEFT_WHY_OK)); }
+static void usable(void) {
+  assert_true(in_candidates("devices", "lo", "tcp", "lo", WEFT_WHY_OK));
+}
 
 static void in_use(void) {
   connect_there(2, NULL, "", 0);
@@ -165,8 +174,9 @@ static void put(const char *path, const char *text) {
   close(fd);
 }
 
-/* A machine with an RDMA device that is down, as its sysfs shows it: a child in a mount namespace of its own sees a made-up
- * /sys. What libfabric says of it depends on the machine; that it is not passed over in silence does not. */
+/* A machine with an RDMA device that is down, as its sysfs shows it: a child in a mount namespace
+ * of its own sees a made-up /sys. What libfabric says of it depends on the machine; that it is not
+ * passed over in silence does not. */
 static void rdma_device_is_told(void **state) {
   int st;
   (void) state;
@@ -193,7 +203,9 @@ static void rdma_device_is_told(void **state) {
   assert_int_equal(WEXITSTATUS(st), 0);
 }
 
-static void no_provider(void) { assert_true(in_candidates("providers", "nosuch", "nosuch", "", WEFT_WHY_NO_PROVIDER)); }
+static void no_provider(void) {
+  assert_true(in_candidates("providers", "nosuch", "nosuch", "", WEFT_WHY_NO_PROVIDER));
+}
 
 static void not_built(void) {
   assert_true(in_candidates("providers", "", "dpdk", "", WEFT_WHY_NOT_BUILT));
@@ -205,7 +217,9 @@ static void no_address(void) {
   rig_ip("link set vx addrgenmode none");
   rig_ip("link set vx up");
   rig_ip("link set vy up");
-  for (int i = 0; i < 100 && !in_candidates("providers", "tcp", "tcp", "vx", WEFT_WHY_NO_ADDRESS); i++) usleep(20000);
+  for (int i = 0; i < 100 && !in_candidates("providers", "tcp", "tcp", "vx", WEFT_WHY_NO_ADDRESS);
+       i++)
+    usleep(20000);
   assert_true(in_candidates("providers", "tcp", "tcp", "vx", WEFT_WHY_NO_ADDRESS));
   rig_ip("link del vx");
 }
@@ -219,7 +233,9 @@ static void link_down(void) {
   rig_ip("link del vx");
 }
 
-static void quirk(void) { assert_true(in_candidates("providers", "", "udp", "", WEFT_WHY_QUIRK)); }
+static void quirk(void) {
+  assert_true(in_candidates("providers", "", "udp", "", WEFT_WHY_QUIRK));
+}
 
 static void loopback(void) {
   connect_there(1, NULL, "", 0);
@@ -273,7 +289,8 @@ static void false_peer(int first, int second, uint16_t port) {
   sin->sin_port = htons(port);
   inet_pton(AF_INET, "127.0.0.2", &sin->sin_addr);
   if (!peer_hello(&p) || !peer_hear(&p, 5000)) _exit(2);
-  while (peer_take(&j, second, 20000)) peer_answer(&j, 5000); /* accepts whoever comes, with a proof made of nothing */
+  while (peer_take(&j, second, 20000))
+    peer_answer(&j, 5000); /* accepts whoever comes, with a proof made of nothing */
   _exit(0);
 }
 
@@ -309,7 +326,9 @@ static void forbidden(void) {
   leave();
 }
 
-static void not_required(void) { assert_true(in_candidates("providers", "verbs", "tcp", NULL, WEFT_WHY_NOT_REQUIRED)); }
+static void not_required(void) {
+  assert_true(in_candidates("providers", "verbs", "tcp", NULL, WEFT_WHY_NOT_REQUIRED));
+}
 
 static void device_filter(void) {
   rig_ip("link add vx type veth peer name vy");
@@ -326,8 +345,9 @@ static void too_slow(void) {
 
 static void outranked(void) {
   connect_there(3, NULL, "", 0);
-  RUN_UNTIL(&c.loop, 5000, sees(WEFT_WHY_STANDBY, "tcp", NULL) && sees(WEFT_WHY_OUTRANKED, "tcp", NULL) &&
-                             strstr(last.detail, "standby=1"));
+  RUN_UNTIL(&c.loop, 5000,
+            sees(WEFT_WHY_STANDBY, "tcp", NULL) && sees(WEFT_WHY_OUTRANKED, "tcp", NULL) &&
+                strstr(last.detail, "standby=1"));
   assert_non_null(strstr(last.detail, " us for 64 B")); /* what is before it, and the figures */
   leave();
 }
@@ -341,8 +361,8 @@ static unsigned open_fds(void) {
   return n;
 }
 
-/* As many descriptors as the first rail needs, and not as many as the second. How many that is differs from libfabric to
- * libfabric, so all limits are tried from below. */
+/* As many descriptors as the first rail needs, and not as many as the second. How many that is
+ * differs from libfabric to libfabric, so all limits are tried from below. */
 static void out_of_descriptors(void) {
   struct rlimit all, few;
   char url[100];
@@ -357,7 +377,8 @@ static void out_of_descriptors(void) {
     few.rlim_cur = open_fds() + more;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
     if (client_start(url) == 0) {
-      for (uint64_t until = api_now_ms() + 2000 * api_slow(); !c.done && api_now_ms() < until;) api_step(&c.loop);
+      for (uint64_t until = api_now_ms() + 2000 * api_slow(); !c.done && api_now_ms() < until;)
+        api_step(&c.loop);
       if (c.done && c.status == 0) {
         RUN_FOR(&c.loop, 100);
         reached = sees(WEFT_WHY_SYSTEM, "tcp", "va1");
@@ -422,7 +443,9 @@ static bool given_somewhere(const char *name) {
   char cmd[500];
   assert_non_null(src);
   snprintf(cmd, sizeof cmd,
-           "grep -rqlw --include='*.c' --exclude='*_test.c' --exclude=reasons.c '%s' '%s/fabric' '%s/selector'", name, src, src);
+           "grep -rqlw --include='*.c' --exclude='*_test.c' --exclude=reasons.c '%s' '%s/fabric' "
+           "'%s/selector'",
+           name, src, src);
   int st = system(cmd);
   assert_true(WIFEXITED(st) && WEXITSTATUS(st) <= 1);
   return WEXITSTATUS(st) == 0;
@@ -453,8 +476,9 @@ int main(void) {
   if (why) return api_skip(why);
   for (size_t i = 0; i < ROWS; i++)
     if (rows[i].reach)
-      tests[n++] = (struct CMUnitTest) {rows[i].name, reach_row, NULL, NULL, (void *) (uintptr_t) &rows[i]};
-  tests[n++] = (struct CMUnitTest) {"an RDMA device is told", rdma_device_is_told, NULL, NULL, NULL};
-  tests[n++] = (struct CMUnitTest) {"every row has a case", every_row_has_a_case, NULL, NULL, NULL};
+      tests[n++] =
+          (struct CMUnitTest){rows[i].name, reach_row, NULL, NULL, (void *) (uintptr_t) &rows[i]};
+  tests[n++] = (struct CMUnitTest){"an RDMA device is told", rdma_device_is_told, NULL, NULL, NULL};
+  tests[n++] = (struct CMUnitTest){"every row has a case", every_row_has_a_case, NULL, NULL, NULL};
   return _cmocka_run_group_tests("why_reached", tests, n, NULL, NULL);
 }

@@ -57,8 +57,7 @@ static unsigned count_fds(bool print) {
   unsigned n = 0;
   ssize_t len;
 
-  if (dir == NULL)
-    die("/proc/self/fd cannot be read");
+  if (dir == NULL) die("/proc/self/fd cannot be read");
   while ((e = readdir(dir)) != NULL) {
     n++;
     snprintf(path, sizeof(path), "/proc/self/fd/%s", e->d_name);
@@ -73,8 +72,7 @@ static unsigned count_fds(bool print) {
 static void check_fds(unsigned most, const char *when) {
   unsigned i, n;
 
-  for (i = 0; (n = count_fds(false)) > most && i < 300; i++)
-    usleep(10000);
+  for (i = 0; (n = count_fds(false)) > most && i < 300; i++) usleep(10000);
   if (n > most) {
     count_fds(true);
     die("%u file descriptors are open 3 s after %s, %u were before", n, when, most);
@@ -84,11 +82,10 @@ static void check_fds(unsigned most, const char *when) {
 static void text_of(unsigned number, char bytes[SIZE]) {
   int i;
 
-  for (i = 0; i < SIZE; i++)
-    bytes[i] = (char) (number * 31 + (unsigned) i * 7);
+  for (i = 0; i < SIZE; i++) bytes[i] = (char) (number * 31 + (unsigned) i * 7);
 }
 
-/* ---- Both sides ------------------------------------------------------------------------------ */
+/* ---- Both sides ---- */
 
 static void on_closed(weft_conn_t *conn) {
   end_t *e = conn->data;
@@ -97,39 +94,36 @@ static void on_closed(weft_conn_t *conn) {
 }
 
 static void close_when_done(end_t *e) {
-  if (e->shut && e->eof && !weft_is_closing(&e->conn))
-    weft_conn_close(&e->conn, on_closed);
+  if (e->shut && e->eof && !weft_is_closing(&e->conn)) weft_conn_close(&e->conn, on_closed);
 }
 
 static void on_shut(weft_shutdown_t *req, int status) {
   end_t *e = req->data;
 
   if (status != 0)
-    die("connection %u: shutdown: %s: %s", e->number, weft_err_name(status), weft_conn_error(&e->conn));
+    die("connection %u: shutdown: %s: %s", e->number, weft_err_name(status),
+        weft_conn_error(&e->conn));
   e->shut = true;
   close_when_done(e);
 }
 
 static void shut(end_t *e) {
   e->bye.data = e;
-  if (weft_shutdown(&e->bye, &e->conn, on_shut) != 0)
-    die("weft_shutdown");
+  if (weft_shutdown(&e->bye, &e->conn, on_shut) != 0) die("weft_shutdown");
 }
 
 static void on_sent(weft_send_t *req, int status) {
   (void) req;
-  if (status != 0)
-    die("a message ended with %s", weft_err_name(status));
+  if (status != 0) die("a message ended with %s", weft_err_name(status));
 }
 
 static void send_text(end_t *e) {
   uv_buf_t buf = uv_buf_init(e->echo.bytes, SIZE);
 
-  if (weft_send(&e->echo.req, &e->conn, &buf, 1, on_sent) != 0)
-    die("weft_send");
+  if (weft_send(&e->echo.req, &e->conn, &buf, 1, on_sent) != 0) die("weft_send");
 }
 
-/* ---- Server ---------------------------------------------------------------------------------- */
+/* ---- Server ---- */
 
 static void on_far_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
   end_t *e = conn->data;
@@ -141,8 +135,7 @@ static void on_far_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
   }
   if (status != 0)
     die("server: connection lost: %s: %s", weft_err_name(status), weft_conn_error(conn));
-  if (weft_msg_size(msg) != SIZE)
-    die("server: a message of %zu bytes", weft_msg_size(msg));
+  if (weft_msg_size(msg) != SIZE) die("server: a message of %zu bytes", weft_msg_size(msg));
   memcpy(e->echo.bytes, weft_msg_data(msg), SIZE);
   send_text(e);
 }
@@ -151,10 +144,8 @@ static void on_peer(weft_listener_t *l, int status) {
   world_t *w = l->data;
   end_t *e;
 
-  if (status != 0)
-    die("listener: %s", weft_err_name(status));
-  if (w->accepted == w->n)
-    die("more connections than were made");
+  if (status != 0) die("listener: %s", weft_err_name(status));
+  if (w->accepted == w->n) die("more connections than were made");
   e = &w->far[w->accepted++];
   e->w = w;
   e->conn.data = e;
@@ -163,7 +154,7 @@ static void on_peer(weft_listener_t *l, int status) {
     die("accept");
 }
 
-/* ---- Clients --------------------------------------------------------------------------------- */
+/* ---- Clients ---- */
 
 static void next_phase(world_t *w);
 
@@ -193,10 +184,10 @@ static void on_connected(weft_connect_t *req, int status) {
   world_t *w = e->w;
 
   if (status != 0)
-    die("connection %u of %u: %s: %s", e->number, w->n, weft_err_name(status), weft_conn_error(&e->conn));
+    die("connection %u of %u: %s: %s", e->number, w->n, weft_err_name(status),
+        weft_conn_error(&e->conn));
   w->connected++;
-  if (w->connected + 31 < w->n)
-    dial(w, w->connected + 31);
+  if (w->connected + 31 < w->n) dial(w, w->connected + 31);
   next_phase(w);
 }
 
@@ -217,24 +208,22 @@ static void next_phase(world_t *w) {
 
   if (w->connected == w->n && w->echoed == 0) {
     bool first = true;
-    for (i = 0; i < w->n; i++)
-      first = first && !w->near[i].back;
+    for (i = 0; i < w->n; i++) first = first && !w->near[i].back;
     for (i = 0; i < w->n && first; i++) {
       text_of(i, w->near[i].echo.bytes);
       send_text(&w->near[i]);
     }
   }
-  if (w->echoed == w->n)
-    uv_stop(&w->loop);
+  if (w->echoed == w->n) uv_stop(&w->loop);
 }
 
-/* ---- A round --------------------------------------------------------------------------------- */
+/* ---- A round ---- */
 
 static void on_limit(uv_timer_t *t) {
   world_t *w = t->data;
 
-  die("after a minute: %u accepted, %u connected, %u echoed, %u of %u ends closed", w->accepted, w->connected,
-      w->echoed, w->closed, 2 * w->n);
+  die("after a minute: %u accepted, %u connected, %u echoed, %u of %u ends closed", w->accepted,
+      w->connected, w->echoed, w->closed, 2 * w->n);
 }
 
 static void begin(world_t *w, unsigned n) {
@@ -265,8 +254,7 @@ static void finish(world_t *w) {
   weft_close(&w->server, NULL);
   uv_close((uv_handle_t *) &w->limit, NULL);
   uv_run(&w->loop, UV_RUN_DEFAULT);
-  if (uv_loop_close(&w->loop) != 0)
-    die("handles are left in the loop");
+  if (uv_loop_close(&w->loop) != 0) die("handles are left in the loop");
   free(w->near);
   free(w->far);
 }
@@ -281,42 +269,35 @@ static double round_of(unsigned n, bool print) {
   begin(&w, n);
   before = rss_kib();
   t0 = uv_hrtime();
-  for (i = 0; i < 32 && i < n; i++)
-    dial(&w, i);
+  for (i = 0; i < 32 && i < n; i++) dial(&w, i);
   uv_run(&w.loop, UV_RUN_DEFAULT);
-  if (w.echoed != n || w.accepted != n)
-    die("the loop ended with %u of %u echoed", w.echoed, n);
+  if (w.echoed != n || w.accepted != n) die("the loop ended with %u of %u echoed", w.echoed, n);
   t1 = uv_hrtime();
   open = rss_kib();
-  for (i = 0; i < n; i++)
-    shut(&w.near[i]);
-  while (w.closed < 2 * n)
-    uv_run(&w.loop, UV_RUN_ONCE);
+  for (i = 0; i < n; i++) shut(&w.near[i]);
+  while (w.closed < 2 * n) uv_run(&w.loop, UV_RUN_ONCE);
   t2 = uv_hrtime();
   finish(&w);
   if (print)
-    printf("%u connections: connected and echoed in %.0f ms, closed in %.0f ms; %.1f KiB of memory per "
+    printf("%u connections: connected and echoed in %.0f ms, closed in %.0f ms; %.1f KiB of memory "
+           "per "
            "connection and side\n",
            n, (double) (t1 - t0) / 1e6, (double) (t2 - t1) / 1e6, (double) (open - before) / n / 2);
   return (double) (open - before) / n;
 }
 
-/* ---- Contexts, one thread each --------------------------------------------------------------- */
+/* ---- Contexts, one thread each ---- */
 
 static void *context(void *arg) {
   static __thread world_t w;
   unsigned *n = arg, i;
 
   begin(&w, *n);
-  for (i = 0; i < 32 && i < *n; i++)
-    dial(&w, i);
+  for (i = 0; i < 32 && i < *n; i++) dial(&w, i);
   uv_run(&w.loop, UV_RUN_DEFAULT);
-  if (w.echoed != *n)
-    die("a context's loop ended with %u of %u echoed", w.echoed, *n);
-  for (i = 0; i < *n; i++)
-    shut(&w.near[i]);
-  while (w.closed < 2 * *n)
-    uv_run(&w.loop, UV_RUN_ONCE);
+  if (w.echoed != *n) die("a context's loop ended with %u of %u echoed", w.echoed, *n);
+  for (i = 0; i < *n; i++) shut(&w.near[i]);
+  while (w.closed < 2 * *n) uv_run(&w.loop, UV_RUN_ONCE);
   finish(&w);
   return NULL;
 }
@@ -327,10 +308,8 @@ static void many_contexts(unsigned count) {
   uint64_t t0 = uv_hrtime();
 
   for (i = 0; i < count; i++)
-    if (pthread_create(&threads[i], NULL, context, &n) != 0)
-      die("pthread_create");
-  for (i = 0; i < count; i++)
-    pthread_join(threads[i], NULL);
+    if (pthread_create(&threads[i], NULL, context, &n) != 0) die("pthread_create");
+  for (i = 0; i < count; i++) pthread_join(threads[i], NULL);
   printf("%u pairs of contexts, a thread each, with %u connections each: %.0f ms\n", count, n,
          (double) (uv_hrtime() - t0) / 1e6);
 }
@@ -374,8 +353,8 @@ int main(int argc, char **argv) {
     die("a second round leaves %ld KiB resident, the first left %ld KiB", rss_kib(), rss);
   many_contexts(contexts);
   check_fds(fds, "closing all contexts");
-  /* A receive buffer of 16 KiB, 32 of them: about 600 KiB for each end of a connection is the bound. */
-  if (!SANITIZED && per / 2 > 1024)
-    die("%.0f KiB per connection and side", per / 2);
+  /* A receive buffer of 16 KiB, 32 of them: about 600 KiB for each end of a connection is the
+   * bound. */
+  if (!SANITIZED && per / 2 > 1024) die("%.0f KiB per connection and side", per / 2);
   return 0;
 }

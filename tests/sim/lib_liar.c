@@ -26,10 +26,8 @@ struct liar {
 void liar_begin(world_t *w) {
   struct liar *l = w->liar;
 
-  if (l == NULL)
-    l = w->liar = malloc(sizeof(*l));
-  if (l == NULL)
-    abort();
+  if (l == NULL) l = w->liar = malloc(sizeof(*l));
+  if (l == NULL) abort();
   l->rng = weft__rng_fork(w->plan.seed, 0x11a);
   l->keep_fc = !weft__rng_one_in(&l->rng, 4);
   memset(l->fc, 0, sizeof(l->fc));
@@ -91,11 +89,9 @@ static void lie_payload(struct liar *l, uint8_t *f, uint32_t len) {
   uint32_t words = (len - WEFT__HDR) / 8;
   uint32_t at;
 
-  if (words == 0)
-    return;
+  if (words == 0) return;
   at = WEFT__HDR + 8 * (uint32_t) weft__rng_below(&l->rng, words < 5 ? words : 5);
-  if (weft__rng_one_in(&l->rng, 3))
-    at = WEFT__HDR + 8 * (uint32_t) weft__rng_below(&l->rng, words);
+  if (weft__rng_one_in(&l->rng, 3)) at = WEFT__HDR + 8 * (uint32_t) weft__rng_below(&l->rng, words);
   if (weft__rng_below(&l->rng, 2))
     lie64(l, f + at);
   else
@@ -132,8 +128,7 @@ static uint32_t forge(struct liar *l, const uint8_t *like, uint8_t *f) {
   case WEFT__F_RESUME_ACK:
     weft__put64(p, weft__rng_below(&l->rng, 5));
     weft__put64(p + 8, nearby(l, weft__get64(like + 32)));
-    if (n > 16)
-      weft__put64(p + 16, nearby(l, 1000));
+    if (n > 16) weft__put64(p + 16, nearby(l, 1000));
     break;
   case WEFT__F_CTS:
     weft__put64(p, nearby(l, weft__get64(like + 32)));
@@ -166,8 +161,7 @@ static void count(struct liar *l, weft__path_t *p, uint8_t *f) {
   unsigned id = weft__sim_path_id(p) % TRACKED;
 
   l->fc[id]++;
-  if (l->keep_fc)
-    weft__put64(f + 16, l->fc[id]);
+  if (l->keep_fc) weft__put64(f + 16, l->fc[id]);
 }
 
 bool liar_frame(world_t *w, weft__path_t *path, uint8_t *data, uint32_t *len) {
@@ -214,13 +208,10 @@ bool liar_frame(world_t *w, weft__path_t *path, uint8_t *data, uint32_t *len) {
     n = (uint32_t) weft__rng_below(&l->rng, *len + 20);
     if (n > WEFT__FRAME_MAX) /* what the buffer holds */
       n = WEFT__FRAME_MAX;
-    if (n > *len)
-      memset(data + *len, 0, n - *len);
+    if (n > *len) memset(data + *len, 0, n - *len);
     *len = n == 0 ? 1 : n;
-    if (*len >= WEFT__HDR && weft__rng_below(&l->rng, 2))
-      weft__put32(data + 56, *len - WEFT__HDR);
-    if (*len < WEFT__HDR)
-      return true;
+    if (*len >= WEFT__HDR && weft__rng_below(&l->rng, 2)) weft__put32(data + 56, *len - WEFT__HDR);
+    if (*len < WEFT__HDR) return true;
     break;
   default:
     if (l->nold != 0) {

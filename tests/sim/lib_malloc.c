@@ -3,7 +3,7 @@
  *
  * Design notes
  *  - malloc and calloc are defined here over glibc's own, so the library under test needs no
- * change. A sanitizer brings its own malloc: there nothing ever fails. */
+ *    change. A sanitizer brings its own malloc: there nothing ever fails. */
 #include "lib_world.h"
 
 #include <stdlib.h>
@@ -36,8 +36,7 @@ extern void *__libc_malloc(size_t);
 extern void *__libc_calloc(size_t, size_t);
 
 static bool fails(void) {
-  if (countdown == 0 || --countdown != 0)
-    return false;
+  if (countdown == 0 || --countdown != 0) return false;
   failures++;
   return true;
 }

@@ -23,7 +23,7 @@ static bool at_most_once(const owner_t *o) {
 
 #define C(o) ("AB"[(o)->side])
 
-/* ---- Bytes ---------------------------------------------------------------------------------- */
+/* ---- Bytes ---- */
 
 static uint64_t base_of(const owner_t *sender, unsigned idx) {
   weft__rng_t r = weft__rng_fork(sender->w->plan.seed + sender->side, 0x1000 + idx);
@@ -47,10 +47,8 @@ uint8_t *oracle_message(owner_t *o, unsigned idx) {
   size_t left;
 
   m->size = o->w->plan.side[o->side].msg[idx].size;
-  if (at_most_once(o) && m->size < 8)
-    m->size = 8;
-  if (o->tx_used + m->size + 64 > ARENA)
-    m->size = 8;
+  if (at_most_once(o) && m->size < 8) m->size = 8;
+  if (o->tx_used + m->size + 64 > ARENA) m->size = 8;
   m->buf = o->tx_arena + o->tx_used;
   o->tx_used += (m->size + 63 + 16) & ~(size_t) 15;
   m->base = base_of(o, idx);
@@ -60,8 +58,7 @@ uint8_t *oracle_message(owner_t *o, unsigned idx) {
   }
   left = m->size % 8;
   v = word(m->base, i);
-  if (left != 0)
-    memcpy(m->buf + 8 * i, &v, left);
+  if (left != 0) memcpy(m->buf + 8 * i, &v, left);
   if (at_most_once(o)) {
     v = idx ^ index_mask(o);
     memcpy(m->buf, &v, 8);
@@ -76,8 +73,7 @@ static bool same(const owner_t *sender, unsigned idx, const void *data, size_t n
 
   for (i = at_most_once(sender); i < n / 8; i++) {
     memcpy(&got, p + 8 * i, 8);
-    if (got != word(base, i))
-      return false;
+    if (got != word(base, i)) return false;
   }
   v = word(base, i);
   return n % 8 == 0 || memcmp(p + 8 * i, &v, n % 8) == 0;
@@ -97,11 +93,10 @@ static void touch(const void *data, size_t n) {
   const volatile uint8_t *p = data;
   size_t i;
 
-  for (i = 0; i < n; i++)
-    (void) p[i];
+  for (i = 0; i < n; i++) (void) p[i];
 }
 
-/* ---- Receiving ------------------------------------------------------------------------------ */
+/* ---- Receiving ---- */
 
 static bool left_out(const msg_t *m) {
   return m->canceled || m->refused || m->refusal;
@@ -114,12 +109,10 @@ static bool expected(owner_t *o, const void *data, size_t size, unsigned *cursor
   uint64_t v;
 
   if (at_most_once(o)) {
-    if (size < 8)
-      return false;
+    if (size < 8) return false;
     memcpy(&v, data, 8);
     v ^= index_mask(peer);
-    if (v >= peer->nqueued || v < *cursor)
-      return false;
+    if (v >= peer->nqueued || v < *cursor) return false;
     *idx = (unsigned) v;
     return true;
   }
@@ -135,8 +128,7 @@ static dst_t *dst_of(owner_t *o, const void *p) {
   unsigned i;
 
   for (i = o->ndst; i-- > 0;)
-    if (o->dst[i].p == p)
-      return &o->dst[i];
+    if (o->dst[i].p == p) return &o->dst[i];
   return NULL;
 }
 
@@ -149,8 +141,7 @@ static void dst_done(owner_t *o, dst_t *d) {
 }
 
 static void keep(owner_t *o, const weft__rxm_t *m, unsigned idx) {
-  if (m->rbuf == NULL || o->nkept == 64 || m->rbuf->low(m->rbuf))
-    return;
+  if (m->rbuf == NULL || o->nkept == 64 || m->rbuf->low(m->rbuf)) return;
   weft__rbuf_ref(m->rbuf);
   o->kept[o->nkept] = m->rbuf;
   o->kept_data[o->nkept] = m->data;
@@ -173,8 +164,7 @@ void oracle_unkeep(owner_t *o, unsigned i) {
 static void after_end(owner_t *o, const char *what) {
   if (o->ended && o->end_err != 0 && !o->held)
     world_violate(o->w, "%c: %s after the session has ended", C(o), what);
-  if (o->aborted || o->gone)
-    world_violate(o->w, "%c: %s after abort", C(o), what);
+  if (o->aborted || o->gone) world_violate(o->w, "%c: %s after abort", C(o), what);
 }
 
 void oracle_deliver(owner_t *o, const weft__rxm_t *m) {
@@ -188,8 +178,7 @@ void oracle_deliver(owner_t *o, const weft__rxm_t *m) {
   after_end(o, "a message");
   if (!o->started || o->stopped)
     world_violate(o->w, "%c: a message while receiving is stopped", C(o));
-  if (o->eof)
-    world_violate(o->w, "%c: a message after the end", C(o));
+  if (o->eof) world_violate(o->w, "%c: a message after the end", C(o));
   if (o->w->plan.hostile) {
     touch(m->data, m->size);
   } else if (!expected(o, m->data, m->size, &o->rx_idx, false, &idx)) {
@@ -198,8 +187,7 @@ void oracle_deliver(owner_t *o, const weft__rxm_t *m) {
     msg_t *x = &peer->msg[idx];
 
     weft__sim_note(o->w->sim, "%c: receives message %u, %zu bytes", C(o), idx, m->size);
-    if (x->delivered)
-      world_violate(o->w, "%c: message %u twice", C(o), idx);
+    if (x->delivered) world_violate(o->w, "%c: message %u twice", C(o), idx);
     if (m->size != x->size)
       world_violate(o->w, "%c: message %u has %zu bytes instead of %u", C(o), idx, m->size,
                     x->size);
@@ -210,8 +198,7 @@ void oracle_deliver(owner_t *o, const weft__rxm_t *m) {
     o->rx_idx = idx + 1;
     o->w->st.messages++;
     o->w->st.bytes += m->size;
-    if (hit(o, ps->keep))
-      keep(o, m, idx);
+    if (hit(o, ps->keep)) keep(o, m, idx);
   }
   if (m->large != NULL) {
     dst_t *d = dst_of(o, m->large);
@@ -233,17 +220,12 @@ void oracle_eof(owner_t *o) {
   weft__sim_note(o->w->sim, "%c: end of the peer's messages", C(o));
   weft__sim_mark(o->w->sim, 0xe0f);
   after_end(o, "the end of messages");
-  if (o->eof)
-    world_violate(o->w, "%c: the end twice", C(o));
+  if (o->eof) world_violate(o->w, "%c: the end twice", C(o));
   o->eof = true;
-  if (o->w->plan.hostile)
-    return;
-  if (!peer->fin_queued)
-    world_violate(o->w, "%c: an end that the peer did not send", C(o));
-  if (at_most_once(o))
-    return;
-  while (o->rx_idx < peer->n && left_out(&peer->msg[o->rx_idx]))
-    o->rx_idx++;
+  if (o->w->plan.hostile) return;
+  if (!peer->fin_queued) world_violate(o->w, "%c: an end that the peer did not send", C(o));
+  if (at_most_once(o)) return;
+  while (o->rx_idx < peer->n && left_out(&peer->msg[o->rx_idx])) o->rx_idx++;
   if (o->rx_idx < peer->n)
     world_violate(o->w, "%c: the end, but message %u is missing", C(o), o->rx_idx);
 }
@@ -272,8 +254,7 @@ void *oracle_alloc(owner_t *o, uint64_t size, const void *head, uint32_t headlen
       world_violate(o->w, "%c: message %u announces wrong bytes", C(o), idx);
   }
   if (hit(o, ps->refuse) || o->ndst == MAX_MSGS || o->rx_used + size + 128 > ARENA) {
-    if (!o->w->plan.hostile)
-      peer->msg[idx].refused = true;
+    if (!o->w->plan.hostile) peer->msg[idx].refused = true;
     o->w->st.refused++;
     weft__sim_note(o->w->sim, "%c: refuses message %u", C(o), idx);
     return NULL;
@@ -299,7 +280,7 @@ void oracle_unalloc(owner_t *o, void *p) {
   dst_done(o, d);
 }
 
-/* ---- Sending -------------------------------------------------------------------------------- */
+/* ---- Sending ---- */
 
 void oracle_sent(owner_t *o, weft__txm_t *txm, int status) {
   owner_t *peer = other(o);
@@ -316,18 +297,15 @@ void oracle_sent(owner_t *o, weft__txm_t *txm, int status) {
   m = &o->msg[idx];
   weft__sim_note(w->sim, "%c: message %u (#%llu) is sent (%d)", C(o), idx,
                  (unsigned long long) txm->seq, status);
-  if (m->state != MSG_QUEUED)
-    world_violate(w, "%c: `sent` twice for message %u", C(o), idx);
+  if (m->state != MSG_QUEUED) world_violate(w, "%c: `sent` twice for message %u", C(o), idx);
   m->state = MSG_DONE;
   o->nsent++;
-  if (o->ended && o->end_err == 0)
-    world_violate(w, "%c: `sent` after the end", C(o));
+  if (o->ended && o->end_err == 0) world_violate(w, "%c: `sent` after the end", C(o));
   if (m->size != 0 && weft__sim_reading(w->sim, o->side, m->buf, m->size))
     world_violate(w, "%c: message %u is sent, and a device still reads it", C(o), idx);
   if (m->canceled && status != -ECANCELED)
     world_violate(w, "%c: message %u was cancelled and ends with %d", C(o), idx, status);
-  if (m->canceled)
-    w->st.canceled++;
+  if (m->canceled) w->st.canceled++;
   if (!w->plan.hostile && !m->canceled) {
     if (status == -ENOBUFS && !m->refused)
       world_violate(w, "%c: message %u was refused by nobody", C(o), idx);
@@ -335,8 +313,7 @@ void oracle_sent(owner_t *o, weft__txm_t *txm, int status) {
       world_violate(w, "%c: message %u was refused and is sent", C(o), idx);
     if (status == -EMSGSIZE && m->size <= w->plan.side[1 - o->side].max_message)
       world_violate(w, "%c: message %u is too large for nobody", C(o), idx);
-    if (status == -EMSGSIZE)
-      m->refusal = true;
+    if (status == -EMSGSIZE) m->refusal = true;
     if (status == 0 && !at_most_once(o)) {
       m->acked = idx < o->n;
       has = peer->s != NULL ? weft__session_rx_next(peer->s) : peer->rx_last;
@@ -350,13 +327,12 @@ void oracle_sent(owner_t *o, weft__txm_t *txm, int status) {
   if (status != 0 && status != -ECANCELED && status != -ENOBUFS && status != -EMSGSIZE &&
       !(at_most_once(o) && status == -ECONNABORTED))
     o->failed = true;
-  if (m->size != 0)
-    memset(m->buf, 0x5c, m->size); /* the user's again */
+  if (m->size != 0) memset(m->buf, 0x5c, m->size); /* the user's again */
   memset(m->iov, 0x5c, sizeof(m->iov));
   owner_poke(o);
 }
 
-/* ---- The end -------------------------------------------------------------------------------- */
+/* ---- The end ---- */
 
 /* Had this end a reason to give up? The rules are those of docs/wire.md: without a path, or without
  * a word on any, for a time; and a fault must have been at work in it. */
@@ -369,14 +345,11 @@ static bool reason_to_end(owner_t *o, int err) {
 
   if (w->plan.may_fail || w->plan.hostile || w->failed_malloc || malloc_failures() != 0)
     return true;
-  if (peer->aborted || (peer->ended && peer->end_err != 0) || o->aborted)
-    return true;
-  if (o->again)
-    return true;
+  if (peer->aborted || (peer->ended && peer->end_err != 0) || o->aborted) return true;
+  if (o->again) return true;
   if (!o->open || !peer->open) /* the handshake has one path, and no second try */
     return w->nfired != 0;
-  if (err == -ECONNRESET && o->side == 1 && grace < limit)
-    limit = grace;
+  if (err == -ECONNRESET && o->side == 1 && grace < limit) limit = grace;
   return (o->npaths == 0 && now - o->nolive_since >= limit &&
           (w->faults_open != 0 || now - w->last_heal < limit + w->plan.backoff_max * 2 + 4 * S)) ||
          (err == WEFT__E_PEERLOST && (w->faults_open != 0 || now - w->last_heal < S));
@@ -387,10 +360,8 @@ void oracle_ended(owner_t *o, int err, const char *why) {
   unsigned i;
 
   weft__sim_mark(w->sim, 0xe4d + (uint64_t) (unsigned) err);
-  if (o->ended)
-    world_violate(w, "%c: ended twice", C(o));
-  if (o->aborted || o->released)
-    world_violate(w, "%c: ended after abort", C(o));
+  if (o->ended) world_violate(w, "%c: ended twice", C(o));
+  if (o->aborted || o->released) world_violate(w, "%c: ended after abort", C(o));
   o->ended = true;
   o->ended_at = weft__sim_time(w->sim);
   o->end_err = err;
@@ -404,8 +375,7 @@ void oracle_ended(owner_t *o, int err, const char *why) {
   if (err == 0) {
     if (!w->plan.hostile && (!o->eof || !o->fin_queued))
       world_violate(w, "%c: ended in order, but not both directions have", C(o));
-    if (o->failed)
-      world_violate(w, "%c: ended in order, but a message failed", C(o));
+    if (o->failed) world_violate(w, "%c: ended in order, but a message failed", C(o));
   } else if (!reason_to_end(o, err)) {
     world_violate(w, "%c: ended without a reason: %d, %s", C(o), err, why);
   }
@@ -439,10 +409,8 @@ static void check_farewell(owner_t *o) {
     if ((o->w->plan.fault[i].kind == FAULT_CUT || o->w->plan.fault[i].kind == FAULT_DARK) &&
         o->w->plan.fault[i].arg != 3)
       return;
-  if (from < o->w->last_heal)
-    from = o->w->last_heal;
-  if (o->side == 1 && peer->gone_at < o->gone_at)
-    return;
+  if (from < o->w->last_heal) from = o->w->last_heal;
+  if (o->side == 1 && peer->gone_at < o->gone_at) return;
   if (o->gone_at > from + o->w->plan.linger / 2)
     world_violate(o->w, "%c: lingers for %llu ms after all has ended", C(o),
                   (unsigned long long) (o->gone_at - from) / 1000000);
@@ -452,8 +420,7 @@ static bool all(const uint8_t *p, uint8_t v, size_t n) {
   size_t i;
 
   for (i = 0; i < n; i++)
-    if (p[i] != v)
-      return false;
+    if (p[i] != v) return false;
   return true;
 }
 
@@ -465,12 +432,9 @@ void oracle_end(owner_t *o) {
                !w->plan.hostile && o->ended && peer->ended;
   unsigned i;
 
-  while (o->nkept != 0)
-    oracle_unkeep(o, 0);
-  if (o->s != NULL)
-    return; /* stuck, and told so already */
-  if (clean && !w->failed_malloc && !w->plan.may_fail)
-    check_farewell(o);
+  while (o->nkept != 0) oracle_unkeep(o, 0);
+  if (o->s != NULL) return; /* stuck, and told so already */
+  if (clean && !w->failed_malloc && !w->plan.may_fail) check_farewell(o);
   for (i = 0; i < o->ndst; i++) {
     dst_t *d = &o->dst[i];
     if (d->open)

@@ -22,7 +22,7 @@ static weft__rng_t *rng(owner_t *o) {
   return &o->rng;
 }
 
-/* ---- The session's upcalls ------------------------------------------------------------------ */
+/* ---- The session's upcalls ---- */
 
 static void on_random(void *owner, void *out, size_t len) {
   owner_t *o = owner;
@@ -44,8 +44,7 @@ static void on_dirty(void *owner) {
 static void tick(void *arg, uint64_t gen) {
   owner_t *o = arg;
 
-  if (o->s != NULL && gen == o->timer_gen)
-    weft__session_tick(o->s);
+  if (o->s != NULL && gen == o->timer_gen) weft__session_tick(o->s);
 }
 
 static void on_timer(void *owner, uint64_t deadline) {
@@ -60,11 +59,9 @@ static void accept_now(void *arg, uint64_t unused) {
   owner_t *o = arg;
 
   (void) unused;
-  if (o->s == NULL || !o->waiting_accept)
-    return;
+  if (o->s == NULL || !o->waiting_accept) return;
   o->waiting_accept = false;
-  if (weft__session_accept(o->s) == 0)
-    o->open = true;
+  if (weft__session_accept(o->s) == 0) o->open = true;
 }
 
 static void on_hello(void *owner, const weft__hello_t *peer) {
@@ -86,8 +83,7 @@ static void on_hello(void *owner, const weft__hello_t *peer) {
   o->open = true;
   memcpy(o->secret, weft__session_secret(o->s), 32);
   for (i = 0; i < w->plan.nslots; i++)
-    if (o->slot[i].state == SLOT_NONE)
-      slot_retry(&o->slot[i], weft__rng_below(rng(o), 50 * US));
+    if (o->slot[i].state == SLOT_NONE) slot_retry(&o->slot[i], weft__rng_below(rng(o), 50 * US));
 }
 
 static void on_deliver(void *owner, const weft__rxm_t *m) {
@@ -126,17 +122,14 @@ static void on_event(void *owner, const weft__sev_t *ev) {
   switch (ev->type) {
   case WEFT__SEV_MIGRATED: o->moved++; break;
   case WEFT__SEV_PATH_DOWN:
-    if (!o->ended && !other(o)->ended && strstr(ev->why, "silent for") != NULL)
-      o->lost_paths++;
+    if (!o->ended && !other(o)->ended && strstr(ev->why, "silent for") != NULL) o->lost_paths++;
     o->npaths--;
-    if (o->npaths == 0)
-      o->nolive_since = weft__sim_time(w->sim);
+    if (o->npaths == 0) o->nolive_since = weft__sim_time(w->sim);
     break;
   case WEFT__SEV_JOIN_PLEASE:
     if (o->side == 0 && o->open)
       for (unsigned i = 0; i < w->plan.nslots; i++)
-        if (o->slot[i].state == SLOT_NONE)
-          slot_retry(&o->slot[i], 0);
+        if (o->slot[i].state == SLOT_NONE) slot_retry(&o->slot[i], 0);
     break;
   case WEFT__SEV_BACK: o->stalled = false; break;
   case WEFT__SEV_STALLED:
@@ -145,8 +138,7 @@ static void on_event(void *owner, const weft__sev_t *ev) {
     o->stalls++;
     if (o->side == 0)
       for (unsigned i = 0; i < MAX_SLOTS; i++)
-        if (o->slot[i].state == SLOT_NONE)
-          slot_retry(&o->slot[i], 0);
+        if (o->slot[i].state == SLOT_NONE) slot_retry(&o->slot[i], 0);
     break;
   default: break;
   }
@@ -156,8 +148,7 @@ static slot_t *slot_of(owner_t *o, const weft__path_t *p) {
   unsigned i;
 
   for (i = 0; i < MAX_SLOTS; i++)
-    if (o->slot[i].path == p)
-      return &o->slot[i];
+    if (o->slot[i].path == p) return &o->slot[i];
   return NULL;
 }
 
@@ -166,8 +157,7 @@ static void slot_free(slot_t *sl) {
 
   sl->path = NULL;
   sl->state = SLOT_NONE;
-  if (o->side != 0)
-    return;
+  if (o->side != 0) return;
   if (sl->hello && !o->open) /* the next address */
     sl = &o->slot[(unsigned) (sl - o->slot + 1) % o->w->plan.nslots];
   slot_retry(sl, sl->backoff);
@@ -179,15 +169,13 @@ static void on_path_closed(void *owner, weft__path_t *p, int err, const char *wh
 
   weft__sim_note(o->w->sim, "%c: path %u is gone (%d, %s)", "AB"[o->side], weft__sim_path_id(p),
                  err, why);
-  if (sl != NULL)
-    slot_free(sl);
+  if (sl != NULL) slot_free(sl);
 }
 
 static void release(void *arg, uint64_t life) {
   owner_t *o = arg;
 
-  if (o->life != life || o->s == NULL || o->released || o->gone)
-    return;
+  if (o->life != life || o->s == NULL || o->released || o->gone) return;
   if (o->end_err != 0 && weft__session_holds(o->s)) {
     if (!weft__rng_one_in(rng(o), 4)) { /* a user that reads to the end, then lets go */
       o->started = true;
@@ -236,8 +224,7 @@ static void on_gone(void *owner) {
   uint64_t after = o->w->plan.side[o->side].destroy_after;
   unsigned i;
 
-  if (o->gone)
-    world_violate(o->w, "%c: gone twice", "AB"[o->side]);
+  if (o->gone) world_violate(o->w, "%c: gone twice", "AB"[o->side]);
   o->gone = true;
   o->gone_at = weft__sim_time(o->w->sim);
   o->rx_last = weft__session_rx_next(o->s);
@@ -269,16 +256,14 @@ static const weft__session_ops_t session_ops = {
     .random = on_random,
 };
 
-/* ---- Creating ------------------------------------------------------------------------------- */
+/* ---- Creating ---- */
 
 static void session_start(void *arg, uint64_t gen) {
   owner_t *o = arg;
 
-  if (gen != o->start_gen)
-    return;
+  if (gen != o->start_gen) return;
   o->started = true;
-  if (o->s != NULL && !o->stopped)
-    weft__session_rx_start(o->s);
+  if (o->s != NULL && !o->stopped) weft__session_rx_start(o->s);
 }
 
 static bool create(owner_t *o, const uint8_t id[16]) {
@@ -306,11 +291,9 @@ static bool create(owner_t *o, const uint8_t id[16]) {
   conf.hello.qos.reliability = p->reliability;
   conf.hello.qos.ack = p->ack;
   o->s = weft__session_create(&conf, &session_ops, o);
-  if (o->s == NULL)
-    return false;
+  if (o->s == NULL) return false;
   o->created = true;
-  if (o->started && !o->stopped)
-    weft__session_rx_start(o->s);
+  if (o->started && !o->stopped) weft__session_rx_start(o->s);
   return true;
 }
 
@@ -322,15 +305,13 @@ static void add_path(owner_t *o, slot_t *sl, weft__path_t *p, uint64_t my_key, u
   unsigned i = (unsigned) (sl - o->slot);
   int err;
 
-  if (o->w->plan.hostile)
-    weft__sim_liar(p);
+  if (o->w->plan.hostile) weft__sim_liar(p);
   sl->state = SLOT_UP;
   sl->path = p;
   sl->backoff = o->w->plan.backoff;
   o->npaths++;
   err = weft__session_add_path(o->s, p, my_key, peer_key, o->w->plan.rank[i], o->w->plan.settle[i]);
-  if (err == 0)
-    return;
+  if (err == 0) return;
   o->npaths--;
   weft__sim_note(o->w->sim, "%c: the session does not take path %u (%d)", "AB"[o->side],
                  weft__sim_path_id(p), err);
@@ -342,7 +323,7 @@ static void add_path(owner_t *o, slot_t *sl, weft__path_t *p, uint64_t my_key, u
   p->ops->close(p);
 }
 
-/* ---- A path that is ours and not the session's ---------------------------------------------- */
+/* ---- A path that is ours and not the session's ---- */
 
 static void ours_closed(weft__path_t *p) {
   slot_free(p->user);
@@ -369,17 +350,15 @@ static const weft__path_cbs_t closing_cbs = {NULL,          ours_frame, ours_wri
 
 /* A proof that fails is a violation, unless there was no memory to compute it, or somebody lies. */
 static void proof_fails(owner_t *o, const char *what) {
-  if (malloc_failures() == 0 && !o->w->plan.hostile)
-    world_violate(o->w, "A: %s", what);
+  if (malloc_failures() == 0 && !o->w->plan.hostile) world_violate(o->w, "A: %s", what);
 }
 
-/* ---- The connecting end --------------------------------------------------------------------- */
+/* ---- The connecting end ---- */
 
 static void give_up(slot_t *sl) {
   weft__path_t *p = sl->path;
 
-  if (sl->state == SLOT_CLOSING)
-    return;
+  if (sl->state == SLOT_CLOSING) return;
   sl->state = SLOT_CLOSING;
   sl->gen++;
   p->cbs = &closing_cbs;
@@ -390,8 +369,7 @@ static void give_up(slot_t *sl) {
 static void connect_timeout(void *arg, uint64_t gen) {
   slot_t *sl = arg;
 
-  if (sl->gen == gen && sl->state == SLOT_CONNECTING)
-    give_up(sl);
+  if (sl->gen == gen && sl->state == SLOT_CONNECTING) give_up(sl);
 }
 
 static void tombstone(slot_t *sl, const weft__answer_t *a) {
@@ -471,8 +449,7 @@ static void slot_connect(slot_t *sl) {
   r.kind = sl->hello ? WEFT__K_HELLO : WEFT__K_JOIN;
   sl->key = r.key = weft__rng_next(rng(o));
   memcpy(r.id, o->id, 16);
-  if (!sl->hello)
-    weft__session_join_token(o->s, r.key, r.token);
+  if (!sl->hello) weft__session_join_token(o->s, r.key, r.token);
   sl->join = o->joins = weft__join_counter(r.token);
   weft__request_put(blob, &r);
   sl->state = SLOT_CONNECTING;
@@ -487,14 +464,10 @@ static void retry(void *arg, uint64_t gen) {
   slot_t *sl = arg;
   owner_t *o = sl->o;
 
-  if (sl->gen != gen || sl->state != SLOT_NONE || !owner_alive(o) || o->end_err != 0)
-    return;
-  if (!o->open && o->npaths != 0)
-    return; /* joins wait for the hello */
-  if (o->open && !weft__session_is_open(o->s))
-    return; /* it only waits for its paths to close */
-  if (sl - o->slot >= o->w->plan.nslots && !o->stalled)
-    return; /* only there for a stall */
+  if (sl->gen != gen || sl->state != SLOT_NONE || !owner_alive(o) || o->end_err != 0) return;
+  if (!o->open && o->npaths != 0) return;              /* joins wait for the hello */
+  if (o->open && !weft__session_is_open(o->s)) return; /* it only waits for its paths to close */
+  if (sl - o->slot >= o->w->plan.nslots && !o->stalled) return; /* only there for a stall */
   slot_connect(sl);
 }
 
@@ -502,25 +475,22 @@ static void slot_retry(slot_t *sl, uint64_t after) {
   owner_t *o = sl->o;
   const plan_t *p = &o->w->plan;
 
-  if (!owner_alive(o))
-    return;
+  if (!owner_alive(o)) return;
   weft__sim_at(o->w->sim, 0,
                weft__sim_time(o->w->sim) + after + weft__rng_below(rng(o), after / 4 + 1), retry,
                sl, ++sl->gen);
   sl->backoff = sl->backoff * 2 < p->backoff_max ? sl->backoff * 2 : p->backoff_max;
 }
 
-/* ---- The accepting end ---------------------------------------------------------------------- */
+/* ---- The accepting end ---- */
 
 static slot_t *free_slot(owner_t *o, unsigned link) {
   unsigned i;
 
   for (i = 0; i < o->w->plan.nslots; i++)
-    if (o->slot[i].state == SLOT_NONE && o->w->plan.slot_link[i] == link)
-      return &o->slot[i];
+    if (o->slot[i].state == SLOT_NONE && o->w->plan.slot_link[i] == link) return &o->slot[i];
   for (i = 0; i < MAX_SLOTS; i++)
-    if (o->slot[i].state == SLOT_NONE)
-      return &o->slot[i];
+    if (o->slot[i].state == SLOT_NONE) return &o->slot[i];
   return NULL;
 }
 
@@ -604,8 +574,7 @@ void owner_request(owner_t *o, weft__sim_req_t *req) {
     }
   }
   weft__answer_put(out, &a);
-  if (weft__sim_accept(req, out, sizeof(out), &closing_cbs, sl, &p) != 0)
-    return;
+  if (weft__sim_accept(req, out, sizeof(out), &closing_cbs, sl, &p) != 0) return;
   add_path(o, sl, p, a.key, r.key);
   if (r.kind == WEFT__K_HELLO && sl->state != SLOT_UP) { /* it never had a path */
     weft__session_destroy(o->s);
@@ -614,7 +583,7 @@ void owner_request(owner_t *o, weft__sim_req_t *req) {
   }
 }
 
-/* ---- Life ----------------------------------------------------------------------------------- */
+/* ---- Life ---- */
 
 void owner_init(owner_t *o, world_t *w, unsigned side) {
   msg_t *msg = o->msg;
@@ -641,8 +610,7 @@ static void connect_gives_up(void *arg, uint64_t unused) {
   owner_t *o = arg;
 
   (void) unused;
-  if (owner_alive(o) && !o->open)
-    weft__session_fail(o->s, -ETIMEDOUT, "nobody answers");
+  if (owner_alive(o) && !o->open) weft__session_fail(o->s, -ETIMEDOUT, "nobody answers");
 }
 
 static void try_create(void *arg, uint64_t unused) {
@@ -666,8 +634,7 @@ void owner_begin(owner_t *o) {
   unsigned i;
 
   weft__sim_at(sim, o->side, ps->start_at, session_start, o, o->start_gen);
-  if (o->side == 0)
-    weft__sim_at(sim, 0, 0, try_create, o, 0);
+  if (o->side == 0) weft__sim_at(sim, 0, 0, try_create, o, 0);
   for (i = 0; i < ps->nstops; i++)
     weft__sim_at(sim, o->side, ps->stop[i].at, user_stops, o, ps->stop[i].length);
 }
@@ -676,8 +643,7 @@ void owner_begin(owner_t *o) {
 void owner_flush(owner_t *o) {
   unsigned rounds = 0;
 
-  if (!o->working && owner_alive(o) && (o->side == 0 || o->open))
-    user_work(o, 0);
+  if (!o->working && owner_alive(o) && (o->side == 0 || o->open)) user_work(o, 0);
   while (o->dirty && o->s != NULL) {
     o->dirty = false;
     weft__session_flush(o->s);

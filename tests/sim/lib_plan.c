@@ -17,7 +17,7 @@ static uint64_t pick(weft__rng_t *r, const uint64_t *v, unsigned n) {
 #define PICK(r, ...)                                                                               \
   pick((r), (const uint64_t[]){__VA_ARGS__}, sizeof((uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
 
-/* ---- The parts of every plan ---------------------------------------------------------------- */
+/* ---- The parts of every plan ---- */
 
 static void draw_link(weft__rng_t *r, weft__sim_link_conf_t *c) {
   weft__path_limits_t *l = &c->lim[0];
@@ -66,12 +66,10 @@ static void draw_side(weft__rng_t *r, plan_side_t *ps, uint64_t span) {
   for (i = 0; i < ps->n; i++) {
     ps->msg[i].at = weft__rng_below(r, 3) ? weft__rng_below(r, span + 1) : 0;
     ps->msg[i].size = draw_size(r, mix);
-    if (ps->msg[i].size > 10000 && ++big > 6)
-      ps->msg[i].size = 8;
+    if (ps->msg[i].size > 10000 && ++big > 6) ps->msg[i].size = 8;
   }
   for (i = 1; i < ps->n; i++) /* nearly sorted: a running maximum does */
-    if (ps->msg[i].at < ps->msg[i - 1].at)
-      ps->msg[i].at = ps->msg[i - 1].at;
+    if (ps->msg[i].at < ps->msg[i - 1].at) ps->msg[i].at = ps->msg[i - 1].at;
   ps->fin_at = weft__rng_below(r, 3) ? weft__rng_below(r, span + span / 2) : 0;
   ps->start_at = weft__rng_below(r, 3) ? 0 : weft__rng_below(r, span);
   ps->nstops = (unsigned) PICK(r, 0, 0, 1, 3);
@@ -99,15 +97,13 @@ static void draw_common(plan_t *p, weft__rng_t *r, uint64_t span) {
 
   p->nlinks = (unsigned) PICK(r, 1, 2, 2, 2, 3, 4);
   p->nslots = p->nlinks;
-  for (i = 0; i < p->nlinks; i++)
-    draw_link(r, &p->link[i]);
+  for (i = 0; i < p->nlinks; i++) draw_link(r, &p->link[i]);
   for (i = 0; i < MAX_SLOTS; i++) {
     p->slot_link[i] = i % p->nlinks;
     p->rank[i] = (int) weft__rng_below(r, 3);
     p->settle[i] = PICK(r, 0, 100 * US, 50 * MS, 10 * S);
   }
-  if (weft__rng_one_in(r, 4) && p->nslots < MAX_SLOTS)
-    p->nslots++;
+  if (weft__rng_one_in(r, 4) && p->nslots < MAX_SLOTS) p->nslots++;
   p->first_slot = (unsigned) weft__rng_below(r, p->nslots);
   p->interruption_ms = (uint32_t) PICK(r, 20, 100, 1000, 1000, 1000, 2000);
   p->peer_timeout = 30 * S;
@@ -117,8 +113,7 @@ static void draw_common(plan_t *p, weft__rng_t *r, uint64_t span) {
   p->backoff = weft__rng_log(r, 200 * US, 20 * MS);
   p->backoff_max = weft__rng_log(r, 20 * MS, 400 * MS);
   p->connect_timeout = weft__rng_log(r, 30 * MS, S);
-  for (i = 0; i < 2; i++)
-    draw_side(r, &p->side[i], span);
+  for (i = 0; i < 2; i++) draw_side(r, &p->side[i], span);
 }
 
 fault_t *plan_fault(plan_t *p, fault_kind_t kind, unsigned link, unsigned arg) {
@@ -168,11 +163,10 @@ static void draw_any(plan_t *p, weft__rng_t *r, uint64_t span) {
   fault_t *f = draw_cut(p, r, span);
 
   f->kind = kinds[weft__rng_below(r, sizeof(kinds) / sizeof(kinds[0]))];
-  if (f->kind == FAULT_STOP && weft__rng_one_in(r, 3))
-    f->length = weft__rng_log(r, 10 * MS, 4 * S);
+  if (f->kind == FAULT_STOP && weft__rng_one_in(r, 3)) f->length = weft__rng_log(r, 10 * MS, 4 * S);
 }
 
-/* ---- Profiles ------------------------------------------------------------------------------- */
+/* ---- Profiles ---- */
 
 static void calm(plan_t *p, weft__rng_t *r, uint64_t span) {
   (void) p, (void) r, (void) span;
@@ -208,8 +202,7 @@ static void race(plan_t *p, weft__rng_t *r, uint64_t span) {
     f->after = at + PICK(r, 0, 0, US, 200 * US);
     f->nth = (uint16_t) weft__rng_below(r, 2);
   }
-  if (kind == 2)
-    draw_cut(p, r, span);
+  if (kind == 2) draw_cut(p, r, span);
 }
 
 /* Only stalls, of everything at once: nobody may move. */
@@ -217,10 +210,8 @@ static void stall(plan_t *p, weft__rng_t *r, uint64_t span) {
   unsigned i, n = 1 + (unsigned) weft__rng_below(r, 2);
 
   p->no_migration = true;
-  if (p->interruption_ms < 100)
-    p->interruption_ms = 100;
-  for (i = 0; i < MAX_SLOTS; i++)
-    p->rank[i] = 0;
+  if (p->interruption_ms < 100) p->interruption_ms = 100;
+  for (i = 0; i < MAX_SLOTS; i++) p->rank[i] = 0;
   for (i = 0; i < n; i++) {
     fault_t *f = plan_fault(p, weft__rng_below(r, 2) ? FAULT_BLACK : FAULT_STOP, 0,
                             (unsigned) weft__rng_below(r, 2));
@@ -228,8 +219,7 @@ static void stall(plan_t *p, weft__rng_t *r, uint64_t span) {
     f->length = weft__rng_log(r, 100 * US, 6 * S);
   }
   for (i = 0; i < p->nlinks; i++) /* one that is slow by nature is no stall */
-    if (p->link[i].delay > MS)
-      p->link[i].delay = p->link[i].jitter = MS;
+    if (p->link[i].delay > MS) p->link[i].delay = p->link[i].jitter = MS;
 }
 
 static void lonely(plan_t *p, weft__rng_t *r, uint64_t span) {
@@ -237,8 +227,7 @@ static void lonely(plan_t *p, weft__rng_t *r, uint64_t span) {
   p->first_slot = 0;
   memset(p->slot_link, 0, sizeof(p->slot_link));
   draw_cut(p, r, span);
-  if (weft__rng_below(r, 2))
-    draw_any(p, r, span);
+  if (weft__rng_below(r, 2)) draw_any(p, r, span);
 }
 
 /* What one end believes dead still arrives at the other. */
@@ -258,8 +247,7 @@ static void finish(plan_t *p, weft__rng_t *r, uint64_t span) {
   unsigned i, n = 1 + (unsigned) weft__rng_below(r, 3), s;
 
   for (s = 0; s < 2; s++)
-    if (p->side[s].n > 20)
-      p->side[s].n = (unsigned) weft__rng_below(r, 5);
+    if (p->side[s].n > 20) p->side[s].n = (unsigned) weft__rng_below(r, 5);
   for (i = 0; i < n; i++) {
     fault_t *f = draw_cut(p, r, span);
     if (weft__rng_one_in(r, 3))
@@ -277,10 +265,8 @@ static void fragments(plan_t *p, weft__rng_t *r, uint64_t span) {
   for (s = 0; s < 2; s++) {
     plan_side_t *ps = &p->side[s];
     unsigned k = 1 + (unsigned) weft__rng_below(r, 4);
-    if (ps->n < 6)
-      ps->n = 6;
-    if (ps->n > 30)
-      ps->n = 30;
+    if (ps->n < 6) ps->n = 6;
+    if (ps->n > 30) ps->n = 30;
     while (k-- > 0)
       ps->msg[weft__rng_below(r, ps->n)].size =
           (uint32_t) weft__rng_log(r, EAGER + 1, weft__rng_one_in(r, 4) ? 400000 : 60000);
@@ -300,8 +286,7 @@ static void fragments(plan_t *p, weft__rng_t *r, uint64_t span) {
 static void chaos(plan_t *p, weft__rng_t *r, uint64_t span) {
   unsigned n = 2 + (unsigned) weft__rng_below(r, 6);
 
-  while (n-- > 0)
-    draw_any(p, r, span);
+  while (n-- > 0) draw_any(p, r, span);
 }
 
 static void users(plan_t *p, weft__rng_t *r, uint64_t span) {
@@ -317,8 +302,7 @@ static void users(plan_t *p, weft__rng_t *r, uint64_t span) {
     p->side[i].stop_in_upcall = 4;
     p->side[i].reply = 2;
   }
-  while (n-- > 0)
-    draw_any(p, r, span);
+  while (n-- > 0) draw_any(p, r, span);
   if (weft__rng_below(r, 2)) {
     fault_t *f = plan_fault(p, FAULT_ABORT, 0, (unsigned) weft__rng_below(r, 2));
     draw_when(f, r, span);
@@ -369,8 +353,7 @@ static void opening(plan_t *p, weft__rng_t *r, uint64_t span) {
 
 static void at_most_once(plan_t *p, weft__rng_t *r, uint64_t span) {
   p->reliability = WEFT_AT_MOST_ONCE;
-  if (weft__rng_below(r, 4))
-    chaos(p, r, span);
+  if (weft__rng_below(r, 4)) chaos(p, r, span);
 }
 
 static void consumed(plan_t *p, weft__rng_t *r, uint64_t span) {
@@ -380,8 +363,7 @@ static void consumed(plan_t *p, weft__rng_t *r, uint64_t span) {
 
 static void memory(plan_t *p, weft__rng_t *r, uint64_t span) {
   p->malloc_fails = (unsigned) weft__rng_log(r, 1, 200);
-  if (weft__rng_below(r, 2))
-    draw_any(p, r, span);
+  if (weft__rng_below(r, 2)) draw_any(p, r, span);
 }
 
 static void liar(plan_t *p, weft__rng_t *r, uint64_t span) {
@@ -389,10 +371,8 @@ static void liar(plan_t *p, weft__rng_t *r, uint64_t span) {
   p->liar = (unsigned) weft__rng_below(r, 2);
   p->tamper = (unsigned) PICK(r, 2, 5, 20, 60);
   p->peer_timeout = 4 * S;
-  if (weft__rng_one_in(r, 3))
-    draw_any(p, r, span);
-  if (weft__rng_one_in(r, 8))
-    p->reliability = WEFT_AT_MOST_ONCE;
+  if (weft__rng_one_in(r, 3)) draw_any(p, r, span);
+  if (weft__rng_one_in(r, 8)) p->reliability = WEFT_AT_MOST_ONCE;
 }
 
 /* Outages that outlast the patience of an end. */
@@ -404,8 +384,7 @@ static void lost(plan_t *p, weft__rng_t *r, uint64_t span) {
   p->linger = weft__rng_log(r, 10 * MS, 3 * S);
   chaos(p, r, span);
   for (i = 0; i < p->nfaults; i++)
-    if (weft__rng_below(r, 2))
-      p->fault[i].length = weft__rng_log(r, 10 * MS, 10 * S);
+    if (weft__rng_below(r, 2)) p->fault[i].length = weft__rng_log(r, 10 * MS, 10 * S);
 }
 
 static const struct {
@@ -431,20 +410,16 @@ bool plan_draw(plan_t *p, uint64_t seed, const char *profile) {
   unsigned i, total = 0, at;
   uint64_t span;
 
-  for (i = 0; i < PROFILES; i++)
-    total += profiles[i].weight;
+  for (i = 0; i < PROFILES; i++) total += profiles[i].weight;
   at = (unsigned) weft__rng_below(&r, total);
-  for (i = 0; at >= profiles[i].weight; i++)
-    at -= profiles[i].weight;
+  for (i = 0; at >= profiles[i].weight; i++) at -= profiles[i].weight;
   if (profile != NULL) {
     for (i = 0; i < PROFILES && strcmp(profiles[i].name, profile) != 0; i++)
       ;
-    if (i == PROFILES)
-      return false;
+    if (i == PROFILES) return false;
   }
   memset(p, 0, offsetof(plan_t, side));
-  for (at = 0; at < 2; at++)
-    memset(&p->side[at], 0, sizeof(p->side[at]));
+  for (at = 0; at < 2; at++) memset(&p->side[at], 0, sizeof(p->side[at]));
   memset(&p->nfaults, 0, sizeof(*p) - offsetof(plan_t, nfaults));
   p->seed = seed;
   p->name = profiles[i].name;
@@ -454,7 +429,7 @@ bool plan_draw(plan_t *p, uint64_t seed, const char *profile) {
   return true;
 }
 
-/* ---- By hand -------------------------------------------------------------------------------- */
+/* ---- By hand ---- */
 
 void plan_basic(plan_t *p, uint64_t seed) {
   unsigned i;
@@ -472,14 +447,14 @@ void plan_basic(plan_t *p, uint64_t seed) {
     c->delay = 20 * US;
     c->kernel = 16;
     for (k = 0; k < 2; k++)
-      c->lim[k] = (weft__path_limits_t){WEFT__FRAME_MAX, 64, 32, 32, 4, 1 << 20, WEFT__XFER_WRITE, false};
+      c->lim[k] =
+          (weft__path_limits_t){WEFT__FRAME_MAX, 64, 32, 32, 4, 1 << 20, WEFT__XFER_WRITE, false};
     ps->win_messages = 256;
     ps->win_bytes = 262144;
     ps->max_message = 1 << 20;
     ps->fin_at = 20 * MS;
   }
-  for (i = 0; i < MAX_SLOTS; i++)
-    p->slot_link[i] = i % 2;
+  for (i = 0; i < MAX_SLOTS; i++) p->slot_link[i] = i % 2;
   p->interruption_ms = 1000;
   p->peer_timeout = 30 * S;
   p->handshake = p->wait = 5 * S;

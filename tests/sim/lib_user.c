@@ -57,8 +57,7 @@ static void queue_next(owner_t *o) {
   }
   m->state = MSG_QUEUED;
   o->nqueued = idx + 1;
-  if (idx == o->n)
-    o->fin_queued = true;
+  if (idx == o->n) o->fin_queued = true;
   if (idx != o->n && hit(o, ps->cancel) && weft__session_cancel(o->s, &m->txm) == 0)
     m->canceled = true;
 }
@@ -71,10 +70,8 @@ void user_work(void *arg, uint64_t unused) {
 
   (void) unused;
   o->working = true;
-  while (owner_alive(o) && o->next < o->n && ps->msg[o->next].at <= now)
-    queue_next(o);
-  if (!owner_alive(o))
-    return;
+  while (owner_alive(o) && o->next < o->n && ps->msg[o->next].at <= now) queue_next(o);
+  if (!owner_alive(o)) return;
   if (o->next < o->n)
     weft__sim_at(o->w->sim, o->side, ps->msg[o->next].at, user_work, o, 0);
   else if (o->next == o->n && now < ps->fin_at)
@@ -96,43 +93,34 @@ static void resume_rx(void *arg, uint64_t unused) {
 
   (void) unused;
   o->stopped = false;
-  if (o->s != NULL && o->started && !o->gone)
-    weft__session_rx_start(o->s);
+  if (o->s != NULL && o->started && !o->gone) weft__session_rx_start(o->s);
 }
 
 void user_stops(void *arg, uint64_t length) {
   owner_t *o = arg;
 
-  if (o->s == NULL || o->gone || o->stopped)
-    return;
+  if (o->s == NULL || o->gone || o->stopped) return;
   o->stopped = true;
   weft__session_rx_stop(o->s);
   weft__sim_note(o->w->sim, "%c: stops receiving", "AB"[o->side]);
   weft__sim_at(o->w->sim, o->side, weft__sim_time(o->w->sim) + length, resume_rx, o, 0);
-  if (hit(o, o->w->plan.side[o->side].cancel))
-    cancel_some(o);
+  if (hit(o, o->w->plan.side[o->side].cancel)) cancel_some(o);
 }
 
 /* What a user does inside a callback. */
 void owner_poke(owner_t *o) {
   const plan_side_t *ps = &o->w->plan.side[o->side];
 
-  if (!owner_alive(o))
-    return;
-  if (hit(o, ps->reply) && o->next < o->n)
-    queue_next(o);
-  if (hit(o, ps->stop_in_upcall))
-    user_stops(o, weft__rng_log(rng(o), US, 2 * MS));
-  if (hit(o, ps->cancel))
-    cancel_some(o);
+  if (!owner_alive(o)) return;
+  if (hit(o, ps->reply) && o->next < o->n) queue_next(o);
+  if (hit(o, ps->stop_in_upcall)) user_stops(o, weft__rng_log(rng(o), US, 2 * MS));
+  if (hit(o, ps->cancel)) cancel_some(o);
 }
 
 void owner_abort(owner_t *o, const char *why) {
-  if (o->aborted)
-    return;
+  if (o->aborted) return;
   o->aborted = true;
-  if (o->s == NULL || o->gone)
-    return;
+  if (o->s == NULL || o->gone) return;
   weft__sim_note(o->w->sim, "%c: aborts", "AB"[o->side]);
   o->released = true;
   weft__session_abort(o->s, -ECANCELED, -ECONNRESET, why);

@@ -27,13 +27,12 @@ void world_violate(world_t *w, const char *fmt, ...) {
   weft__sim_violate(w->sim, "%s", text); /* comes back as the hook below */
 }
 
-/* ---- The simulator's hooks ------------------------------------------------------------------ */
+/* ---- The simulator's hooks ---- */
 
 static void on_violation(void *ctx, const char *text) {
   world_t *w = ctx;
 
-  if (w->violations++ == 0)
-    snprintf(w->first, sizeof(w->first), "%s", text);
+  if (w->violations++ == 0) snprintf(w->first, sizeof(w->first), "%s", text);
 }
 
 static void on_request(void *ctx, unsigned host, weft__sim_req_t *req) {
@@ -63,8 +62,7 @@ static bool on_frame(void *ctx, weft__path_t *p, uint8_t *data, uint32_t *len) {
 
   for (i = 0; i < w->plan.nfaults; i++) {
     const fault_t *f = &w->plan.fault[i];
-    if (f->frame == 0 || f->from != side || (f->frame != 0xff && f->frame != type))
-      continue;
+    if (f->frame == 0 || f->from != side || (f->frame != 0xff && f->frame != type)) continue;
     if ((f->frame == 0xff ? any : nth) == f->nth)
       weft__sim_at(w->sim, WEFT__SIM_HOSTS, weft__sim_time(w->sim) + f->after, strike, w, i);
   }
@@ -83,7 +81,7 @@ static const weft__sim_hooks_t hooks = {
     .trace = on_trace,
 };
 
-/* ---- Faults --------------------------------------------------------------------------------- */
+/* ---- Faults ---- */
 
 static void healed(world_t *w) {
   w->faults_open--;
@@ -94,11 +92,9 @@ static void heal(void *arg, uint64_t link) {
   world_t *w = arg;
   unsigned i;
 
-  if (w->checked)
-    return;
+  if (w->checked) return;
   for (i = 0; i < w->plan.nlinks; i++)
-    if (link == i || link == MAX_SLOTS)
-      weft__sim_link_heal(w->link[i]);
+    if (link == i || link == MAX_SLOTS) weft__sim_link_heal(w->link[i]);
   healed(w);
 }
 
@@ -125,8 +121,7 @@ void world_fault(world_t *w, const fault_t *f) {
   w->faults_open++;
   switch (f->kind) {
   case FAULT_DARK:
-    for (i = 0; i < w->plan.nlinks; i++)
-      weft__sim_link_cut(w->link[i], f->arg, f->notice, f->late);
+    for (i = 0; i < w->plan.nlinks; i++) weft__sim_link_cut(w->link[i], f->arg, f->notice, f->late);
     weft__sim_at(w->sim, WEFT__SIM_HOSTS, end, heal, w, MAX_SLOTS);
     return;
   case FAULT_CUT:
@@ -138,8 +133,7 @@ void world_fault(world_t *w, const fault_t *f) {
     weft__sim_at(w->sim, WEFT__SIM_HOSTS, end, heal, w, heals);
     return;
   case FAULT_BLACK:
-    for (i = 0; i < w->plan.nlinks; i++)
-      weft__sim_link_stall(w->link[i], 3);
+    for (i = 0; i < w->plan.nlinks; i++) weft__sim_link_stall(w->link[i], 3);
     weft__sim_at(w->sim, WEFT__SIM_HOSTS, end, heal, w, MAX_SLOTS);
     return;
   case FAULT_REFUSE:
@@ -171,28 +165,24 @@ void world_fault(world_t *w, const fault_t *f) {
 static void strike(void *arg, uint64_t i) {
   world_t *w = arg;
 
-  if (!w->checked)
-    world_fault(w, &w->plan.fault[i]);
+  if (!w->checked) world_fault(w, &w->plan.fault[i]);
 }
 
-/* ---- Life ----------------------------------------------------------------------------------- */
+/* ---- Life ---- */
 
 world_t *world_create(void) {
   world_t *w = calloc(1, sizeof(*w));
   unsigned i;
 
-  if (w == NULL)
-    return NULL;
+  if (w == NULL) return NULL;
   w->sim = weft__sim_create(&hooks, w);
   for (i = 0; i < 2; i++) {
     w->o[i].msg = calloc(MAX_MSGS + 1, sizeof(msg_t));
     w->o[i].tx_arena = malloc(ARENA);
     w->o[i].rx_arena = malloc(ARENA);
-    if (w->o[i].msg == NULL || w->o[i].tx_arena == NULL || w->o[i].rx_arena == NULL)
-      abort();
+    if (w->o[i].msg == NULL || w->o[i].tx_arena == NULL || w->o[i].rx_arena == NULL) abort();
   }
-  if (w->sim == NULL)
-    abort();
+  if (w->sim == NULL) abort();
   return w;
 }
 
@@ -227,8 +217,7 @@ void world_begin(world_t *w, const plan_t *plan) {
   memset(w->frames, 0, sizeof(w->frames));
   weft__sim_reset(sim, plan->seed);
   weft__sim_trace(sim, w->tracing);
-  for (i = 0; i < plan->nlinks; i++)
-    w->link[i] = weft__sim_link(sim, &plan->link[i]);
+  for (i = 0; i < plan->nlinks; i++) w->link[i] = weft__sim_link(sim, &plan->link[i]);
   for (i = 0; i < 2; i++) {
     weft__sim_host_epoch(sim, i, plan->side[i].epoch);
     weft__sim_host_slack(sim, i, plan->side[i].slack);
@@ -236,24 +225,20 @@ void world_begin(world_t *w, const plan_t *plan) {
   }
   for (i = 0; i < plan->nfaults; i++) {
     const fault_t *f = &plan->fault[i];
-    if (f->frame == 0)
-      weft__sim_at(sim, WEFT__SIM_HOSTS, f->after, strike, w, i);
+    if (f->frame == 0) weft__sim_at(sim, WEFT__SIM_HOSTS, f->after, strike, w, i);
     latest += f->after + f->length + f->late;
   }
   for (i = 0; i < 2; i++) {
     const plan_side_t *ps = &plan->side[i];
     unsigned k;
     t = ps->fin_at + ps->start_at + ps->accept_after;
-    for (k = 0; k < ps->nstops; k++)
-      t += ps->stop[k].at + ps->stop[k].length;
+    for (k = 0; k < ps->nstops; k++) t += ps->stop[k].at + ps->stop[k].length;
     latest += t;
   }
   w->limit = latest + plan->peer_timeout * 2 + plan->linger + plan->handshake + 120 * S;
-  if (plan->hostile)
-    liar_begin(w);
+  if (plan->hostile) liar_begin(w);
   malloc_fail_at(plan->malloc_fails);
-  for (i = 0; i < 2; i++)
-    owner_begin(&w->o[i]);
+  for (i = 0; i < 2; i++) owner_begin(&w->o[i]);
 }
 
 static bool over(const world_t *w) {
@@ -279,25 +264,20 @@ bool world_step(world_t *w) {
   weft__sim_t *sim = w->sim;
   unsigned i;
 
-  if (over(w) && weft__sim_quiet(sim))
-    return false;
-  if (weft__sim_step(sim, w->limit) < 0)
-    return false;
+  if (over(w) && weft__sim_quiet(sim)) return false;
+  if (weft__sim_step(sim, w->limit) < 0) return false;
   if (weft__sim_events(sim) > MAX_EVENTS) {
     world_violate(w, "no end after %u events: something goes round in circles", MAX_EVENTS);
     return false;
   }
-  for (i = 0; i < 2; i++)
-    owner_flush(&w->o[i]);
-  if (w->plan.hostile)
-    follow(w);
+  for (i = 0; i < 2; i++) owner_flush(&w->o[i]);
+  if (w->plan.hostile) follow(w);
   return true;
 }
 
 bool world_until(world_t *w, bool (*done)(world_t *)) {
   while (!done(w))
-    if (!world_step(w))
-      return done(w);
+    if (!world_step(w)) return done(w);
   return true;
 }
 
@@ -329,8 +309,7 @@ unsigned world_end(world_t *w) {
 
   while (world_step(w))
     ;
-  if (malloc_failures() != 0)
-    w->failed_malloc = true;
+  if (malloc_failures() != 0) w->failed_malloc = true;
   malloc_fail_at(0);
   w->checked = true;
   if (!over(w) && w->violations == 0) {
@@ -340,8 +319,7 @@ unsigned world_end(world_t *w) {
   } else if (!weft__sim_quiet(w->sim) && w->violations == 0) {
     /* what is left are buffers that the oracle still keeps */
     for (i = 0; i < 2; i++)
-      while (w->o[i].nkept != 0)
-        oracle_unkeep(&w->o[i], 0);
+      while (w->o[i].nkept != 0) oracle_unkeep(&w->o[i], 0);
     if (!weft__sim_quiet(w->sim))
       world_violate(w, "paths, requests or buffers are left when both sessions are gone");
   }

@@ -24,7 +24,7 @@
 
 enum { MAX_MSGS = 256, MAX_SLOTS = 4, MAX_FAULTS = 12, MAX_STOPS = 4, ARENA = 6 << 20 };
 
-/* ---- Plans ---------------------------------------------------------------------------------- */
+/* ---- Plans ---- */
 
 typedef enum {
   FAULT_CUT,     /* a link dies; arg: who is told (bits) */
@@ -98,7 +98,7 @@ void plan_basic(plan_t *, uint64_t seed);
 void plan_messages(plan_t *, unsigned side, unsigned n, uint32_t size, uint64_t from, uint64_t gap);
 fault_t *plan_fault(plan_t *, fault_kind_t, unsigned link, unsigned arg);
 
-/* ---- Worlds --------------------------------------------------------------------------------- */
+/* ---- Worlds ---- */
 
 typedef struct msg {
   weft__txm_t txm;
@@ -209,7 +209,7 @@ static inline owner_t *other(owner_t *o) {
   return &o->w->o[1 - o->side];
 }
 
-/* ---- Between the files of this folder ------------------------------------------------------- */
+/* ---- Between the files of this folder ---- */
 
 /* lib_owner.c */
 void owner_init(owner_t *, world_t *, unsigned side);

@@ -33,7 +33,8 @@ static const struct {
     {10161973, "chaos", "dead paths that filled a session"},
     {1795387220459016613u, "chaos", "a better path that was asked for ever and never moved to"},
     {1795387226658004675u, "lost", "the same with a third path"},
-    {1795389267202161694u, "stall", "a path found dead before the connecting end knew that it had it"},
+    {1795389267202161694u, "stall",
+     "a path found dead before the connecting end knew that it had it"},
     {1795391373137441912u, "stall", "the same right after a stall of all paths"},
 };
 
@@ -51,8 +52,7 @@ static unsigned twice(world_t *w, uint64_t seed, const char *profile, const char
   }
   hash = weft__sim_hash(w->sim);
   world_run(w, &plan);
-  if (weft__sim_hash(w->sim) == hash)
-    return 0;
+  if (weft__sim_hash(w->sim) == hash) return 0;
   printf("seed %llu (%s): two runs differ\n", (unsigned long long) seed, profile);
   return 1;
 }
@@ -64,8 +64,7 @@ int main(void) {
 
   weft__log_level = WEFT__LOG_ERROR;
   w = world_create();
-  if (w == NULL)
-    return 2;
+  if (w == NULL) return 2;
   for (i = 0; i < sizeof(seeds) / sizeof(seeds[0]); i++, ran++)
     bad += twice(w, seeds[i].seed, seeds[i].profile, seeds[i].what);
   for (i = 0; plan_profile(i) != NULL; i++)

@@ -3,8 +3,8 @@
  *
  * Design notes
  *  - A scenario is a loop over the moments: the nth frame of a type, each end, each choice of who
- * is told. The oracle of lib_oracle.c judges all of them; a scenario adds that the trouble really
- *    happened, so that it cannot pass by missing its moment. */
+ *    is told. The oracle of lib_oracle.c judges all of them; a scenario adds that the trouble
+ *    really happened, so that it cannot pass by missing its moment. */
 #include "lib_world.h"
 
 #include <errno.h>
@@ -49,8 +49,7 @@ static void start(uint64_t seed, weft__xfer_t xfer) {
 }
 
 static void run(const char *what, unsigned a, unsigned b, unsigned c) {
-  if (world_run(w, &plan) == 0)
-    return;
+  if (world_run(w, &plan) == 0) return;
   print_error("%s, moment %u/%u/%u: %s\n", what, a, b, c, w->first);
   fail();
 }
@@ -169,8 +168,8 @@ static void second_failure_during_the_first(void **state) {
   assert_true(hits > 60);
 }
 
-/* What is still on its way on a path that its sender knows to be dead: the RESUME overtakes it on the other path, the
- * receiver closes the old one, and the replay brings everything once. */
+/* What is still on its way on a path that its sender knows to be dead: the RESUME overtakes it on
+ * the other path, the receiver closes the old one, and the replay brings everything once. */
 static void late_frames_of_a_dead_path(void **state) {
   uint64_t moves = 0, replayed = 0;
   unsigned side, at;
@@ -269,8 +268,7 @@ static void stalled_peers_hold(void **state) {
         run("stall", kind, i, at);
         assert_true(in_order());
         assert_int_equal(w->o[0].stats.migrations + w->o[1].stats.migrations, 0);
-        if (lengths[i] >= 5 * S)
-          stalls += w->o[0].stalls + w->o[1].stalls != 0;
+        if (lengths[i] >= 5 * S) stalls += w->o[0].stalls + w->o[1].stalls != 0;
       }
   assert_true(stalls >= 40);
 }
@@ -309,8 +307,7 @@ static void half_close_with_failure(void **state) {
       plan.may_fail = nth < 4;
       run("half-close", side, nth, 0);
       assert_true(in_order() || nth < 4);
-      if (in_order())
-        assert_int_equal(w->o[side].ndelivered, 42);
+      if (in_order()) assert_int_equal(w->o[side].ndelivered, 42);
     }
 }
 
@@ -451,7 +448,7 @@ static void at_most_once_loses_but_never_repeats(void **state) {
   assert_true(lost > 20);
 }
 
-/* ---- A lying peer: one lie each, told by B in the name of its own path ---------------------- */
+/* ---- A lying peer: one lie each, told by B in the name of its own path ---- */
 
 typedef struct lie {
   const char *name, *reason; /* part of the victim's reason; NULL: it is passed over */
@@ -691,8 +688,7 @@ static void acknowledged_and_held_is_delivered_after_the_end(void **state) {
         weft__session_fail(w->o[1].s, -ECONNRESET, "the device says so");
       assert_int_equal(world_end(w), 0);
       assert_true(w->o[1].ended && w->o[1].held);
-      for (i = 0; i < w->o[0].n; i++)
-        count += w->o[0].msg[i].delivered;
+      for (i = 0; i < w->o[0].n; i++) count += w->o[0].msg[i].delivered;
       assert_int_equal(count, w->o[1].discards ? 0 : 12);
     }
 }

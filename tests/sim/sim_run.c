@@ -44,8 +44,7 @@ static void usage(void) {
       "  --seconds S    stop after so many (default %d without --seed or --count)\n"
       "  --profile NAME only this kind:",
       DEFAULT_COUNT, DEFAULT_SECONDS);
-  for (i = 0; plan_profile(i) != NULL; i++)
-    printf(" %s", plan_profile(i));
+  for (i = 0; plan_profile(i) != NULL; i++) printf(" %s", plan_profile(i));
   printf("\n  --trace        print every event\n"
          "  --twice        run each schedule twice and compare the traces\n"
          "  --machine      one line of counts at the end, for programs\n");
@@ -108,8 +107,7 @@ static void parse(int argc, char **argv) {
     opt.seed = ((uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000) * 1000000;
     if (!counted) {
       opt.count = DEFAULT_COUNT;
-      if (opt.seconds > 1e8)
-        opt.seconds = DEFAULT_SECONDS;
+      if (opt.seconds > 1e8) opt.seconds = DEFAULT_SECONDS;
     }
   }
 }
@@ -128,8 +126,7 @@ int main(int argc, char **argv) {
   parse(argc, argv);
   weft__log_level = WEFT__LOG_ERROR; /* a liar's lies are no news here */
   w = world_create();
-  if (w == NULL)
-    return 2;
+  if (w == NULL) return 2;
   world_trace(w, opt.trace);
   if (!opt.machine && !opt.trace)
     printf("schedules from seed %llu on\n", (unsigned long long) opt.seed);
@@ -159,8 +156,7 @@ int main(int argc, char **argv) {
       replay(seed);
       fflush(stdout);
     }
-    if (i % 64 == 0 && now() - start > opt.seconds)
-      break;
+    if (i % 64 == 0 && now() - start > opt.seconds) break;
   }
   if (opt.machine) {
     const world_stats_t *s = &w->st;

@@ -15,8 +15,7 @@ static int put(const char *path, const char *text) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
   ssize_t n;
 
-  if (fd < 0)
-    return -errno;
+  if (fd < 0) return -errno;
   n = write(fd, text, strlen(text));
   close(fd);
   return n == (ssize_t) strlen(text) ? 0 : -EIO;
@@ -28,8 +27,7 @@ static int enter_as_user(void) {
   gid_t gid = getgid();
   int err;
 
-  if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
-    return -errno;
+  if (unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return -errno;
   (void) put("/proc/self/setgroups", "deny");
   snprintf(map, sizeof(map), "0 %u 1", (unsigned) uid);
   err = put("/proc/self/uid_map", map);
@@ -40,10 +38,8 @@ static int enter_as_user(void) {
 int netns_enter(void) {
   int err = 0;
 
-  if (unshare(CLONE_NEWNET) != 0)
-    err = errno == EPERM ? enter_as_user() : -errno;
-  if (err == 0 && netns_ip("link set lo up\n") != 0)
-    err = -ENOSYS;
+  if (unshare(CLONE_NEWNET) != 0) err = errno == EPERM ? enter_as_user() : -errno;
+  if (err == 0 && netns_ip("link set lo up\n") != 0) err = -ENOSYS;
   return err;
 }
 
@@ -57,11 +53,9 @@ int netns_ip(const char *fmt, ...) {
   va_start(ap, fmt);
   vsnprintf(text, sizeof(text), fmt, ap);
   va_end(ap);
-  if (pipe2(fd, O_CLOEXEC) != 0)
-    return -errno;
+  if (pipe2(fd, O_CLOEXEC) != 0) return -errno;
   pid = fork();
-  if (pid < 0)
-    return -errno;
+  if (pid < 0) return -errno;
   if (pid == 0) {
     dup2(fd[0], 0);
     execlp("ip", "ip", "-batch", "-", (char *) NULL);
@@ -71,7 +65,6 @@ int netns_ip(const char *fmt, ...) {
   close(fd[0]);
   n = write(fd[1], text, strlen(text));
   close(fd[1]);
-  if (waitpid(pid, &status, 0) != pid || n != (ssize_t) strlen(text))
-    return -EIO;
+  if (waitpid(pid, &status, 0) != pid || n != (ssize_t) strlen(text)) return -EIO;
   return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lib_netns.h - a network namespace of one's own, which lives as long as the processes in it, and the
- * `ip` command inside it. Shared with tests/faults. */
+/* lib_netns.h - a network namespace of one's own, which lives as long as the processes in it, and
+ * the `ip` command inside it. Shared with tests/faults. */
 #ifndef WEFT_LIB_NETNS_H
 #define WEFT_LIB_NETNS_H
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lib_proc.h - what tests that watch their own process share: its memory, and an end with a reason. */
+/* lib_proc.h - what tests that watch their own process share: its memory, and an end with a reason.
+ */
 #ifndef WEFT_LIB_PROC_H
 #define WEFT_LIB_PROC_H
 

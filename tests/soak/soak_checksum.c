@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* soak_checksum.c - two processes exchange checksummed messages of random sizes over several
  * connections, both ways, while paths are cut and healed, receivers pause, and connections end in
- * order or not and begin again: nothing lost, twice, out of order or changed, and memory stays flat.
+ * order or not and begin again: nothing lost, twice, out of order or changed, and memory stays
+ * flat.
  *
  *   soak_checksum [--seconds N] [--seed N] [--conns N] [--no-cuts]
  *
  * Design notes
- *   - The client's process makes two veth pairs into the server's namespace and cuts them; where the
- *     system refuses namespaces, both run over loopback, without cuts, and say so.
+ *   - The client's process makes two veth pairs into the server's namespace and cuts them; where
+ *     the system refuses namespaces, both run over loopback, without cuts, and say so.
  *   - A message is 32 bytes of header and bytes that follow from its number. The last one of a
- *     direction says that it is the last; so an orderly end proves that nothing is missing. After an
- *     abrupt end only what did arrive is checked.
+ *     direction says that it is the last; so an orderly end proves that nothing is missing. After
+ *     an abrupt end only what did arrive is checked.
  *   - Everything random comes from --seed; what the network makes of it does not. */
 #include <errno.h>
 #include <inttypes.h>
@@ -27,7 +28,13 @@
 #include "lib_proc.h"
 #include "weft.h"
 
-enum { CONNS_MAX = 64, FLIGHT = 12, FLIGHT_BYTES = 6 << 20, SIZE_MAX_SMALL = 4000, SIZE_MAX_LARGE = 3 << 20 };
+enum {
+  CONNS_MAX = 64,
+  FLIGHT = 12,
+  FLIGHT_BYTES = 6 << 20,
+  SIZE_MAX_SMALL = 4000,
+  SIZE_MAX_LARGE = 3 << 20
+};
 enum { LAST = 1 };
 
 typedef struct head {
@@ -69,13 +76,14 @@ struct side {
   unsigned nslots, want;
   uint64_t rnd, begin, end;
   bool over;
-  int cuts;             /* 1: there are pairs to cut */
-  int cut;              /* the pair that is down, -1: none */
+  int cuts; /* 1: there are pairs to cut */
+  int cut;  /* the pair that is down, -1: none */
   uint64_t cut_until, next_cut;
   char url[128];
   long rss_warm;
   /* figures */
-  uint64_t sent, received, bytes, lost, twice, reordered, corrupt, orderly, abrupt, ncuts, migrations, replayed;
+  uint64_t sent, received, bytes, lost, twice, reordered, corrupt, orderly, abrupt, ncuts,
+      migrations, replayed;
   uint64_t broken;
 };
 
@@ -94,7 +102,7 @@ static uint64_t now_ms(void) {
   return uv_hrtime() / 1000000;
 }
 
-/* ---- Messages -------------------------------------------------------------------------------- */
+/* ---- Messages ---- */
 
 static uint64_t checksum(const head_t *h, const uint8_t *p, size_t n) {
   uint64_t a = h->seq * 31 + h->size + ((uint64_t) h->flags << 40) + h->salt, b = 1, v;
@@ -104,30 +112,25 @@ static uint64_t checksum(const head_t *h, const uint8_t *p, size_t n) {
     a += v;
     b = b * UINT64_C(0x100000001b3) + a;
   }
-  for (; n != 0; n--)
-    b = b * 31 + *p++;
+  for (; n != 0; n--) b = b * 31 + *p++;
   return a ^ b;
 }
 
 static size_t pick_size(uint64_t *state) {
   uint64_t r = rnd(state) % 1000;
 
-  if (r < 5)
-    return sizeof(head_t);
-  if (r < 800)
-    return sizeof(head_t) + rnd(state) % SIZE_MAX_SMALL;
-  if (r < 900)
-    return 16000 + rnd(state) % 800; /* around the largest that goes in one frame */
-  if (r < 985)
-    return sizeof(head_t) + rnd(state) % 200000;
+  if (r < 5) return sizeof(head_t);
+  if (r < 800) return sizeof(head_t) + rnd(state) % SIZE_MAX_SMALL;
+  if (r < 900) return 16000 + rnd(state) % 800; /* around the largest that goes in one frame */
+  if (r < 985) return sizeof(head_t) + rnd(state) % 200000;
   return sizeof(head_t) + rnd(state) % SIZE_MAX_LARGE;
 }
 
 static void fill(slot_t *s);
 static void maybe_close(slot_t *s);
 
-/* The client ends some connections abruptly. The server hears of it, or, where the path is cut just then, finds that nobody
- * comes back. */
+/* The client ends some connections abruptly. The server hears of it, or, where the path is cut just
+ * then, finds that nobody comes back. */
 static bool server_may_see(const slot_t *s, int status) {
   return s->side->server && (status == UV_ECONNRESET || status == WEFT_EPEERLOST);
 }
@@ -141,31 +144,29 @@ static void on_sent(weft_send_t *req, int status) {
   if (status == 0)
     s->side->sent++;
   else if (!s->abrupt && status != UV_ECANCELED && !server_may_see(s, status))
-    die("%s: a message ended with %s: %s", s->side->server ? "server" : "client", weft_err_name(status),
-        weft_conn_error(&s->conn));
+    die("%s: a message ended with %s: %s", s->side->server ? "server" : "client",
+        weft_err_name(status), weft_conn_error(&s->conn));
   free(m);
-  if (status == 0)
-    fill(s);
+  if (status == 0) fill(s);
 }
 
 static void send_one(slot_t *s, size_t size, uint32_t flags) {
   msg_t *m = malloc(sizeof(*m) + size);
-  head_t h = {.seq = ++s->tx_seq, .size = (uint32_t) size, .flags = flags, .salt = rnd(&s->side->rnd)};
+  head_t h = {
+      .seq = ++s->tx_seq, .size = (uint32_t) size, .flags = flags, .salt = rnd(&s->side->rnd)};
   uint64_t state = h.salt;
   uv_buf_t buf[2];
   size_t i, n = size - sizeof(h);
   uint8_t *p;
   int err;
 
-  if (m == NULL)
-    die("out of memory");
+  if (m == NULL) die("out of memory");
   p = (uint8_t *) m->bytes + sizeof(h);
   for (i = 0; i + 8 <= n; i += 8) {
     state = state * UINT64_C(6364136223846793005) + 1442695040888963407;
     memcpy(p + i, &state, 8);
   }
-  for (; i < n; i++)
-    p[i] = (uint8_t) (state >> (8 * (i % 8)));
+  for (; i < n; i++) p[i] = (uint8_t) (state >> (8 * (i % 8)));
   h.sum = checksum(&h, p, n);
   memcpy(m->bytes, &h, sizeof(h));
   memset(&m->req, 0, sizeof(m->req));
@@ -175,8 +176,7 @@ static void send_one(slot_t *s, size_t size, uint32_t flags) {
   buf[0] = uv_buf_init(m->bytes, (unsigned) (size > 64 && h.salt % 2 != 0 ? 48 : size));
   buf[1] = uv_buf_init(m->bytes + buf[0].len, (unsigned) (size - buf[0].len));
   err = weft_send(&m->req, &s->conn, buf, buf[1].len != 0 ? 2 : 1, on_sent);
-  if (err != 0)
-    die("weft_send: %s", weft_err_name(err));
+  if (err != 0) die("weft_send: %s", weft_err_name(err));
   s->flight++;
   s->flight_bytes += size;
 }
@@ -184,26 +184,25 @@ static void send_one(slot_t *s, size_t size, uint32_t flags) {
 static void on_shut(weft_shutdown_t *req, int status) {
   slot_t *s = req->data;
 
-  if (status == UV_ETIMEDOUT && s->side->server) /* no path came back in time: counted, and bounded by the cuts */
+  if (status == UV_ETIMEDOUT &&
+      s->side->server) /* no path came back in time: counted, and bounded by the cuts */
     s->side->abrupt++;
   else if (status != 0 && !s->abrupt && status != UV_ECANCELED && !server_may_see(s, status))
-    die("%s: a shutdown ended with %s: %s", s->side->server ? "server" : "client", weft_err_name(status),
-        weft_conn_error(&s->conn));
+    die("%s: a shutdown ended with %s: %s", s->side->server ? "server" : "client",
+        weft_err_name(status), weft_conn_error(&s->conn));
   s->shut = true;
   maybe_close(s);
 }
 
 static void fill(slot_t *s) {
-  if (!s->open || s->said_last)
-    return;
+  if (!s->open || s->said_last) return;
   while (!s->finishing && s->flight < FLIGHT && s->flight_bytes < FLIGHT_BYTES)
     send_one(s, pick_size(&s->side->rnd), 0);
   if (s->finishing) {
     send_one(s, sizeof(head_t), LAST);
     s->said_last = true;
     s->bye.data = s;
-    if (weft_shutdown(&s->bye, &s->conn, on_shut) != 0)
-      die("weft_shutdown");
+    if (weft_shutdown(&s->bye, &s->conn, on_shut) != 0) die("weft_shutdown");
   }
 }
 
@@ -228,16 +227,13 @@ static void check(slot_t *s, weft_msg_t *msg) {
     side->twice++;
     return;
   }
-  if (h.seq != s->rx_seq + 1)
-    side->lost += h.seq - s->rx_seq - 1;
-  if (s->heard_last)
-    side->reordered++;
+  if (h.seq != s->rx_seq + 1) side->lost += h.seq - s->rx_seq - 1;
+  if (s->heard_last) side->reordered++;
   s->rx_seq = h.seq;
-  if (h.flags & LAST)
-    s->heard_last = true;
+  if (h.flags & LAST) s->heard_last = true;
 }
 
-/* ---- Connections ----------------------------------------------------------------------------- */
+/* ---- Connections ---- */
 
 static void on_closed(weft_conn_t *conn) {
   slot_t *s = conn->data;
@@ -245,16 +241,14 @@ static void on_closed(weft_conn_t *conn) {
   unsigned i;
 
   for (i = 0; i < side->nslots; i++)
-    if (side->slots[i] == s)
-      side->slots[i] = side->slots[--side->nslots];
+    if (side->slots[i] == s) side->slots[i] = side->slots[--side->nslots];
   free(s);
 }
 
 static void close_slot(slot_t *s) {
   weft_conn_info_t info;
 
-  if (weft_is_closing(&s->conn))
-    return;
+  if (weft_is_closing(&s->conn)) return;
   if (weft_conn_info(&s->conn, &info, sizeof(info)) == 0) {
     s->side->migrations += info.migrations;
     s->side->replayed += info.replayed;
@@ -264,10 +258,8 @@ static void close_slot(slot_t *s) {
 }
 
 static void maybe_close(slot_t *s) {
-  if (!s->shut || !s->eof || weft_is_closing(&s->conn))
-    return;
-  if (!s->heard_last)
-    s->side->lost++;
+  if (!s->shut || !s->eof || weft_is_closing(&s->conn)) return;
+  if (!s->heard_last) s->side->lost++;
   s->side->orderly++;
   close_slot(s);
 }
@@ -299,11 +291,9 @@ static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
 static slot_t *slot_new(side_t *side) {
   slot_t *s = calloc(1, sizeof(*s));
 
-  if (s == NULL || side->nslots == CONNS_MAX)
-    die("too many connections at once");
+  if (s == NULL || side->nslots == CONNS_MAX) die("too many connections at once");
   s->side = side;
-  if (weft_conn_init(&side->weft, &s->conn) != 0)
-    die("weft_conn_init");
+  if (weft_conn_init(&side->weft, &s->conn) != 0) die("weft_conn_init");
   s->conn.data = s;
   side->slots[side->nslots++] = s;
   return s;
@@ -313,26 +303,21 @@ static void on_peer(weft_listener_t *l, int status) {
   side_t *side = l->data;
   slot_t *s;
 
-  if (status != 0)
-    die("listener: %s", weft_err_name(status));
+  if (status != 0) die("listener: %s", weft_err_name(status));
   s = slot_new(side);
-  if (weft_accept(l, &s->conn) != 0)
-    die("weft_accept");
+  if (weft_accept(l, &s->conn) != 0) die("weft_accept");
   s->open = true;
-  if (weft_recv_start(&s->conn, NULL, on_recv) != 0)
-    die("weft_recv_start");
+  if (weft_recv_start(&s->conn, NULL, on_recv) != 0) die("weft_recv_start");
   fill(s);
 }
 
 static void on_connected(weft_connect_t *req, int status) {
   slot_t *s = req->data;
 
-  if (status == UV_ECANCELED)
-    return;
+  if (status == UV_ECANCELED) return;
   if (status != 0) {
     /* Its path was cut in the middle of the handshake: that is no promise broken. */
-    if (!s->side->cuts)
-      die("connect: %s: %s", weft_err_name(status), weft_conn_error(&s->conn));
+    if (!s->side->cuts) die("connect: %s: %s", weft_err_name(status), weft_conn_error(&s->conn));
     close_slot(s);
     return;
   }
@@ -349,15 +334,14 @@ static void dial(side_t *side) {
     die("weft_connect: %s", weft_conn_error(&s->conn));
 }
 
-/* ---- What happens to them -------------------------------------------------------------------- */
+/* ---- What happens to them ---- */
 
 static void pauses(side_t *side, uint64_t now) {
   unsigned i;
 
   for (i = 0; i < side->nslots; i++) {
     slot_t *s = side->slots[i];
-    if (weft_is_closing(&s->conn))
-      continue;
+    if (weft_is_closing(&s->conn)) continue;
     if (s->paused && now >= s->paused_until) {
       s->paused = false;
       weft_recv_start(&s->conn, NULL, on_recv);
@@ -372,11 +356,9 @@ static void pauses(side_t *side, uint64_t now) {
 static void ends(side_t *side) {
   slot_t *s;
 
-  if (side->nslots == 0 || rnd(&side->rnd) % 25 != 0)
-    return;
+  if (side->nslots == 0 || rnd(&side->rnd) % 25 != 0) return;
   s = side->slots[rnd(&side->rnd) % side->nslots];
-  if (!s->open || s->finishing || weft_is_closing(&s->conn))
-    return;
+  if (!s->open || s->finishing || weft_is_closing(&s->conn)) return;
   if (rnd(&side->rnd) % 8 == 0) { /* abruptly */
     s->abrupt = true;
     side->abrupt++;
@@ -405,7 +387,8 @@ static void on_weft_closed(weft_t *w) {
 }
 
 static void finish(side_t *side) {
-  if (side->nslots != 0 || weft_loop(&side->weft) == NULL || uv_is_closing((uv_handle_t *) &side->tick))
+  if (side->nslots != 0 || weft_loop(&side->weft) == NULL ||
+      uv_is_closing((uv_handle_t *) &side->tick))
     return;
   uv_timer_stop(&side->tick);
   weft_close(&side->weft, on_weft_closed);
@@ -416,11 +399,9 @@ static void on_tick(uv_timer_t *t) {
   uint64_t now = now_ms();
   unsigned i;
 
-  if (side->rss_warm == 0 && now > side->begin + seconds * 1000 / 3)
-    side->rss_warm = rss_kib();
+  if (side->rss_warm == 0 && now > side->begin + seconds * 1000 / 3) side->rss_warm = rss_kib();
   pauses(side, now);
-  if (side->cuts && !side->server)
-    cuts(side, now);
+  if (side->cuts && !side->server) cuts(side, now);
   if (!side->over && now >= side->end) {
     side->over = true;
     for (i = 0; i < side->nslots && !side->server; i++) {
@@ -430,13 +411,12 @@ static void on_tick(uv_timer_t *t) {
   }
   if (!side->server && !side->over) {
     ends(side);
-    if (side->nslots < conns)
-      dial(side);
+    if (side->nslots < conns) dial(side);
   }
   if (side->over && now > side->end + 60000)
-    die("%s: %u connections have not ended 60 s after the end", side->server ? "server" : "client", side->nslots);
-  if (side->over && (!side->server || now > side->end + 2000) && side->cut < 0)
-    finish(side);
+    die("%s: %u connections have not ended 60 s after the end", side->server ? "server" : "client",
+        side->nslots);
+  if (side->over && (!side->server || now > side->end + 2000) && side->cut < 0) finish(side);
 }
 
 static void begin(side_t *side, bool server) {
@@ -455,36 +435,35 @@ static int conclude(side_t *side) {
   bool grew = side->rss_warm != 0 && rss > side->rss_warm + side->rss_warm / 5 + 16 * 1024;
   uint64_t wrong = side->lost + side->twice + side->reordered + side->corrupt;
 
-  if (uv_loop_close(&side->loop) != 0)
-    die("handles are left in the loop");
-  printf("%s: %" PRIu64 " messages sent, %" PRIu64 " received (%" PRIu64 " MiB), %" PRIu64 " lost, %" PRIu64
-         " twice, %" PRIu64 " out of order, %" PRIu64 " corrupt; connections ended: %" PRIu64 " in order, %" PRIu64
-         " abruptly, %" PRIu64 " lost; %" PRIu64 " cuts, %" PRIu64 " migrations, %" PRIu64
+  if (uv_loop_close(&side->loop) != 0) die("handles are left in the loop");
+  printf("%s: %" PRIu64 " messages sent, %" PRIu64 " received (%" PRIu64 " MiB), %" PRIu64
+         " lost, %" PRIu64 " twice, %" PRIu64 " out of order, %" PRIu64
+         " corrupt; connections ended: %" PRIu64 " in order, %" PRIu64 " abruptly, %" PRIu64
+         " lost; %" PRIu64 " cuts, %" PRIu64 " migrations, %" PRIu64
          " replayed; RSS %ld KiB warm, %ld KiB at the end\n",
-         side->server ? "server" : "client", side->sent, side->received, side->bytes >> 20, side->lost, side->twice,
-         side->reordered, side->corrupt, side->orderly, side->abrupt, side->broken, side->ncuts, side->migrations,
-         side->replayed, side->rss_warm, rss);
-  if (grew && !SANITIZED)
-    printf("%s: memory grew\n", side->server ? "server" : "client");
-  return wrong == 0 && side->broken == 0 && side->received > 0 && side->orderly > 0 && (!grew || SANITIZED) ? 0 : 1;
+         side->server ? "server" : "client", side->sent, side->received, side->bytes >> 20,
+         side->lost, side->twice, side->reordered, side->corrupt, side->orderly, side->abrupt,
+         side->broken, side->ncuts, side->migrations, side->replayed, side->rss_warm, rss);
+  if (grew && !SANITIZED) printf("%s: memory grew\n", side->server ? "server" : "client");
+  return wrong == 0 && side->broken == 0 && side->received > 0 && side->orderly > 0 &&
+                 (!grew || SANITIZED)
+             ? 0
+             : 1;
 }
 
-/* ---- The two processes ----------------------------------------------------------------------- */
+/* ---- The two processes ---- */
 
 /* Lines between them: "ready", then the URL's port, then "go". */
 static void tell(int fd, const char *text) {
-  if (write(fd, text, strlen(text)) != (ssize_t) strlen(text))
-    die("the other process is gone");
+  if (write(fd, text, strlen(text)) != (ssize_t) strlen(text)) die("the other process is gone");
 }
 
 static void hear(int fd, char *text, size_t len) {
   size_t n = 0;
 
-  while (n + 1 < len && read(fd, text + n, 1) == 1 && text[n] != '\n')
-    n++;
+  while (n + 1 < len && read(fd, text + n, 1) == 1 && text[n] != '\n') n++;
   text[n] = '\0';
-  if (n == 0)
-    die("the other process is gone");
+  if (n == 0) die("the other process is gone");
 }
 
 static void run_server(int in, int out, bool net) {
@@ -503,8 +482,7 @@ static void run_server(int in, int out, bool net) {
   begin(&side, true);
   side.cuts = net;
   side.listener.data = &side;
-  if (weft_listener_init(&side.weft, &side.listener) != 0)
-    die("weft_listener_init");
+  if (weft_listener_init(&side.weft, &side.listener) != 0) die("weft_listener_init");
   err = weft_listen(&side.listener, net ? "weft://*:0" : "weft://127.0.0.1:0", 64, on_peer);
   if (err != 0 || weft_listener_addr(&side.listener, side.url, &len) != 0)
     die("weft_listen: %s", weft_err_name(err));
@@ -552,13 +530,10 @@ int main(int argc, char **argv) {
   }
   if (conns == 0 || conns > CONNS_MAX / 2 || seconds == 0)
     die("1 to %d connections, 1 second at least", CONNS_MAX / 2);
-  if (net && netns_enter() != 0)
-    net = false;
-  if (pipe(to) != 0 || pipe(from) != 0)
-    die("pipe");
+  if (net && netns_enter() != 0) net = false;
+  if (pipe(to) != 0 || pipe(from) != 0) die("pipe");
   pid = fork();
-  if (pid < 0)
-    die("fork");
+  if (pid < 0) die("fork");
   if (pid == 0) {
     close(to[1]);
     close(from[0]);
@@ -569,7 +544,8 @@ int main(int argc, char **argv) {
   hear(from[0], text, sizeof(text));
   net = net && strcmp(text, "ready") == 0 && make_pairs(pid);
   printf("seed %" PRIu64 ", %" PRIu64 " s, %u connections, %s\n", seed, seconds, conns,
-         net ? "two pairs between namespaces, cut at random" : "loopback, no cuts (namespaces are not to be had)");
+         net ? "two pairs between namespaces, cut at random"
+             : "loopback, no cuts (namespaces are not to be had)");
   fflush(stdout);
   tell(to[1], net ? "net\n" : "loopback\n");
   hear(from[0], text, sizeof(text));
@@ -586,11 +562,11 @@ int main(int argc, char **argv) {
   fflush(stdout);
   hear(from[0], text, sizeof(text));
   if (strtoull(text, NULL, 10) > side.abrupt + side.ncuts) {
-    printf("the server lost %s connections, the client ended %" PRIu64 " abruptly, %" PRIu64 " cuts\n", text, side.abrupt,
-           side.ncuts);
+    printf("the server lost %s connections, the client ended %" PRIu64 " abruptly, %" PRIu64
+           " cuts\n",
+           text, side.abrupt, side.ncuts);
     i = 1;
   }
-  if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
-    die("the server's process died");
+  if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) die("the server's process died");
   return i != 0 || WEXITSTATUS(status) != 0;
 }

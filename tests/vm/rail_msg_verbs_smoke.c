@@ -37,8 +37,7 @@ static const char *who = "parent";
     _exit(1);                                                                                      \
   } while (0)
 
-/* ---- A loop: one rail, one worker thread per job
- * ------------------------------------------------------------------ */
+/* ---- A loop: one rail, one worker thread per job ---- */
 
 static struct {
   weft__env_t env;
@@ -66,8 +65,7 @@ static void *run_job(void *arg) {
   job->next = me.done;
   me.done = job;
   pthread_mutex_unlock(&me.lock);
-  if (write(me.wake, &one, sizeof(one)) != sizeof(one))
-    abort();
+  if (write(me.wake, &one, sizeof(one)) != sizeof(one)) abort();
   return NULL;
 }
 
@@ -76,8 +74,7 @@ static int work(weft__env_t *env, weft__job_t *job) {
 
   (void) env;
   me.running++;
-  if (pthread_create(&id, NULL, run_job, job) != 0)
-    return -EAGAIN;
+  if (pthread_create(&id, NULL, run_job, job) != 0) return -EAGAIN;
   pthread_detach(id);
   return 0;
 }
@@ -86,8 +83,7 @@ static void jobs_done(void) {
   weft__job_t *job, *next;
   uint64_t n;
 
-  if (read(me.wake, &n, sizeof(n)) != sizeof(n))
-    return;
+  if (read(me.wake, &n, sizeof(n)) != sizeof(n)) return;
   pthread_mutex_lock(&me.lock);
   job = me.done;
   me.done = NULL;
@@ -107,8 +103,7 @@ static void turn(void) {
   if (weft__rail_arm(me.rail) == 0) {
     fds[0] = (struct pollfd){.fd = weft__rail_fd(me.rail), .events = POLLIN};
     fds[1] = (struct pollfd){.fd = me.wake, .events = POLLIN};
-    if (poll(fds, 2, 30000) == 0)
-      FAIL("nothing happened for 30 s");
+    if (poll(fds, 2, 30000) == 0) FAIL("nothing happened for 30 s");
   }
   jobs_done();
   me.now = now_ns();
@@ -126,39 +121,33 @@ static void open_rail(const char *provider, const char *address) {
   me.env = (weft__env_t){
       .work = work, .now_ns = &me.now, .rx_depth = 32, .tx_depth = 64, .pool_bytes = 64u << 20};
   r = weft__cand_scan(provider, "", &list);
-  if (r != 0)
-    FAIL("weft__cand_scan: %s", strerror(-r));
+  if (r != 0) FAIL("weft__cand_scan: %s", strerror(-r));
   for (i = 0; i < list.n; i++) {
     const weft__cand_t *c = &list.v[i];
-    if (c->why != WEFT_WHY_OK || strcmp(c->provider, provider) != 0)
-      continue;
+    if (c->why != WEFT_WHY_OK || strcmp(c->provider, provider) != 0) continue;
     if (c->addr.ss_family == AF_INET)
       inet_ntop(AF_INET, &((const struct sockaddr_in *) &c->addr)->sin_addr, text, sizeof(text));
     else
       inet_ntop(AF_INET6, &((const struct sockaddr_in6 *) &c->addr)->sin6_addr, text, sizeof(text));
-    if (strcmp(text, address) == 0)
-      break;
+    if (strcmp(text, address) == 0) break;
   }
   if (i == list.n) {
     for (i = 0; i < list.n; i++)
       printf("%-8s %-8s %s\n", list.v[i].provider, list.v[i].device, list.v[i].detail);
     FAIL("no %s candidate has the address %s", provider, address);
   }
-  if (weft__rail_open(&me.env, &list.v[i], &me.rail, err, sizeof(err)) != 0)
-    FAIL("%s", err);
+  if (weft__rail_open(&me.env, &list.v[i], &me.rail, err, sizeof(err)) != 0) FAIL("%s", err);
   printf("%s: %s %s %s\n", who, list.v[i].provider, list.v[i].device, list.v[i].detail);
   weft__cand_free(&list);
 }
 
 static void close_rail(weft__path_t *path, bool *closed) {
   path->ops->close(path);
-  while (!*closed)
-    turn();
+  while (!*closed) turn();
   weft__rail_close(me.rail);
   while (me.running != 0) {
     struct pollfd fd = {.fd = me.wake, .events = POLLIN};
-    if (poll(&fd, 1, 30000) == 0)
-      FAIL("the rail does not close");
+    if (poll(&fd, 1, 30000) == 0) FAIL("the rail does not close");
     jobs_done();
   }
 }
@@ -167,9 +156,7 @@ static uint8_t pattern(uint32_t seed, uint32_t i) {
   return (uint8_t) (seed * 31 + i * 7 + (i >> 8));
 }
 
-/* ---- Both ends
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- Both ends ---- */
 
 static struct {
   weft__path_t *path;
@@ -186,20 +173,17 @@ static void send_bytes(const void *data, uint32_t len) {
   weft__tbuf_t *t;
   int r;
 
-  while ((t = s.path->ops->tx_get(s.path)) == NULL)
-    turn();
+  while ((t = s.path->ops->tx_get(s.path)) == NULL) turn();
   memcpy(t->data, data, len);
   r = s.path->ops->send(s.path, t, len);
-  if (r != 0)
-    FAIL("send: %s", strerror(-r));
+  if (r != 0) FAIL("send: %s", strerror(-r));
 }
 
 static void on_down(weft__path_t *p, int err, const char *why, const void *blob, size_t len) {
   (void) p;
   (void) blob;
   (void) len;
-  if (s.frames < FRAMES)
-    FAIL("down: %s (%d)", why, err);
+  if (s.frames < FRAMES) FAIL("down: %s (%d)", why, err);
   s.down = true;
 }
 
@@ -223,8 +207,7 @@ static void on_connected(weft__path_t *p, const void *blob, size_t len) {
 static void on_rma_done(weft__path_t *p, weft__rma_t *r, int status) {
   (void) p;
   (void) r;
-  if (status != 0)
-    FAIL("write: %s", strerror(-status));
+  if (status != 0) FAIL("write: %s", strerror(-status));
   s.written = true;
 }
 
@@ -237,8 +220,7 @@ static void server_frame(weft__path_t *p, weft__rbuf_t *b) {
   s.frames++;
   if (s.frames == FRAMES + 1) {
     for (i = 0; i < SIZE; i++)
-      if (s.memory[i] != pattern(99, i))
-        FAIL("byte %u of the written memory is wrong", i);
+      if (s.memory[i] != pattern(99, i)) FAIL("byte %u of the written memory is wrong", i);
     printf("%s: %d bytes were written, all correct\n", who, SIZE);
   }
   send_bytes(b->data, b->len);
@@ -263,8 +245,7 @@ static void on_request(weft__lst_t *l, weft__req_t *q) {
               sizeof(peer));
   printf("%s: a request from %s\n", who, peer);
   r = weft__req_accept(q, "welcome", 7, &server_cbs, NULL, &s.path);
-  if (r != 0)
-    FAIL("accept: %s", strerror(-r));
+  if (r != 0) FAIL("accept: %s", strerror(-r));
 }
 
 static void on_failed(weft__lst_t *l, int err, const char *why) {
@@ -286,25 +267,19 @@ static void serve(const char *provider, const char *address, int out) {
   memcpy(&ss, weft__rail_addr(me.rail), sizeof(struct sockaddr_in6));
   len = ss.ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
   r = weft__rail_listen(me.rail, (struct sockaddr *) &ss, len, 8, &lst_cbs, NULL, &s.lst);
-  if (r != 0)
-    FAIL("listen: %s", strerror(-r));
+  if (r != 0) FAIL("listen: %s", strerror(-r));
   memcpy(&ss, weft__lst_addr(s.lst), len);
-  if (write(out, &ss, sizeof(ss)) != sizeof(ss))
-    FAIL("pipe: %s", strerror(errno));
-  while (s.path == NULL)
-    turn();
+  if (write(out, &ss, sizeof(ss)) != sizeof(ss)) FAIL("pipe: %s", strerror(errno));
+  while (s.path == NULL) turn();
   s.memory = calloc(1, SIZE);
   r = s.path->ops->expose(s.path, s.memory, SIZE, &s.mr);
-  if (r != 0)
-    FAIL("expose: %s", strerror(-r));
+  if (r != 0) FAIL("expose: %s", strerror(-r));
   offer[0] = PORT_MAGIC;
   offer[1] = s.mr.addr;
   offer[2] = s.mr.key;
   send_bytes(offer, sizeof(offer));
-  while (!s.down)
-    turn();
-  if (s.frames != FRAMES + 1)
-    FAIL("%u frames came", s.frames);
+  while (!s.down) turn();
+  if (s.frames != FRAMES + 1) FAIL("%u frames came", s.frames);
   s.path->ops->unexpose(s.path, &s.mr);
   weft__lst_close(s.lst);
   close_rail(s.path, &s.closed);
@@ -320,19 +295,16 @@ static void client_frame(weft__path_t *p, weft__rbuf_t *b) {
 
   (void) p;
   if (!s.have_key) {
-    if (b->len != sizeof(offer))
-      FAIL("the offer has %u bytes", b->len);
+    if (b->len != sizeof(offer)) FAIL("the offer has %u bytes", b->len);
     memcpy(offer, b->data, sizeof(offer));
-    if (offer[0] != PORT_MAGIC)
-      FAIL("the offer is wrong");
+    if (offer[0] != PORT_MAGIC) FAIL("the offer is wrong");
     s.addr = offer[1];
     s.key = offer[2];
     s.have_key = true;
     return;
   }
   for (i = 0; i < b->len; i++)
-    if (b->data[i] != pattern(s.frames, i))
-      FAIL("echo %u, byte %u is wrong", s.frames, i);
+    if (b->data[i] != pattern(s.frames, i)) FAIL("echo %u, byte %u is wrong", s.frames, i);
   s.frames++;
 }
 
@@ -357,17 +329,14 @@ static void ask(const char *provider, const char *address, const struct sockaddr
   open_rail(provider, address);
   r = weft__rail_connect(me.rail, (const struct sockaddr *) to, len, "hello", 5, &client_cbs, NULL,
                          &s.path);
-  if (r != 0)
-    FAIL("connect: %s", strerror(-r));
-  while (!s.connected || !s.have_key)
-    turn();
+  if (r != 0) FAIL("connect: %s", strerror(-r));
+  while (!s.connected || !s.have_key) turn();
 
   t0 = now_ns();
   for (sent = 0; s.frames < FRAMES;) {
     if (sent < FRAMES && sent - s.frames < WEFT__FIRST_GRANT) {
       uint32_t n = sent % 3 == 0 ? 64 : sent % 3 == 1 ? 1 + sent * 13 : WEFT__FRAME_MAX;
-      for (i = 0; i < n; i++)
-        frame[i] = pattern(sent, i);
+      for (i = 0; i < n; i++) frame[i] = pattern(sent, i);
       send_bytes(frame, n);
       sent++;
     } else {
@@ -378,24 +347,19 @@ static void ask(const char *provider, const char *address, const struct sockaddr
 
   /* The first half from memory that the rail knows, the other from memory it does not. */
   source = malloc(SIZE);
-  for (i = 0; i < SIZE; i++)
-    source[i] = pattern(99, i);
+  for (i = 0; i < SIZE; i++) source[i] = pattern(99, i);
   r = weft__rail_mem_add(me.rail, source, SIZE / 2, &known);
-  if (r != 0)
-    FAIL("mem_add: %s", strerror(-r));
+  if (r != 0) FAIL("mem_add: %s", strerror(-r));
   rma.iov[0] = (struct iovec){.iov_base = source, .iov_len = SIZE / 2};
   rma.iov[1] = (struct iovec){.iov_base = source + SIZE / 2, .iov_len = SIZE / 2};
   rma.addr = s.addr;
   rma.key = s.key;
   t0 = now_ns();
   r = s.path->ops->write(s.path, &rma);
-  if (r != 0)
-    FAIL("write: %s", strerror(-r));
-  for (i = 0; i < 64; i++)
-    frame[i] = pattern(FRAMES, i);
+  if (r != 0) FAIL("write: %s", strerror(-r));
+  for (i = 0; i < 64; i++) frame[i] = pattern(FRAMES, i);
   send_bytes(frame, 64); /* comes after what was written */
-  while (s.frames < FRAMES + 1 || !s.written)
-    turn();
+  while (s.frames < FRAMES + 1 || !s.written) turn();
   printf("%s: %d bytes written and confirmed in %.1f ms\n", who, SIZE,
          (double) (now_ns() - t0) / 1e6);
   weft__rail_mem_del(me.rail, known);
@@ -416,11 +380,9 @@ int main(int argc, char **argv) {
     return 2;
   }
   setvbuf(stdout, NULL, _IOLBF, 0);
-  if (pipe(fd) != 0)
-    FAIL("pipe: %s", strerror(errno));
+  if (pipe(fd) != 0) FAIL("pipe: %s", strerror(errno));
   pid = fork();
-  if (pid < 0)
-    FAIL("fork: %s", strerror(errno));
+  if (pid < 0) FAIL("fork: %s", strerror(errno));
   if (pid == 0) {
     close(fd[0]);
     serve(provider, argv[argc - 2], fd[1]);
@@ -432,7 +394,6 @@ int main(int argc, char **argv) {
     FAIL("the server did not start");
   }
   ask(provider, argv[argc - 1], &to);
-  if (waitpid(pid, &status, 0) != pid || status != 0)
-    FAIL("the server failed (%d)", status);
+  if (waitpid(pid, &status, 0) != pid || status != 0) FAIL("the server failed (%d)", status);
   return 0;
 }

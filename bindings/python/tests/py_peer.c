@@ -39,14 +39,12 @@ static uint64_t next_random(void) {
 
 static uint32_t crc32(const unsigned char *p, size_t len) {
   uint32_t c = 0xffffffffu;
-  for (size_t i = 0; i < len; i++)
-    c = table[(c ^ p[i]) & 0xff] ^ (c >> 8);
+  for (size_t i = 0; i < len; i++) c = table[(c ^ p[i]) & 0xff] ^ (c >> 8);
   return ~c;
 }
 
 static void put32(char *p, uint32_t v) {
-  for (int i = 0; i < 4; i++)
-    p[i] = (char) (v >> 8 * i);
+  for (int i = 0; i < 4; i++) p[i] = (char) (v >> 8 * i);
 }
 
 static uint32_t get32(const unsigned char *p) {
@@ -57,19 +55,16 @@ static void finish(const char *wrong, int err) {
   if (wrong != NULL)
     fprintf(stderr, "%s: %s %s\n", wrong, err ? weft_strerror(err) : "", weft_conn_error(&conn));
   result = wrong != NULL;
-  if (!weft_is_closing(&conn))
-    weft_conn_close(&conn, NULL);
+  if (!weft_is_closing(&conn)) weft_conn_close(&conn, NULL);
 }
 
 static void end_if_done(void) {
-  if (eof && said_bye == 2)
-    finish(received == count ? NULL : "messages are missing", 0);
+  if (eof && said_bye == 2) finish(received == count ? NULL : "messages are missing", 0);
 }
 
 static void on_bye(weft_shutdown_t *req, int status) {
   (void) req;
-  if (status != 0 && status != UV_ECANCELED)
-    finish("shutdown", status);
+  if (status != 0 && status != UV_ECANCELED) finish("shutdown", status);
   said_bye = 2;
   end_if_done();
 }
@@ -77,8 +72,7 @@ static void on_bye(weft_shutdown_t *req, int status) {
 /* Mostly small, some over a frame, a few large: one in 16, one in 256. */
 static size_t random_size(void) {
   uint64_t r = next_random();
-  if (r % 256 == 0)
-    return (r >> 8) % (POOL / 2);
+  if (r % 256 == 0) return (r >> 8) % (POOL / 2);
   return (r >> 8) % (r % 16 == 0 ? 70000 : 3000);
 }
 
@@ -87,8 +81,7 @@ static void on_sent(weft_send_t *req, int status);
 static void pump(void) {
   for (int i = 0; i < FLIGHT && sent < count; i++) {
     slot_t *s = &slots[i];
-    if (s->busy)
-      continue;
+    if (s->busy) continue;
     size_t size = random_size();
     const unsigned char *from = pool + next_random() % (POOL - size);
     uv_buf_t bufs[2] = {uv_buf_init(s->bytes, HEAD), uv_buf_init((char *) from, (unsigned) size)};
@@ -103,16 +96,14 @@ static void pump(void) {
   }
   if (acked == count && !said_bye) {
     said_bye = 1;
-    if (weft_shutdown(&bye, &conn, on_bye) != 0)
-      finish("weft_shutdown", 0);
+    if (weft_shutdown(&bye, &conn, on_bye) != 0) finish("weft_shutdown", 0);
   }
 }
 
 static void on_sent(weft_send_t *req, int status) {
   ((slot_t *) req)->busy = 0;
   if (status != 0) {
-    if (status != UV_ECANCELED)
-      finish("send", status);
+    if (status != UV_ECANCELED) finish("send", status);
     return;
   }
   acked++;
@@ -153,8 +144,7 @@ static void on_connected(weft_connect_t *req, int status) {
 
 int main(int argc, char **argv) {
   uv_loop_t *loop = uv_default_loop();
-  if (argc != 4)
-    return 2;
+  if (argc != 4) return 2;
   state = strtoull(argv[2], NULL, 10) * 0x9e3779b97f4a7c15u + 1;
   count = (uint32_t) strtoul(argv[3], NULL, 10);
   for (uint32_t i = 0; i < 256; i++) {
@@ -164,14 +154,12 @@ int main(int argc, char **argv) {
   }
   pool = malloc(POOL);
   char *heads = malloc(FLIGHT * HEAD);
-  if (pool == NULL || heads == NULL)
-    return 1;
+  if (pool == NULL || heads == NULL) return 1;
   for (size_t i = 0; i < POOL; i += 8) {
     uint64_t r = next_random();
     memcpy(pool + i, &r, 8);
   }
-  for (int i = 0; i < FLIGHT; i++)
-    slots[i].bytes = heads + i * HEAD;
+  for (int i = 0; i < FLIGHT; i++) slots[i].bytes = heads + i * HEAD;
   if (weft_init(loop, &weft, NULL) != 0 || weft_conn_init(&weft, &conn) != 0 ||
       weft_connect(&connecting, &conn, argv[1], NULL, on_connected) != 0)
     return 1;

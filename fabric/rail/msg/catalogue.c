@@ -3,14 +3,14 @@
  *
  * Design notes
  *  - Nothing is left out in silence: a provider that libfabric has and Weft does not use, an
- * interface that is down, a device without an address each become a candidate with a reason and its
- * evidence.
+ *    interface that is down, a device without an address each become a candidate with a reason and
+ *    its evidence.
  *  - One candidate for each provider, domain and local IP address. libfabric lists an address
- * several times (with and without shared contexts): the first plain one counts.
+ *    several times (with and without shared contexts): the first plain one counts.
  *  - libfabric names loopback addresses whether they exist or not, and skips interfaces that are
- * down, so the system's own list of addresses is compared with it.
+ *    down, so the system's own list of addresses is compared with it.
  *  - libfabric says nothing of a provider file that it could not load, so that file is looked for
- * and loaded here once more, for the linker's own words. */
+ *    and loaded here once more, for the linker's own words. */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -37,19 +37,15 @@ struct scan {
   int err;
 };
 
-/* ---- Small helpers
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- Small helpers ---- */
 
 static bool in_list(const char *list, const char *name) {
   size_t len = strlen(name);
   const char *p = list;
 
-  if (list == NULL || *list == '\0')
-    return true;
+  if (list == NULL || *list == '\0') return true;
   while (p != NULL) {
-    while (*p == ' ' || *p == ',')
-      p++;
+    while (*p == ' ' || *p == ',') p++;
     if (strncmp(p, name, len) == 0 && (p[len] == '\0' || p[len] == ',' || p[len] == ' '))
       return true;
     p = strchr(p, ',');
@@ -60,10 +56,8 @@ static bool in_list(const char *list, const char *name) {
 static int read_line(const char *path, char *buf, size_t len) {
   FILE *f = fopen(path, "re");
 
-  if (f == NULL)
-    return -errno;
-  if (fgets(buf, (int) len, f) == NULL)
-    buf[0] = '\0';
+  if (f == NULL) return -errno;
+  if (fgets(buf, (int) len, f) == NULL) buf[0] = '\0';
   fclose(f);
   buf[strcspn(buf, "\n")] = '\0';
   return 0;
@@ -113,8 +107,7 @@ static void reason(struct scan *s, const char *provider, const char *device, int
   weft__cand_t *c = add(s, provider, device, why);
   va_list ap;
 
-  if (c == NULL)
-    return;
+  if (c == NULL) return;
   va_start(ap, fmt);
   vsnprintf(c->detail, sizeof(c->detail), fmt, ap);
   va_end(ap);
@@ -124,8 +117,7 @@ static const struct ifaddrs *find_if(const struct scan *s, const void *addr) {
   const struct ifaddrs *i;
 
   for (i = s->ifa; i != NULL; i = i->ifa_next)
-    if (i->ifa_addr != NULL && weft__sa_same_ip(i->ifa_addr, addr))
-      return i;
+    if (i->ifa_addr != NULL && weft__sa_same_ip(i->ifa_addr, addr)) return i;
   return NULL;
 }
 
@@ -138,9 +130,7 @@ static void speed_str(uint64_t bps, char *buf, size_t len) {
     snprintf(buf, len, "%g Mb/s", (double) bps / 1e6);
 }
 
-/* ---- RDMA devices
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- RDMA devices ---- */
 
 /* "4: ACTIVE" of the device's first port that is up, else of its first port. */
 static bool ib_active(const char *dev, char *state, size_t len) {
@@ -150,12 +140,9 @@ static bool ib_active(const char *dev, char *state, size_t len) {
   snprintf(state, len, "unknown");
   for (port = 1; port <= 8; port++) {
     snprintf(path, sizeof(path), IB_SYSFS "/%s/ports/%d/state", dev, port);
-    if (read_line(path, line, sizeof(line)) != 0)
-      break;
-    if (port == 1 || strstr(line, "ACTIVE") != NULL)
-      snprintf(state, len, "%s", line);
-    if (strstr(line, "ACTIVE") != NULL)
-      return true;
+    if (read_line(path, line, sizeof(line)) != 0) break;
+    if (port == 1 || strstr(line, "ACTIVE") != NULL) snprintf(state, len, "%s", line);
+    if (strstr(line, "ACTIVE") != NULL) return true;
   }
   return port == 1; /* nothing to read there: do not judge */
 }
@@ -164,8 +151,7 @@ static uint64_t ib_speed(const char *dev) {
   char path[256], line[64];
 
   snprintf(path, sizeof(path), IB_SYSFS "/%s/ports/1/rate", dev);
-  if (read_line(path, line, sizeof(line)) != 0)
-    return 0;
+  if (read_line(path, line, sizeof(line)) != 0) return 0;
   return (uint64_t) (strtod(line, NULL) * 1e9);
 }
 
@@ -185,14 +171,11 @@ static unsigned ib_rest(struct scan *s, const char *provider, bool has_provider)
   unsigned n = 0;
   DIR *dir = opendir(IB_SYSFS);
 
-  if (dir == NULL)
-    return 0;
+  if (dir == NULL) return 0;
   while ((d = readdir(dir)) != NULL) {
-    if (d->d_name[0] == '.')
-      continue;
+    if (d->d_name[0] == '.') continue;
     n++;
-    if (listed(s, provider, d->d_name))
-      continue;
+    if (listed(s, provider, d->d_name)) continue;
     if (!in_list(s->devices, d->d_name))
       reason(s, provider, d->d_name, WEFT_WHY_DEVICE_FILTER, "%s: devices=%.100s leaves it out",
              d->d_name, s->devices);
@@ -212,9 +195,7 @@ static unsigned ib_rest(struct scan *s, const char *provider, bool has_provider)
   return n;
 }
 
-/* ---- One provider
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- One provider ---- */
 
 /* What the provider's attributes and the quirks table tell of every candidate, usable or not. */
 static void traits(weft__cand_t *c, const weft__quirks_t *q, const struct fi_info *info) {
@@ -223,14 +204,10 @@ static void traits(weft__cand_t *c, const weft__quirks_t *q, const struct fi_inf
   /* Attributes do not tell whether a queue can be waited for. Those that have a row in the quirks
    * table were seen to: tcp by FI_WAIT_POLLFD, the others by FI_WAIT_FD. */
   c->traits = WEFT_TRAIT_EVENTS;
-  if ((info->caps & FI_RMA) != 0)
-    c->traits |= WEFT_TRAIT_RMA;
-  if (q->rdma)
-    c->traits |= WEFT_TRAIT_RDMA;
-  if (q->speaks_tcp)
-    c->traits |= WEFT_TRAIT_BOOTSTRAP;
-  if (info->domain_attr->max_ep_srx_ctx > 0)
-    c->traits |= WEFT_TRAIT_SHARED_RX;
+  if ((info->caps & FI_RMA) != 0) c->traits |= WEFT_TRAIT_RMA;
+  if (q->rdma) c->traits |= WEFT_TRAIT_RDMA;
+  if (q->speaks_tcp) c->traits |= WEFT_TRAIT_BOOTSTRAP;
+  if (info->domain_attr->max_ep_srx_ctx > 0) c->traits |= WEFT_TRAIT_SHARED_RX;
   c->max_op = info->ep_attr->max_msg_size == SIZE_MAX ? UINT64_MAX : info->ep_attr->max_msg_size;
   if (nic != NULL) { /* the system's own figures, where there are any, replace these */
     c->speed_bps = nic->speed;
@@ -260,8 +237,7 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
       return;
   }
   c = add(s, q->provider, device, WEFT_WHY_OK);
-  if (c == NULL)
-    return;
+  if (c == NULL) return;
   memcpy(&c->addr, info->src_addr, weft__sa_len(info->src_addr));
   weft__sa_set_port(&c->addr, 0);
   c->bootstrap = q->speaks_tcp;
@@ -277,18 +253,14 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
   }
   if (i != NULL) {
     v = read_number("/sys/class/net/%.100s/speed", i->ifa_name);
-    if (v > 0)
-      c->speed_bps = (uint64_t) v * 1000000;
+    if (v > 0) c->speed_bps = (uint64_t) v * 1000000;
     v = read_number("/sys/class/net/%.100s/mtu", i->ifa_name);
-    if (v > 0)
-      c->mtu = (uint32_t) v;
+    if (v > 0) c->mtu = (uint32_t) v;
   }
-  if (c->loopback)
-    c->traits |= WEFT_TRAIT_LOOPBACK;
+  if (c->loopback) c->traits |= WEFT_TRAIT_LOOPBACK;
   if (q->rdma) {
     uint64_t bps = ib_speed(device);
-    if (bps != 0)
-      c->speed_bps = bps;
+    if (bps != 0) c->speed_bps = bps;
     if (!ib_active(device, state, sizeof(state))) {
       c->why = WEFT_WHY_LINK_DOWN;
       say(c, "%.40s %s: no port is active (port 1: %s)", device, ip, state);
@@ -319,8 +291,7 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
 static struct fi_info *portable_hints(const char *provider) {
   struct fi_info *h = fi_allocinfo();
 
-  if (h == NULL)
-    return NULL;
+  if (h == NULL) return NULL;
   h->ep_attr->type = FI_EP_MSG;
   h->caps = FI_MSG | FI_RMA;
   h->mode = FI_CONTEXT | FI_RX_CQ_DATA;
@@ -333,7 +304,8 @@ static struct fi_info *portable_hints(const char *provider) {
   return h;
 }
 
-/* Where libfabric looks for providers that are files: FI_PROVIDER_PATH, else the folder beside itself. */
+/* Where libfabric looks for providers that are files: FI_PROVIDER_PATH, else the folder beside
+ * itself. */
 static void provider_dirs(char *buf, size_t len) {
   const char *env = getenv("FI_PROVIDER_PATH"), *end;
   Dl_info self;
@@ -353,21 +325,19 @@ static bool provider_file(const char *provider, char *text, size_t len) {
   void *lib;
 
   provider_dirs(dirs, sizeof(dirs));
-  snprintf(text, len, "no lib%.30s-fi.so in %.110s", provider, dirs[0] != '\0' ? dirs : "any folder");
+  snprintf(text, len, "no lib%.30s-fi.so in %.110s", provider,
+           dirs[0] != '\0' ? dirs : "any folder");
   for (dir = strtok_r(dirs, ":", &save); dir != NULL; dir = strtok_r(NULL, ":", &save)) {
     snprintf(path, sizeof(path), "%s/lib%s-fi.so", dir, provider);
-    if (access(path, F_OK) != 0)
-      continue;
+    if (access(path, F_OK) != 0) continue;
     lib = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (lib == NULL)
       snprintf(text, len, "%s", dlerror());
     else
-      snprintf(text, len,
-               "%.100s loads, but libfabric %u.%u did not take it%s", path,
+      snprintf(text, len, "%.100s loads, but libfabric %u.%u did not take it%s", path,
                FI_MAJOR(fi_version()), FI_MINOR(fi_version()),
                dlsym(lib, "fi_prov_ini") == NULL ? ": it has no fi_prov_ini" : "");
-    if (lib != NULL)
-      dlclose(lib);
+    if (lib != NULL) dlclose(lib);
     return true;
   }
   return false;
@@ -386,8 +356,8 @@ static void absent(struct scan *s, const weft__quirks_t *q) {
     reason(s, q->provider, "", WEFT_WHY_NOT_BUILT, "built with %s=OFF, and %s", q->left_out, text);
   else if (strcmp(q->provider, "tcp") == 0 || asked)
     reason(s, q->provider, "", WEFT_WHY_NO_PROVIDER, "libfabric %u.%u has none (%s%.40s); %s",
-           FI_MAJOR(s->version), FI_MINOR(s->version), env != NULL ? "FI_PROVIDER=" : "it is not built in",
-           env != NULL ? env : "", text);
+           FI_MAJOR(s->version), FI_MINOR(s->version),
+           env != NULL ? "FI_PROVIDER=" : "it is not built in", env != NULL ? env : "", text);
 }
 
 /* Interfaces that libfabric's tcp does not even mention. */
@@ -399,11 +369,9 @@ static void idle_interfaces(struct scan *s, const char *provider) {
     unsigned flags = 0;
     char ip[80] = "";
 
-    if (listed(s, provider, n->if_name))
-      continue;
+    if (listed(s, provider, n->if_name)) continue;
     for (i = s->ifa; i != NULL; i = i->ifa_next) {
-      if (strcmp(i->ifa_name, n->if_name) != 0)
-        continue;
+      if (strcmp(i->ifa_name, n->if_name) != 0) continue;
       flags = i->ifa_flags;
       if (i->ifa_addr != NULL && weft__sa_len(i->ifa_addr) != 0) {
         weft__sa_str(i->ifa_addr, ip, sizeof(ip));
@@ -427,8 +395,7 @@ static void idle_interfaces(struct scan *s, const char *provider) {
              "%s %s: libfabric does not offer it (FI_TCP_IFACE=%.60s)", n->if_name, ip,
              getenv("FI_TCP_IFACE") != NULL ? getenv("FI_TCP_IFACE") : "");
   }
-  if (names != NULL)
-    if_freenameindex(names);
+  if (names != NULL) if_freenameindex(names);
 }
 
 static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present) {
@@ -452,13 +419,11 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
     r = fi_getinfo(WEFT__FI_API, NULL, NULL, 0, hints, &list);
     fi_freeinfo(hints);
     if (r == 0)
-      for (i = list; i != NULL; i = i->next)
-        judge(s, q, i);
+      for (i = list; i != NULL; i = i->next) judge(s, q, i);
     else if (r != -FI_ENODATA)
       reason(s, q->provider, "", WEFT_WHY_SYSTEM, "fi_getinfo: %s",
              weft__err_str(weft__fi_err(r), text, sizeof(text)));
-    if (list != NULL)
-      fi_freeinfo(list);
+    if (list != NULL) fi_freeinfo(list);
   }
   if (q->rdma) {
     devices = ib_rest(s, q->provider, present);
@@ -466,14 +431,12 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
       DIR *dir = opendir(IB_SYSFS);
       reason(s, q->provider, "", WEFT_WHY_NO_DEVICE, IB_SYSFS " %s: no RDMA device",
              dir != NULL ? "is empty" : "does not exist");
-      if (dir != NULL)
-        closedir(dir);
+      if (dir != NULL) closedir(dir);
     }
   } else if (present && strcmp(q->provider, "tcp") == 0) {
     idle_interfaces(s, q->provider);
   }
-  if (s->list.n != before)
-    return;
+  if (s->list.n != before) return;
   if (present)
     reason(s, q->provider, "", WEFT_WHY_NO_DEVICE,
            "libfabric's provider finds no device for connections with RMA");
@@ -481,9 +444,7 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
     absent(s, q);
 }
 
-/* ---- The order
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- The order ---- */
 
 static int order(const void *pa, const void *pb) {
   const weft__cand_t *a = pa, *b = pb;
@@ -492,8 +453,7 @@ static int order(const void *pa, const void *pb) {
   int d;
 
 #define BY(x, y)                                                                                   \
-  if ((d = (int) (x) - (int) (y)) != 0)                                                            \
-    return d;
+  if ((d = (int) (x) - (int) (y)) != 0) return d;
   BY(a->why != WEFT_WHY_OK, b->why != WEFT_WHY_OK)
   BY(qa == NULL || !qa->rdma, qb == NULL || !qb->rdma)
   BY(a->loopback, b->loopback)
@@ -512,8 +472,7 @@ static void unknown_names(struct scan *s) {
   snprintf(copy, sizeof(copy), "%s", s->providers != NULL ? s->providers : "");
   for (name = strtok_r(p, ", ", &save); name != NULL; name = strtok_r(NULL, ", ", &save)) {
     for (i = 0; i < s->list.n; i++)
-      if (strcmp(s->list.v[i].provider, name) == 0)
-        break;
+      if (strcmp(s->list.v[i].provider, name) == 0) break;
     if (i == s->list.n) {
       provider_file(name, text, sizeof(text));
       reason(s, name, "", WEFT_WHY_NO_PROVIDER, "libfabric %u.%u has no provider %.24s; %s",
@@ -531,8 +490,7 @@ int weft__cand_scan(const char *providers, const char *devices, weft__cand_list_
 
   *out = (weft__cand_list_t){0};
   r = WEFT__FAULT(getinfo);
-  if (r != 0)
-    return r;
+  if (r != 0) return r;
   if (getifaddrs(&s.ifa) != 0) {
     weft__warn("getifaddrs: errno %d: link states are unknown", errno);
     s.ifa = NULL;
@@ -560,16 +518,13 @@ int weft__cand_scan(const char *providers, const char *devices, weft__cand_list_
   unknown_names(&s);
 
 done:
-  if (provs != NULL)
-    fi_freeinfo(provs);
-  if (s.ifa != NULL)
-    freeifaddrs(s.ifa);
+  if (provs != NULL) fi_freeinfo(provs);
+  if (s.ifa != NULL) freeifaddrs(s.ifa);
   if (s.err != 0) {
     weft__cand_free(&s.list);
     return s.err;
   }
-  if (s.list.n != 0)
-    qsort(s.list.v, s.list.n, sizeof(*s.list.v), order);
+  if (s.list.n != 0) qsort(s.list.v, s.list.n, sizeof(*s.list.v), order);
   *out = s.list;
   return 0;
 }
@@ -578,8 +533,7 @@ void weft__cand_free(weft__cand_list_t *list) {
   unsigned i;
 
   for (i = 0; i < list->n; i++)
-    if (list->v[i].info != NULL)
-      fi_freeinfo(list->v[i].info);
+    if (list->v[i].info != NULL) fi_freeinfo(list->v[i].info);
   free(list->v);
   *list = (weft__cand_list_t){0};
 }

@@ -2,11 +2,11 @@
 /* connect.c - the connecting end of a path.
  *
  * Design notes
- *  - The destination is put into the endpoint's attributes as well as given to fi_connect:
- * verbs 1.17 ignores the latter.
+ *  - The destination is put into the endpoint's attributes as well as given to fi_connect: verbs
+ *    1.17 ignores the latter.
  *  - verbs resolves the address inside fi_endpoint, for up to 2 s: that step runs on the worker.
  *  - What goes wrong after the path exists is told by `down`, with a sentence, even when the
- * provider said it at once. */
+ *    provider said it at once. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +19,8 @@ static void open_run(weft__job_t *job) {
   weft__mpath_t *p = job->data;
   int err = WEFT__FAULT(ep_open);
 
-  if (err == 0)
-    err = weft__fi_err(fi_endpoint(p->p.rail->domain, p->info, &p->ep, p));
-  if (err != 0)
-    p->ep = NULL;
+  if (err == 0) err = weft__fi_err(fi_endpoint(p->p.rail->domain, p->info, &p->ep, p));
+  if (err != 0) p->ep = NULL;
   p->job_err = err;
 }
 
@@ -42,12 +40,10 @@ static void go_on(weft__mpath_t *p) {
     return;
   }
   err = WEFT__FAULT(connect);
-  if (err == 0)
-    err = weft__fi_err(fi_connect(p->ep, &p->dst, p->blob, p->bloblen));
+  if (err == 0) err = weft__fi_err(fi_connect(p->ep, &p->dst, p->blob, p->bloblen));
   weft__eq_touch(p->eq != NULL ? p->eq : p->p.rail->eq);
   p->bloblen = 0;
-  if (err != 0)
-    weft__mpath_connect_failed(p, err, NULL, 0);
+  if (err != 0) weft__mpath_connect_failed(p, err, NULL, 0);
 }
 
 static void open_done(weft__job_t *job) {
@@ -71,11 +67,9 @@ int weft__rail_connect(weft__rail_t *rail, const struct sockaddr *dst, socklen_t
   int err;
 
   *out = NULL;
-  if (len == 0 || len != weft__sa_len(dst) || bloblen > WEFT__BLOB_MAX)
-    return -EINVAL;
+  if (len == 0 || len != weft__sa_len(dst) || bloblen > WEFT__BLOB_MAX) return -EINVAL;
   err = weft__mpath_new(rail, cbs, user, &p);
-  if (err != 0)
-    return err;
+  if (err != 0) return err;
   memcpy(&p->dst, dst, len);
   weft__sa_unmap(&p->dst);
   if (p->dst.ss_family != rail->addr.ss_family) {
@@ -101,8 +95,7 @@ int weft__rail_connect(weft__rail_t *rail, const struct sockaddr *dst, socklen_t
     return -ENOMEM;
   }
   memcpy(p->info->dest_addr, &p->dst, len);
-  if (bloblen != 0)
-    memcpy(p->blob, blob, bloblen);
+  if (bloblen != 0) memcpy(p->blob, blob, bloblen);
   p->bloblen = (uint32_t) bloblen;
   p->job = (weft__job_t){.run = open_run, .done = open_done, .data = p};
   p->state = ST_OPENING;

@@ -3,13 +3,13 @@
  *
  * Design notes
  *  - Everything belongs to the loop's thread. The worker gets a job inside an object and nothing
- * else touches what the job names until its done().
+ *    else touches what the job names until its done().
  *  - Every operation's context is a struct weft__ctx (first in it: the provider's scratch area). It
- * stays valid until the operation completed or its endpoint is closed and the queue was read empty
- * after that.
+ *    stays valid until the operation completed or its endpoint is closed and the queue was read
+ *    empty after that.
  *  - Upcalls come from three places: completions and events while draining, the list `todo` at the
- * end of a drain (down, closed, writable), and done() of a job. An operation that wants to report
- * puts its path on `todo`. */
+ *    end of a drain (down, closed, writable), and done() of a job. An operation that wants to
+ *    report puts its path on `todo`. */
 #ifndef WEFT_RAIL_MSG_INTERNAL_H
 #define WEFT_RAIL_MSG_INTERNAL_H
 
@@ -130,7 +130,7 @@ struct weft__mpath {
   bool dying; /* down is to be reported */
   bool ended; /* down was reported, or is not going to be */
   bool on_todo, want, connect_job;
-  bool in_frame; /* in the upcall of one of its frames */
+  bool in_frame;     /* in the upcall of one of its frames */
   uint64_t heard_ns; /* loop time of its last frame, before that of its making */
   struct fid_ep *ep;
   weft__shard_t *shard;

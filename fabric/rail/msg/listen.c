@@ -3,11 +3,11 @@
  *
  * Design notes
  *  - Each listener has its own event queue: a connection to it that was opened but never spoke
- * stays in the queue's wait set inside tcp, with a pointer to the listener; closing both together
- * leaves nobody to follow that pointer.
+ *    stays in the queue's wait set inside tcp, with a pointer to the listener; closing both
+ *    together leaves nobody to follow that pointer.
  *  - A request belongs to its listener until it is answered; closing the listener rejects it.
  *  - An accept that fails half-way has receives posted. Such a path goes through the ordinary end
- * of a path, silently. */
+ *    of a path, silently. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,8 +28,7 @@ int weft__rail_listen(weft__rail_t *rail, const struct sockaddr *addr, socklen_t
   int err;
 
   memset(&want, 0, sizeof(want));
-  if (len != weft__sa_len(addr) || len == 0)
-    return -EINVAL;
+  if (len != weft__sa_len(addr) || len == 0) return -EINVAL;
   memcpy(&want, addr, len);
   if (weft__sa_any(&want) && !rail->q->wildcard && want.ss_family == rail->addr.ss_family) {
     uint16_t port = weft__sa_port(&want);
@@ -39,8 +38,7 @@ int weft__rail_listen(weft__rail_t *rail, const struct sockaddr *addr, socklen_t
   weft__sa_str(&want, where, sizeof(where));
 
   l = calloc(1, sizeof(*l));
-  if (l == NULL)
-    return -ENOMEM;
+  if (l == NULL) return -ENOMEM;
   l->rail = rail;
   l->cbs = cbs;
   l->user = user;
@@ -48,12 +46,10 @@ int weft__rail_listen(weft__rail_t *rail, const struct sockaddr *addr, socklen_t
   step = "copying attributes";
   err = -ENOMEM;
   info = fi_dupinfo(rail->info);
-  if (info == NULL)
-    goto failed;
+  if (info == NULL) goto failed;
   free(info->src_addr);
   info->src_addr = malloc(len);
-  if (info->src_addr == NULL)
-    goto failed;
+  if (info->src_addr == NULL) goto failed;
   memcpy(info->src_addr, &want, len);
   info->src_addrlen = len;
   if (info->addr_format != FI_SOCKADDR)
@@ -61,36 +57,28 @@ int weft__rail_listen(weft__rail_t *rail, const struct sockaddr *addr, socklen_t
 
   step = "fi_eq_open";
   err = weft__eq_open(rail, &l->eq);
-  if (err != 0)
-    goto failed;
+  if (err != 0) goto failed;
   l->eq->lst = l;
   step = "fi_passive_ep";
   err = WEFT__FAULT(ep_open);
-  if (err == 0)
-    err = weft__fi_err(fi_passive_ep(rail->fabric, info, &l->pep, l));
-  if (err != 0)
-    goto failed;
+  if (err == 0) err = weft__fi_err(fi_passive_ep(rail->fabric, info, &l->pep, l));
+  if (err != 0) goto failed;
   step = "fi_pep_bind";
   err = weft__fi_err(fi_pep_bind(l->pep, &l->eq->eq->fid, 0));
-  if (err != 0)
-    goto failed;
+  if (err != 0) goto failed;
   (void) fi_control(&l->pep->fid, FI_BACKLOG, &backlog); /* not every provider knows it */
   step = "fi_listen";
   err = WEFT__FAULT(listen);
-  if (err == 0)
-    err = weft__fi_err(fi_listen(l->pep));
-  if (err != 0)
-    goto failed;
+  if (err == 0) err = weft__fi_err(fi_listen(l->pep));
+  if (err != 0) goto failed;
   step = "fi_getname";
   namelen = sizeof(l->addr);
   err = weft__fi_err(fi_getname(&l->pep->fid, &l->addr, &namelen));
-  if (err != 0)
-    goto failed;
+  if (err != 0) goto failed;
   weft__sa_str(&l->addr, l->name, sizeof(l->name));
   fi_freeinfo(info);
   l->next = rail->lsts;
-  if (l->next != NULL)
-    l->next->prev = l;
+  if (l->next != NULL) l->next->prev = l;
   rail->lsts = l;
   *out = l;
   return 0;
@@ -98,12 +86,9 @@ int weft__rail_listen(weft__rail_t *rail, const struct sockaddr *addr, socklen_t
 failed:
   weft__warn("%s: listen on %s: %s: %s", rail->name, where, step,
              weft__err_str(err, text, sizeof(text)));
-  if (l->pep != NULL)
-    fi_close(&l->pep->fid);
-  if (l->eq != NULL)
-    weft__eq_close(l->eq);
-  if (info != NULL)
-    fi_freeinfo(info);
+  if (l->pep != NULL) fi_close(&l->pep->fid);
+  if (l->eq != NULL) weft__eq_close(l->eq);
+  if (info != NULL) fi_freeinfo(info);
   free(l);
   return err;
 }
@@ -121,10 +106,8 @@ static void req_free(weft__req_t *q) {
     q->prev->next = q->next;
   else
     q->lst->reqs = q->next;
-  if (q->next != NULL)
-    q->next->prev = q->prev;
-  if (q->info != NULL)
-    fi_freeinfo(q->info);
+  if (q->next != NULL) q->next->prev = q->prev;
+  if (q->info != NULL) fi_freeinfo(q->info);
   free(q);
 }
 
@@ -144,8 +127,7 @@ static void turn_away(weft__lst_t *l) {
     r = fi_eq_read(l->eq->eq, &ev, &u, sizeof(u), 0);
     if (r == -FI_EAVAIL) {
       memset(&e, 0, sizeof(e));
-      if (fi_eq_readerr(l->eq->eq, &e, 0) < 0)
-        break;
+      if (fi_eq_readerr(l->eq->eq, &e, 0) < 0) break;
     } else if (r >= (ssize_t) sizeof(u.cm) && ev == FI_CONNREQ) {
       (void) fi_reject(l->pep, u.cm.info->handle, NULL, 0);
       fi_freeinfo(u.cm.info);
@@ -159,19 +141,16 @@ void weft__lst_close(weft__lst_t *l) {
   weft__rail_t *rail = l->rail;
   int i;
 
-  while (l->reqs != NULL)
-    weft__req_reject(l->reqs, NULL, 0);
+  while (l->reqs != NULL) weft__req_reject(l->reqs, NULL, 0);
   turn_away(l);
-  for (i = 0; i < 16 && weft__half_end(l) != 0; i++)
-    turn_away(l);
+  for (i = 0; i < 16 && weft__half_end(l) != 0; i++) turn_away(l);
   fi_close(&l->pep->fid);
   weft__eq_close(l->eq);
   if (l->prev != NULL)
     l->prev->next = l->next;
   else
     rail->lsts = l->next;
-  if (l->next != NULL)
-    l->next->prev = l->prev;
+  if (l->next != NULL) l->next->prev = l->prev;
   free(l->half);
   free(l);
 }
@@ -185,8 +164,7 @@ void weft__lst_error(weft__lst_t *l, int err) {
                 weft__err_str(err, text, sizeof(text)));
     return;
   }
-  if (l->failed)
-    return;
+  if (l->failed) return;
   l->failed = true;
   snprintf(why, sizeof(why), "%s: listening on %s: %s", l->rail->name, l->name,
            weft__err_str(err, text, sizeof(text)));
@@ -209,8 +187,7 @@ void weft__lst_connreq(weft__lst_t *l, struct fi_info *info, const void *blob, s
     memcpy(&q->peer, info->dest_addr, info->dest_addrlen);
   weft__sa_unmap(&q->peer);
   q->next = l->reqs;
-  if (q->next != NULL)
-    q->next->prev = q;
+  if (q->next != NULL) q->next->prev = q;
   l->reqs = q;
   l->cbs->request(l, q);
 }
@@ -256,23 +233,19 @@ int weft__req_accept(weft__req_t *q, const void *blob, size_t len, const weft__p
 
   step = "fi_endpoint";
   err = WEFT__FAULT(ep_open);
-  if (err == 0)
-    err = weft__fi_err(fi_endpoint(rail->domain, q->info, &p->ep, p));
+  if (err == 0) err = weft__fi_err(fi_endpoint(rail->domain, q->info, &p->ep, p));
   if (err != 0) {
     p->ep = NULL;
     goto failed;
   }
   step = what;
   err = weft__mpath_setup(p, what, sizeof(what));
-  if (err != 0)
-    goto failed;
+  if (err != 0) goto failed;
   weft__mpath_names(p);
   step = "fi_accept";
   err = WEFT__FAULT(accept);
-  if (err == 0)
-    err = weft__fi_err(fi_accept(p->ep, blob, len));
-  if (err != 0)
-    goto failed;
+  if (err == 0) err = weft__fi_err(fi_accept(p->ep, blob, len));
+  if (err != 0) goto failed;
   weft__eq_touch(p->eq != NULL ? p->eq : rail->eq);
   req_free(q);
   *out = &p->p;

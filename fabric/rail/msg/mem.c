@@ -4,13 +4,13 @@
  * Design notes
  *  - Where the provider needs no registration of local memory, regions are not even remembered.
  *  - Regions are looked up under a lock, because large ones are added on the worker: once per RMA
- * operation, never per frame.
+ *    operation, never per frame.
  *  - libfabric's registration cache must be off: it keeps memory open to the peer after it was
- * closed, gives every region remote rights whatever was asked for, and patches malloc. It is
- * switched off when this library is loaded, because libfabric reads the variable once; a rail that
- * finds it on all the same does not open.
+ *    closed, gives every region remote rights whatever was asked for, and patches malloc. It is
+ *    switched off when this library is loaded, because libfabric reads the variable once; a rail
+ *    that finds it on all the same does not open.
  *  - A key opens memory to every peer of the domain, so keys come from getrandom, and none can be
- * derived from another. */
+ *    derived from another. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
@@ -35,8 +35,7 @@ bool weft__mem_cached(weft__rail_t *rail) {
   bool same = false;
   void *page = NULL;
 
-  if (!rail->mr_provkey || posix_memalign(&page, 4096, 4096) != 0)
-    return false;
+  if (!rail->mr_provkey || posix_memalign(&page, 4096, 4096) != 0) return false;
   if (weft__mem_reg(rail, page, 4096, FI_SEND, &a) == 0) {
     if (weft__mem_reg(rail, page, 4096, FI_SEND, &b) == 0) {
       same = a == b;
@@ -51,8 +50,7 @@ bool weft__mem_cached(weft__rail_t *rail) {
 static uint64_t fresh_key(weft__rail_t *rail) {
   uint64_t key;
 
-  if (rail->mr_provkey)
-    return 0;
+  if (rail->mr_provkey) return 0;
   /* Only called on the loop's thread, but for the worker's registrations, whose key no peer ever
    * learns. */
   pthread_mutex_lock(&rail->mem_lock);
@@ -73,10 +71,8 @@ int weft__mem_reg(weft__rail_t *rail, void *base, size_t len, uint64_t access,
 
   for (tries = 0; err == 0 && tries < 8; tries++) {
     ssize_t r = fi_mr_reg(rail->domain, base, len, access, 0, fresh_key(rail), 0, out, NULL);
-    if (r == 0)
-      return 0;
-    if (r != -FI_ENOKEY)
-      err = weft__fi_err(r);
+    if (r == 0) return 0;
+    if (r != -FI_ENOKEY) err = weft__fi_err(r);
   }
   return err == 0 ? -EEXIST : err;
 }
@@ -85,8 +81,7 @@ int weft__mem_pool_reg(void *arg, void *base, size_t len, void **mr, void **desc
   struct fid_mr *m;
   int err = weft__mem_reg(arg, base, len, FI_SEND | FI_RECV | FI_WRITE, &m);
 
-  if (err != 0)
-    return err;
+  if (err != 0) return err;
   *mr = m;
   *desc = fi_mr_desc(m);
   return 0;
@@ -118,11 +113,9 @@ int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle
   int err;
 
   *handle = NULL;
-  if (!rail->mr_local)
-    return 0;
+  if (!rail->mr_local) return 0;
   r = calloc(1, sizeof(*r));
-  if (r == NULL)
-    return -ENOMEM;
+  if (r == NULL) return -ENOMEM;
   r->base = (uintptr_t) base;
   r->end = r->base + len;
   err = weft__mem_reg(rail, base, len, FI_SEND | FI_RECV | FI_WRITE, &r->mr);
@@ -143,8 +136,7 @@ int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle
 void weft__rail_mem_del(weft__rail_t *rail, void *handle) {
   weft__region_t *r = handle, **pp;
 
-  if (r == NULL)
-    return;
+  if (r == NULL) return;
   pthread_mutex_lock(&rail->mem_lock);
   for (pp = &rail->mem; *pp != NULL; pp = &(*pp)->next)
     if (*pp == r) {
@@ -157,6 +149,5 @@ void weft__rail_mem_del(weft__rail_t *rail, void *handle) {
 }
 
 void weft__mem_close(weft__rail_t *rail) {
-  while (rail->mem != NULL)
-    weft__rail_mem_del(rail, rail->mem);
+  while (rail->mem != NULL) weft__rail_mem_del(rail, rail->mem);
 }

@@ -32,8 +32,7 @@ static void complete_and_ordered(void **state) {
       assert_true(c->device[0] != '\0');
       assert_int_not_equal(c->addr.ss_family, 0);
       assert_int_equal(weft__sa_port(&c->addr), 0);
-      if (loopback)
-        assert_true(c->loopback);
+      if (loopback) assert_true(c->loopback);
       loopback = c->loopback;
     } else {
       unusable = true;
@@ -75,11 +74,9 @@ static void reasons(void **state) {
     assert_non_null(strstr(c->detail, "/sys/class/infiniband"));
   }
   c = find(&l, "ofi_rxm", NULL);
-  if (c != NULL)
-    assert_int_equal(c->why, WEFT_WHY_QUIRK);
+  if (c != NULL) assert_int_equal(c->why, WEFT_WHY_QUIRK);
   c = find(&l, "sockets", NULL);
-  if (c != NULL)
-    assert_int_equal(c->why, WEFT_WHY_QUIRK);
+  if (c != NULL) assert_int_equal(c->why, WEFT_WHY_QUIRK);
   weft__cand_free(&l);
 }
 
@@ -100,8 +97,7 @@ static void filters(void **state) {
 
   assert_int_equal(weft__cand_scan("tcp", "lo", &l), 0);
   for (i = 0; i < l.n; i++) {
-    if (strcmp(l.v[i].provider, "tcp") != 0)
-      continue;
+    if (strcmp(l.v[i].provider, "tcp") != 0) continue;
     if (strcmp(l.v[i].device, "lo") == 0)
       assert_int_equal(l.v[i].why, WEFT_WHY_OK);
     else

@@ -6,8 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 
-/* ---- A peer that is killed
- * ---------------------------------------------------------------------------------------- */
+/* ---- A peer that is killed ---- */
 
 /* The child listens, says its port, echoes until it is killed. */
 static void child_serve(int out) {
@@ -20,10 +19,8 @@ static void child_serve(int out) {
   door_open(&t.door, t.b, &t.y, 1);
   t.y.echo = true;
   memcpy(&at, weft__lst_addr(t.door.lst), sizeof(struct sockaddr_in));
-  if (write(out, &at, sizeof(at)) != (ssize_t) sizeof(at))
-    _exit(2);
-  for (;;)
-    pump(&t.k);
+  if (write(out, &at, sizeof(at)) != (ssize_t) sizeof(at)) _exit(2);
+  for (;;) pump(&t.k);
 }
 
 static void peer_is_killed(void **state) {
@@ -38,8 +35,7 @@ static void peer_is_killed(void **state) {
     assert_int_equal(pipe(fd[busy]), 0);
     pid[busy] = fork();
     assert_true(pid[busy] >= 0);
-    if (pid[busy] == 0)
-      child_serve(fd[busy][1]);
+    if (pid[busy] == 0) child_serve(fd[busy][1]);
   }
   for (busy = 0; busy < 2; busy++) {
     assert_int_equal(read(fd[busy][0], &at, sizeof(at)), sizeof(at));
@@ -57,8 +53,7 @@ static void peer_is_killed(void **state) {
       uint32_t n = 2;
       while (t.x.downs == 0) {
         weft__tbuf_t *b = t.x.path->ops->tx_get(t.x.path);
-        if (b != NULL)
-          (void) t.x.path->ops->send(t.x.path, b, 64 + n++ % 1000);
+        if (b != NULL) (void) t.x.path->ops->send(t.x.path, b, 64 + n++ % 1000);
         pump(&t.k);
       }
     }
@@ -75,9 +70,7 @@ static void peer_is_killed(void **state) {
   }
 }
 
-/* ---- Strangers
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- Strangers ---- */
 
 struct stranger {
   int fd;
@@ -91,8 +84,7 @@ static void *stranger_run(void *arg) {
   char buf[1024];
   int c = accept(s->fd, NULL, NULL);
 
-  if (c < 0)
-    return NULL;
+  if (c < 0) return NULL;
   if (s->say != NULL) {
     if (recv(c, buf, sizeof(buf), 0) > 0 && s->say[0] != '\0')
       (void) send(c, s->say, strlen(s->say), MSG_NOSIGNAL);
@@ -126,8 +118,7 @@ static void strangers_answer(void **state) {
   unsigned i;
 
   (void) state;
-  if (!kit_is_tcp())
-    skip_case("of tcp only");
+  if (!kit_is_tcp()) skip_case("of tcp only");
   for (i = 0; i < 4; i++) {
     struct stranger s;
     pair_t t;
@@ -138,8 +129,7 @@ static void strangers_answer(void **state) {
                      0);
     UNTIL(&t.k, t.x.downs);
     assert_true(t.x.err == -EPROTO || t.x.err == -ECONNRESET);
-    if (i == 0)
-      assert_non_null(strstr(t.x.why, "does not speak libfabric"));
+    if (i == 0) assert_non_null(strstr(t.x.why, "does not speak libfabric"));
     assert_int_equal(t.x.connected, 0);
     pthread_join(s.thread, NULL);
     close(s.fd);
@@ -157,22 +147,19 @@ static void strangers_call(void **state) {
   unsigned i;
 
   (void) state;
-  if (!kit_is_tcp())
-    skip_case("of tcp only");
+  if (!kit_is_tcp()) skip_case("of tcp only");
   pair_rails(&t, "127.0.0.1");
   for (i = 0; i < 3; i++) {
     fd[i] = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(fd[i], weft__lst_addr(t.door.lst), sizeof(struct sockaddr_in)), 0);
-    if (say[i][0] != '\0')
-      assert_int_equal(send(fd[i], say[i], strlen(say[i]), 0), strlen(say[i]));
+    if (say[i][0] != '\0') assert_int_equal(send(fd[i], say[i], strlen(say[i]), 0), strlen(say[i]));
   }
   settle_for(&t.k, 30);
   assert_int_equal(t.door.requests, 0);
   pair_connect(&t); /* still works */
   send_number(&t.x, 1, 64);
   UNTIL(&t.k, t.y.frames == 1);
-  for (i = 0; i < 3; i++)
-    close(fd[i]);
+  for (i = 0; i < 3; i++) close(fd[i]);
   settle_for(&t.k, 10);
   pair_close(&t);
 }
@@ -181,8 +168,7 @@ static unsigned count_fds(void) {
   unsigned n = 0;
   int fd;
 
-  for (fd = 0; fd < 1024; fd++)
-    n += fcntl(fd, F_GETFD) >= 0;
+  for (fd = 0; fd < 1024; fd++) n += fcntl(fd, F_GETFD) >= 0;
   return n;
 }
 
@@ -195,26 +181,21 @@ static void stranger_outlives_listener(void **state) {
   pair_t t;
 
   (void) state;
-  if (!kit_is_tcp())
-    skip_case("of tcp only");
+  if (!kit_is_tcp()) skip_case("of tcp only");
   pair_rails(&t, "127.0.0.1");
   pair_connect(&t);
   before = count_fds();
   for (i = 0; i < 8; i++) {
     fd[i] = socket(AF_INET, SOCK_STREAM, 0);
     assert_int_equal(connect(fd[i], weft__lst_addr(t.door.lst), sizeof(struct sockaddr_in)), 0);
-    if (i % 4 != 3)
-      settle_for(&t.k, 2); /* the others may still be in the backlog */
-    if (i % 4 == 2)
-      (void) send(fd[i], "half", 4, MSG_NOSIGNAL);
+    if (i % 4 != 3) settle_for(&t.k, 2); /* the others may still be in the backlog */
+    if (i % 4 == 2) (void) send(fd[i], "half", 4, MSG_NOSIGNAL);
   }
   weft__lst_close(t.door.lst);
   t.door.lst = NULL;
-  for (i = 0; i < 8; i++)
-    (void) send(fd[i], hello, sizeof(hello), MSG_NOSIGNAL);
+  for (i = 0; i < 8; i++) (void) send(fd[i], hello, sizeof(hello), MSG_NOSIGNAL);
   settle_for(&t.k, 10);
-  for (i = 0; i < 8; i++)
-    close(fd[i]);
+  for (i = 0; i < 8; i++) close(fd[i]);
   assert_true(count_fds() < before); /* the listener's own are gone too */
   send_number(&t.x, 1, 64);
   UNTIL(&t.k, t.y.frames == 1);
@@ -228,8 +209,7 @@ static void silent_strangers_are_turned_out(void **state) {
   pair_t t;
 
   (void) state;
-  if (!kit_is_tcp())
-    skip_case("of tcp only");
+  if (!kit_is_tcp()) skip_case("of tcp only");
   pair_rails(&t, "127.0.0.1");
   fd[0] = socket(AF_INET, SOCK_STREAM, 0);
   assert_int_equal(connect(fd[0], weft__lst_addr(t.door.lst), sizeof(struct sockaddr_in)), 0);
@@ -256,9 +236,7 @@ static void silent_strangers_are_turned_out(void **state) {
   pair_close(&t);
 }
 
-/* ---- Other deaths
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- Other deaths ---- */
 
 static void frames_before_death(void **state) {
   pair_t t;
@@ -268,8 +246,7 @@ static void frames_before_death(void **state) {
   pair_rails(&t, "127.0.0.1");
   pair_connect(&t);
   t.y.check = true;
-  for (i = 0; i < 30; i++)
-    send_number(&t.x, i, 3000);
+  for (i = 0; i < 30; i++) send_number(&t.x, i, 3000);
   UNTIL(&t.k,
         t.x.path->ops != NULL && weft__mpath(t.x.path)->tx_post == weft__mpath(t.x.path)->tx_head);
   t.x.path->ops->close(t.x.path);
@@ -306,8 +283,7 @@ static void close_while_connecting(void **state) {
   pair_t t;
 
   (void) state;
-  if (!kit_is_tcp())
-    skip_case("of tcp only");
+  if (!kit_is_tcp()) skip_case("of tcp only");
   pair_rails(&t, "127.0.0.1");
   stranger_start(&s, "");
   assert_int_equal(weft__rail_connect(t.a, (struct sockaddr *) &s.at, sizeof(s.at), "x", 1,
@@ -322,9 +298,7 @@ static void close_while_connecting(void **state) {
   pair_close(&t);
 }
 
-/* ---- Injected failures
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- Injected failures ---- */
 
 #ifdef WEFT_FAULTS
 static void opening_fails(void **state) {
@@ -337,8 +311,7 @@ static void opening_fails(void **state) {
 
   (void) state;
   kit_init(&k);
-  if (!kit_is_tcp())
-    skip_case("of tcp only");
+  if (!kit_is_tcp()) skip_case("of tcp only");
   assert_int_equal(weft__cand_scan("tcp", "lo", &l), 0);
   for (i = 0; i < sizeof(points) / sizeof(points[0]); i++) {
     snprintf(spec, sizeof(spec), "%s:1:ENOMEM", points[i]);
@@ -455,10 +428,8 @@ static void operations_fail(void **state) {
     r.key = mr.key;
     for (n = 0; t.x.downs + t.y.downs == 0; n++) {
       weft__tbuf_t *b = t.x.path->ops->tx_get(t.x.path);
-      if (b != NULL)
-        (void) t.x.path->ops->send(t.x.path, b, 64);
-      if (n == 20)
-        (void) t.x.path->ops->write(t.x.path, &r);
+      if (b != NULL) (void) t.x.path->ops->send(t.x.path, b, 64);
+      if (n == 20) (void) t.x.path->ops->write(t.x.path, &r);
       pump(&t.k);
       assert_true(n < 100000);
     }
@@ -487,8 +458,7 @@ static void provider_is_full(void **state) {
   r.key = mr.key;
   weft__fault_set("post_send:2:EAGAIN,post_send:3:EAGAIN,post_send:9:EAGAIN,post_recv:3:EAGAIN,"
                   "post_write:1:EAGAIN");
-  for (i = 0; i < 20; i++)
-    send_number(&t.x, i, 64 + i);
+  for (i = 0; i < 20; i++) send_number(&t.x, i, 64 + i);
   assert_int_equal(t.x.path->ops->write(t.x.path, &r), -EAGAIN); /* may not overtake */
   assert_int_equal(weft__rail_arm(t.a), -EAGAIN);
   UNTIL(&t.k, t.y.frames == 20 && t.x.writable == 1);
@@ -512,8 +482,7 @@ static void arming_fails(void **state) {
   pair_connect(&t);
   settle_for(&t.k, 5);
   if (t.a->q->pollfd) {
-    while (weft__rail_arm(t.a) != 0)
-      weft__rail_drain(t.a, WEFT__DRAIN_FIRED);
+    while (weft__rail_arm(t.a) != 0) weft__rail_drain(t.a, WEFT__DRAIN_FIRED);
     t.a->shards[0]->dirty = true;
     t.a->shards[0]->wait.change = 0; /* as if something had changed */
     weft__fault_set("epoll:1:ENOMEM");

@@ -13,8 +13,7 @@ static end_t xs[MOST], ys[MOST];
 static int enough_files(void) {
   struct rlimit r;
 
-  if (getrlimit(RLIMIT_NOFILE, &r) != 0)
-    return 0;
+  if (getrlimit(RLIMIT_NOFILE, &r) != 0) return 0;
   r.rlim_cur = r.rlim_max;
   (void) setrlimit(RLIMIT_NOFILE, &r);
   return r.rlim_cur >= 4 * PATHS;
@@ -23,8 +22,7 @@ static int enough_files(void) {
 static unsigned count_up(void) {
   unsigned i, n = 0;
 
-  for (i = 0; i < PATHS; i++)
-    n += xs[i].connected;
+  for (i = 0; i < PATHS; i++) n += xs[i].connected;
   return n;
 }
 
@@ -33,18 +31,15 @@ static void three_hundred(void **state) {
   pair_t t;
 
   (void) state;
-  if (!kit_is_tcp())
-    PATHS = 150;
-  if (!enough_files())
-    skip_case("too few file descriptors are allowed");
+  if (!kit_is_tcp()) PATHS = 150;
+  if (!enough_files()) skip_case("too few file descriptors are allowed");
   memset(xs, 0, sizeof(xs));
   memset(ys, 0, sizeof(ys));
   pair_rails(&t, "127.0.0.1");
   t.door.ends = ys;
   t.door.nends = PATHS;
   t.door.by_blob = true; /* requests may come in another order */
-  for (i = 0; i < PATHS; i++)
-    dial(t.a, &t.door, &xs[i], &i, sizeof(i));
+  for (i = 0; i < PATHS; i++) dial(t.a, &t.door, &xs[i], &i, sizeof(i));
   UNTIL(&t.k, count_up() == PATHS && t.door.taken == PATHS);
   assert_int_equal(t.a->nshards, (PATHS + t.a->q->shard_paths - 1) / t.a->q->shard_paths);
   assert_int_equal(t.b->nshards, t.a->nshards);
@@ -53,11 +48,9 @@ static void three_hundred(void **state) {
     ys[i].echo = xs[i].check = true;
   }
   for (round = 0; round < 20; round++) {
-    for (i = 0; i < PATHS; i++)
-      send_number(&xs[i], round, 64 + i);
+    for (i = 0; i < PATHS; i++) send_number(&xs[i], round, 64 + i);
     UNTIL(&t.k, ({
-      for (n = 0, i = 0; i < PATHS; i++)
-        n += xs[i].frames;
+      for (n = 0, i = 0; i < PATHS; i++) n += xs[i].frames;
       n == PATHS *(round + 1);
     }));
   }
@@ -68,31 +61,24 @@ static void three_hundred(void **state) {
     else if (i % 3 == 1)
       ys[i].path->ops->close(ys[i].path);
   UNTIL(&t.k, ({
-    for (n = 0, i = 0; i < PATHS; i++)
-      n += xs[i].closed + ys[i].closed + xs[i].downs + ys[i].downs;
+    for (n = 0, i = 0; i < PATHS; i++) n += xs[i].closed + ys[i].closed + xs[i].downs + ys[i].downs;
     n == PATHS / 3 * 4;
   }));
   for (i = 0; i < PATHS; i++)
-    if (i % 3 == 2)
-      send_number(&xs[i], 20, 64);
+    if (i % 3 == 2) send_number(&xs[i], 20, 64);
   UNTIL(&t.k, ({
-    for (n = 0, i = 2; i < PATHS; i += 3)
-      n += xs[i].frames;
+    for (n = 0, i = 2; i < PATHS; i += 3) n += xs[i].frames;
     n == PATHS / 3 * 21;
   }));
   for (i = 0; i < PATHS; i++) {
-    if (!xs[i].closed)
-      xs[i].path->ops->close(xs[i].path);
-    if (!ys[i].closed)
-      ys[i].path->ops->close(ys[i].path);
+    if (!xs[i].closed) xs[i].path->ops->close(xs[i].path);
+    if (!ys[i].closed) ys[i].path->ops->close(ys[i].path);
   }
   UNTIL(&t.k, ({
-    for (n = 0, i = 0; i < PATHS; i++)
-      n += xs[i].closed + ys[i].closed;
+    for (n = 0, i = 0; i < PATHS; i++) n += xs[i].closed + ys[i].closed;
     n == PATHS * 2;
   }));
-  for (i = 0; i < t.a->nshards; i++)
-    assert_int_equal(t.a->shards[i]->npaths, 0);
+  for (i = 0; i < t.a->nshards; i++) assert_int_equal(t.a->shards[i]->npaths, 0);
   pair_close(&t);
 }
 
@@ -101,12 +87,9 @@ static bool asleep_until(weft__rail_t *rail, unsigned *count, unsigned want) {
   unsigned turns = 0;
 
   while (*count < want && turns++ < 200) {
-    while (weft__rail_arm(rail) != 0)
-      weft__rail_drain(rail, WEFT__DRAIN_FIRED);
-    if (*count >= want)
-      return true;
-    if (poll(&fd, 1, 1000) == 0)
-      return false; /* deaf */
+    while (weft__rail_arm(rail) != 0) weft__rail_drain(rail, WEFT__DRAIN_FIRED);
+    if (*count >= want) return true;
+    if (poll(&fd, 1, 1000) == 0) return false; /* deaf */
     weft__rail_drain(rail, WEFT__DRAIN_FIRED);
   }
   return *count >= want;
@@ -121,8 +104,7 @@ static void descriptors_are_reused(void **state) {
   pair_t t;
 
   (void) state;
-  if (!enough_files())
-    skip_case("too few file descriptors are allowed");
+  if (!enough_files()) skip_case("too few file descriptors are allowed");
   memset(xs, 0, sizeof(xs));
   memset(ys, 0, sizeof(ys));
   pair_rails(&t, "127.0.0.1");
@@ -135,8 +117,7 @@ static void descriptors_are_reused(void **state) {
   }
   assert_int_equal(t.b->nshards, 2);
   settle_for(&t.k, 5);
-  while (weft__rail_arm(t.b) != 0)
-    weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
+  while (weft__rail_arm(t.b) != 0) weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
   /* Room on the first queue, without leaving its numbers free. */
   end_close(&t.k, &xs[3]);
   end_close(&t.k, &ys[3]);
@@ -149,12 +130,10 @@ static void descriptors_are_reused(void **state) {
   assert_ptr_equal(weft__mpath(ys[n].path)->shard, t.b->shards[0]);
   settle_for(&t.k, 5);
   for (i = 0; i <= n; i++) {
-    if (xs[i].path == NULL)
-      continue;
+    if (xs[i].path == NULL) continue;
     send_number(&xs[i], 1, 64);
     weft__rail_drain(t.a, WEFT__DRAIN_ALL);
-    if (!asleep_until(t.b, &ys[i].frames, 1))
-      fail_msg("path %u does not wake the sleeper", i);
+    if (!asleep_until(t.b, &ys[i].frames, 1)) fail_msg("path %u does not wake the sleeper", i);
   }
   for (i = 0; i <= n; i++) {
     end_close(&t.k, &xs[i]);
@@ -175,8 +154,7 @@ static void out_of_descriptors(void **state) {
   pair_t t;
 
   (void) state;
-  if (!kit_is_tcp())
-    skip_case("of tcp only");
+  if (!kit_is_tcp()) skip_case("of tcp only");
   pair_rails(&t, "127.0.0.1");
   pair_connect(&t);
   client = socket(AF_INET, SOCK_STREAM, 0);
@@ -186,21 +164,18 @@ static void out_of_descriptors(void **state) {
     r = was;
     r.rlim_cur = 512;
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &r), 0);
-    while (nspare < 1024 && (spare[nspare] = dup(client)) >= 0)
-      nspare++;
+    while (nspare < 1024 && (spare[nspare] = dup(client)) >= 0) nspare++;
     assert_int_equal(connect(client, weft__lst_addr(t.door.lst), sizeof(struct sockaddr_in)), 0);
     fd = (struct pollfd){.fd = weft__rail_fd(t.b), .events = POLLIN};
     for (t0 = clock_ns(); clock_ns() - t0 < 300000000u;) {
       t.k.now = clock_ns();
-      while (weft__rail_arm(t.b) != 0)
-        weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
+      while (weft__rail_arm(t.b) != 0) weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
       if (poll(&fd, 1, 50) > 0) {
         woken++;
         weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
       }
     }
-    for (i = 0; i < nspare; i++)
-      close(spare[i]);
+    for (i = 0; i < nspare; i++) close(spare[i]);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
   }
   assert_true(woken < 5000); /* a spin makes hundreds of thousands of them */
@@ -230,12 +205,10 @@ static void coming_and_going(void **state) {
     t.door.taken = 0;
     pair_connect(&t);
     send_number(&t.x, 1, 10000);
-    if (i % 2 == 0)
-      UNTIL(&t.k, t.y.frames == 1);
+    if (i % 2 == 0) UNTIL(&t.k, t.y.frames == 1);
     end_close(&t.k, i % 3 == 0 ? &t.x : &t.y);
     end_close(&t.k, i % 3 == 0 ? &t.y : &t.x);
-    if (i == 2)
-      total = weft__pool_total(t.a->pool);
+    if (i == 2) total = weft__pool_total(t.a->pool);
   }
   assert_int_equal(weft__pool_total(t.a->pool), total);
   assert_null(t.a->paths);
@@ -249,8 +222,7 @@ static void pool_fills_up(void **state) {
   pair_t t;
 
   (void) state;
-  if (!enough_files())
-    skip_case("too few file descriptors are allowed");
+  if (!enough_files()) skip_case("too few file descriptors are allowed");
   memset(xs, 0, sizeof(xs));
   memset(ys, 0, sizeof(ys));
   memset(&t, 0, sizeof(t));
@@ -264,8 +236,7 @@ static void pool_fills_up(void **state) {
     int r = weft__rail_connect(t.a, to, weft__sa_len(to), "x", 1, &end_cbs, &xs[i], &xs[i].path);
     if (r == 0) {
       up++;
-      if (xs[i].path->lim.rx_depth < least)
-        least = xs[i].path->lim.rx_depth;
+      if (xs[i].path->lim.rx_depth < least) least = xs[i].path->lim.rx_depth;
     } else {
       assert_int_equal(r, -ENOBUFS);
       assert_null(xs[i].path);
@@ -282,8 +253,7 @@ static void pool_fills_up(void **state) {
     ys[i].path->ops->close(ys[i].path);
   }
   UNTIL(&t.k, ({
-    for (n = 0, i = 0; i < up; i++)
-      n += xs[i].closed + ys[i].closed;
+    for (n = 0, i = 0; i < up; i++) n += xs[i].closed + ys[i].closed;
     n == up * 2;
   }));
   pair_close(&t);

@@ -45,8 +45,7 @@ static void accepted_path_sends_at_once(void **state) {
   t.x.check = true;
   dial(t.a, &t.door, &t.x, NULL, 0);
   UNTIL(&t.k, t.door.taken);
-  for (i = 0; i < 8; i++)
-    send_number(&t.y, i, 100 + i);
+  for (i = 0; i < 8; i++) send_number(&t.y, i, 100 + i);
   UNTIL(&t.k, t.x.frames == 8);
   assert_int_equal(t.x.connected, 1);
   pair_close(&t);
@@ -247,8 +246,7 @@ static void full_and_writable(void **state) {
     assert_null(t.x.path->ops->tx_get(t.x.path));
     t.x.on_writable = NULL;
     seen = t.x.writable;
-    for (i = 0; i < n; i++)
-      t.x.path->ops->tx_put(t.x.path, held[i]);
+    for (i = 0; i < n; i++) t.x.path->ops->tx_put(t.x.path, held[i]);
     pump(&t.k);
     assert_int_equal(t.x.writable, seen + 1);
   }
@@ -268,8 +266,7 @@ static void sleep_and_wake(void **state) {
   settle_for(&t.k, 10);
   fd = (struct pollfd){.fd = weft__rail_fd(t.b), .events = POLLIN};
   for (i = 0; i < 200; i++) {
-    while (weft__rail_arm(t.b) != 0)
-      weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
+    while (weft__rail_arm(t.b) != 0) weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
     assert_int_equal(poll(&fd, 1, 1), 0);
     send_number(&t.x, i, 64);
     weft__rail_drain(t.a, WEFT__DRAIN_ACTIVE);
@@ -282,8 +279,7 @@ static void sleep_and_wake(void **state) {
   }
   /* Idle for 200 ms: count how often poll returns. */
   for (i = 0, woken = 0; i < 20; i++) {
-    while (weft__rail_arm(t.b) != 0)
-      weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
+    while (weft__rail_arm(t.b) != 0) weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
     if (poll(&fd, 1, 10) != 0) {
       woken++;
       weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
@@ -293,8 +289,7 @@ static void sleep_and_wake(void **state) {
   /* A peer that closes wakes the sleeper. */
   t.x.path->ops->close(t.x.path);
   assert_int_equal(poll(&fd, 1, 2000), 1);
-  for (i = 0; i < 100 && t.y.downs == 0; i++)
-    weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
+  for (i = 0; i < 100 && t.y.downs == 0; i++) weft__rail_drain(t.b, WEFT__DRAIN_FIRED);
   assert_int_equal(t.y.downs, 1);
   UNTIL(&t.k, t.x.closed);
   t.x.path = NULL;
@@ -303,8 +298,7 @@ static void sleep_and_wake(void **state) {
 
 static void drop_frame(end_t *e, weft__rbuf_t *b) {
   (void) b;
-  if (e->frames == 3)
-    e->path->ops->close(e->path);
+  if (e->frames == 3) e->path->ops->close(e->path);
 }
 
 /* Closing inside an upcall: nothing more is reported but `closed`. */
@@ -316,8 +310,7 @@ static void close_in_upcall(void **state) {
   pair_rails(&t, "127.0.0.1");
   pair_connect(&t);
   t.y.on_frame = drop_frame;
-  for (i = 0; i < 20; i++)
-    send_number(&t.x, i, 64);
+  for (i = 0; i < 20; i++) send_number(&t.x, i, 64);
   UNTIL(&t.k, t.y.closed);
   assert_int_equal(t.y.frames, 3);
   assert_int_equal(t.y.downs, 0);

@@ -135,10 +135,8 @@ static void keys_differ(void **state) {
   for (i = 0; i < 100; i++)
     assert_int_equal(t.y.path->ops->expose(t.y.path, target + i * 64, 64, &mr[i]), 0);
   for (i = 0; i < 100; i++)
-    for (j = 0; j < i; j++)
-      assert_true(mr[i].key != mr[j].key);
-  for (i = 0; i < 100; i++)
-    t.y.path->ops->unexpose(t.y.path, &mr[i]);
+    for (j = 0; j < i; j++) assert_true(mr[i].key != mr[j].key);
+  for (i = 0; i < 100; i++) t.y.path->ops->unexpose(t.y.path, &mr[i]);
 }
 
 /* The write is refused, nothing lands; the path dies with it (tcp). */
@@ -158,8 +156,7 @@ static void after_unexpose(void **state) {
   settle_for(&t.k, 10);
   {
     unsigned i;
-    for (i = 0; i < SIZE; i++)
-      assert_int_equal(target[i], 7);
+    for (i = 0; i < SIZE; i++) assert_int_equal(target[i], 7);
   }
 }
 
@@ -176,15 +173,12 @@ static void in_the_middle_of_a_write(void **state) {
   r.addr = mr.addr;
   r.key = mr.key;
   assert_int_equal(t.x.path->ops->write(t.x.path, &r), 0);
-  while (target[100] == 0)
-    pump(&t.k);
+  while (target[100] == 0) pump(&t.k);
   t.y.path->ops->unexpose(t.y.path, &mr);
   memset(target, 7, SIZE);
-  if (t.y.path->rail->q->late_writes)
-    UNTIL(&t.k, t.x.downs && t.y.downs);
+  if (t.y.path->rail->q->late_writes) UNTIL(&t.k, t.x.downs && t.y.downs);
   settle_for(&t.k, 50);
-  for (i = 0; i < SIZE; i++)
-    assert_int_equal(target[i], 7);
+  for (i = 0; i < SIZE; i++) assert_int_equal(target[i], 7);
 }
 
 /* Out of range, with a good key. */
@@ -224,8 +218,7 @@ static void close_with_writes_outstanding(void **state) {
   t.x.path->ops->close(t.x.path);
   assert_int_equal(t.x.closed, 0);
   while (t.x.closed == 0) {
-    if (t.x.rma_done < RMA_DEPTH)
-      assert_int_equal(t.x.closed, 0);
+    if (t.x.rma_done < RMA_DEPTH) assert_int_equal(t.x.closed, 0);
     pump(&t.k);
   }
   assert_int_equal(t.x.rma_done, RMA_DEPTH);
@@ -252,8 +245,7 @@ static void close_the_written_end(void **state) {
     r[i].key = mr.key;
     assert_int_equal(t.x.path->ops->write(t.x.path, &r[i]), 0);
   }
-  while (target[100] == 0)
-    pump(&t.k);
+  while (target[100] == 0) pump(&t.k);
   t.y.path->ops->close(t.y.path);
   t.y.path->ops->unexpose(t.y.path, &mr);
   UNTIL(&t.k, t.y.closed);
@@ -261,8 +253,7 @@ static void close_the_written_end(void **state) {
   memset(target, 7, SIZE);
   UNTIL(&t.k, t.x.downs);
   settle_for(&t.k, 20);
-  for (i = 0; i < SIZE; i++)
-    assert_int_equal(target[i], 7);
+  for (i = 0; i < SIZE; i++) assert_int_equal(target[i], 7);
   end_close(&t.k, &t.x);
   assert_int_equal(t.x.rma_done, 4);
 }

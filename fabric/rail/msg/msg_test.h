@@ -4,10 +4,10 @@
  *
  * Design notes
  *  - Both ends live in one thread; pump() is the loop: jobs that are done, then drains of both
- * rails.
+ *    rails.
  *  - Every wait has a time limit, so a test that would hang fails instead.
  *  - WEFT_TEST_RAILS="verbs 10.9.0.1 10.9.0.2" runs the tests between these two addresses instead
- * of tcp's loopback. */
+ *    of tcp's loopback. */
 #ifndef WEFT_RAIL_MSG_TEST_H
 #define WEFT_RAIL_MSG_TEST_H
 
@@ -35,9 +35,7 @@
 #pragma GCC diagnostic ignored "-Wunused-function"
 #pragma GCC diagnostic ignored "-Wunused-const-variable"
 
-/* ---- Environment
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- Environment ---- */
 
 typedef struct kit {
   weft__env_t env;
@@ -81,8 +79,7 @@ static int kit_work(weft__env_t *env, weft__job_t *job) {
 
   *t = (struct kit_thread){.kit = k, .job = job};
   k->running++;
-  if (pthread_create(&id, NULL, kit_run, t) != 0)
-    abort();
+  if (pthread_create(&id, NULL, kit_run, t) != 0) abort();
   pthread_detach(id);
   return 0;
 }
@@ -118,8 +115,7 @@ static int pump(kit_t *k) {
 
   k->now = clock_ns();
   kit_jobs(k);
-  for (i = 0; i < k->nrails; i++)
-    n += weft__rail_drain(k->rails[i], WEFT__DRAIN_ALL);
+  for (i = 0; i < k->nrails; i++) n += weft__rail_drain(k->rails[i], WEFT__DRAIN_ALL);
   return n;
 }
 
@@ -138,8 +134,7 @@ static int pump(kit_t *k) {
 static void settle_for(kit_t *k, unsigned ms) {
   uint64_t t0 = clock_ns();
 
-  while (clock_ns() - t0 < ms * 1000000ull)
-    pump(k);
+  while (clock_ns() - t0 < ms * 1000000ull) pump(k);
 }
 
 static weft__rail_t *kit_open(kit_t *k, const char *provider, const char *ip) {
@@ -156,8 +151,7 @@ static weft__rail_t *kit_open(kit_t *k, const char *provider, const char *ip) {
   if (i < list.n && weft__rail_open(&k->env, &list.v[i], &rail, err, sizeof(err)) != 0)
     fail_msg("%s", err);
   weft__cand_free(&list);
-  if (rail != NULL)
-    k->rails[k->nrails++] = rail;
+  if (rail != NULL) k->rails[k->nrails++] = rail;
   return rail;
 }
 
@@ -165,19 +159,16 @@ static void kit_close(kit_t *k) {
   unsigned i;
   uint64_t t0 = clock_ns();
 
-  for (i = 0; i < k->nrails; i++)
-    weft__rail_close(k->rails[i]);
+  for (i = 0; i < k->nrails; i++) weft__rail_close(k->rails[i]);
   k->nrails = 0;
   while (k->running != 0) {
     kit_jobs(k);
-    if (clock_ns() - t0 > WAIT_MS * 1000000ull)
-      fail_msg("jobs hang");
+    if (clock_ns() - t0 > WAIT_MS * 1000000ull) fail_msg("jobs hang");
   }
   pthread_mutex_destroy(&k->lock);
 }
 
-/* ---- An owner of a path that writes down what it is told
- * ---------------------------------------------------------- */
+/* ---- An owner of a path that writes down what it is told ---- */
 
 typedef struct end end_t;
 struct end {
@@ -208,8 +199,7 @@ static void fill(uint8_t *data, uint32_t len, uint32_t seed) {
   uint32_t i;
 
   memcpy(data, &seed, len < 4 ? len : 4);
-  for (i = 4; i < len; i++)
-    data[i] = (uint8_t) (seed + i * 7);
+  for (i = 4; i < len; i++) data[i] = (uint8_t) (seed + i * 7);
 }
 
 static void check(const uint8_t *data, uint32_t len, uint32_t seed) {
@@ -218,8 +208,7 @@ static void check(const uint8_t *data, uint32_t len, uint32_t seed) {
   memcpy(&got, data, len < 4 ? len : 4);
   assert_int_equal(got, seed);
   for (i = 4; i < len; i++)
-    if (data[i] != (uint8_t) (seed + i * 7))
-      fail_msg("frame %u, byte %u", seed, i);
+    if (data[i] != (uint8_t) (seed + i * 7)) fail_msg("frame %u, byte %u", seed, i);
 }
 
 static void end_frame(weft__path_t *p, weft__rbuf_t *b) {
@@ -229,10 +218,8 @@ static void end_frame(weft__path_t *p, weft__rbuf_t *b) {
   assert_int_equal((uintptr_t) b->data % 8, 0);
   e->frames++;
   e->bytes += b->len;
-  if (e->check)
-    check(b->data, b->len, e->next++);
-  if (e->on_frame != NULL)
-    e->on_frame(e, b);
+  if (e->check) check(b->data, b->len, e->next++);
+  if (e->on_frame != NULL) e->on_frame(e, b);
   if (e->echo) {
     weft__tbuf_t *t = p->ops->tx_get(p);
     assert_non_null(t);
@@ -245,8 +232,7 @@ static void end_writable(weft__path_t *p) {
   end_t *e = p->user;
 
   e->writable++;
-  if (e->on_writable != NULL)
-    e->on_writable(e);
+  if (e->on_writable != NULL) e->on_writable(e);
 }
 
 static void end_rma_done(weft__path_t *p, weft__rma_t *r, int status) {
@@ -265,10 +251,8 @@ static void end_down(weft__path_t *p, int err, const char *why, const void *blob
   e->err = err;
   snprintf(e->why, sizeof(e->why), "%s", why);
   e->bloblen = len;
-  if (blob != NULL)
-    memcpy(e->blob, blob, len);
-  if (e->on_down != NULL)
-    e->on_down(e);
+  if (blob != NULL) memcpy(e->blob, blob, len);
+  if (e->on_down != NULL) e->on_down(e);
 }
 
 static void end_closed(weft__path_t *p) {
@@ -286,8 +270,7 @@ static const weft__path_cbs_t end_cbs = {
     .closed = end_closed,
 };
 
-/* ---- A listener that accepts (or not)
- * ------------------------------------------------------------------------------ */
+/* ---- A listener that accepts (or not) ---- */
 
 typedef struct door {
   weft__lst_t *lst;
@@ -330,8 +313,7 @@ static void door_request(weft__lst_t *l, weft__req_t *q) {
     e = &d->ends[i];
   }
   d->accept_err = weft__req_accept(q, d->answer, d->answerlen, &end_cbs, e, &e->path);
-  if (d->accept_err == 0)
-    d->taken++;
+  if (d->accept_err == 0) d->taken++;
 }
 
 static void door_failed(weft__lst_t *l, int err, const char *why) {
@@ -378,8 +360,7 @@ static const char *kit_where(int which, const char *ip, char *provider, char *bu
   char addr[2][64];
 
   strcpy(provider, "tcp");
-  if (env == NULL)
-    return ip;
+  if (env == NULL) return ip;
   if (sscanf(env, "%31s %63s %63s", provider, addr[0], addr[1]) != 3)
     fail_msg("WEFT_TEST_RAILS=%s: not PROVIDER ADDRESS ADDRESS", env);
   return strcpy(buf, addr[which]);
@@ -415,8 +396,7 @@ static bool pair_rails_try(pair_t *t, const char *ip) {
 
 #define pair_rails(t, ip)                                                                          \
   do {                                                                                             \
-    if (!pair_rails_try(t, ip))                                                                    \
-      skip_case("no IPv6 loopback");                                                               \
+    if (!pair_rails_try(t, ip)) skip_case("no IPv6 loopback");                                     \
   } while (0)
 
 static void pair_connect(pair_t *t) {
@@ -425,8 +405,7 @@ static void pair_connect(pair_t *t) {
 }
 
 static void end_close(kit_t *k, end_t *e) {
-  if (e->path == NULL)
-    return;
+  if (e->path == NULL) return;
   e->path->ops->close(e->path);
   UNTIL(k, e->closed == 1);
   e->path = NULL;
@@ -435,8 +414,7 @@ static void end_close(kit_t *k, end_t *e) {
 static void pair_close(pair_t *t) {
   end_close(&t->k, &t->x);
   end_close(&t->k, &t->y);
-  if (t->door.lst != NULL)
-    weft__lst_close(t->door.lst);
+  if (t->door.lst != NULL) weft__lst_close(t->door.lst);
   kit_close(&t->k);
 }
 

@@ -3,18 +3,18 @@
  *
  * Design notes
  *  - The transmit ring [tx_tail, tx_post, tx_head) keeps the order whatever happens: frames from
- * tx_post on are held back, because the accept is not through yet or the provider is full, and
- * nothing overtakes them.
+ *    tx_post on are held back, because the accept is not through yet or the provider is full, and
+ *    nothing overtakes them.
  *  - A completion is asked for about every fourth of the ring, sooner when much memory waits for
- * it, and always when the owner would be left without a buffer. Completions are ordered: one
- * releases all frames before it. On tcp each reported completion costs two system calls, so most
- * frames have none.
+ *    it, and always when the owner would be left without a buffer. Completions are ordered: one
+ *    releases all frames before it. On tcp each reported completion costs two system calls, so most
+ *    frames have none.
  *  - Receives keep their index in p->rx: what the provider owes at the end is known even when it
- * forgets a flush.
+ *    forgets a flush.
  *  - Death: anything may call weft__mpath_die. The report waits until the path's completion queue
- * was read empty, so that frames which arrived before the death are delivered before it.
+ *    was read empty, so that frames which arrived before the death are delivered before it.
  *  - End: shutdown, close the endpoint (on the worker where that blocks), read the queue empty,
- * then report. */
+ *    then report. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -38,8 +38,7 @@ static bool alive(const weft__mpath_t *p) {
 void weft__mpath_todo(weft__mpath_t *p) {
   weft__rail_t *rail = p->p.rail;
 
-  if (p->on_todo)
-    return;
+  if (p->on_todo) return;
   p->on_todo = true;
   p->todo_next = NULL;
   *rail->todo_tail = p;
@@ -50,8 +49,7 @@ void weft__mpath_die(weft__mpath_t *p, int err, bool weak, const char *fmt, ...)
   va_list ap;
   int n;
 
-  if (p->ended || p->closing != CLOSE_NO || (p->dying && (weak || !p->err_weak)))
-    return;
+  if (p->ended || p->closing != CLOSE_NO || (p->dying && (weak || !p->err_weak))) return;
   p->dying = true;
   p->err = err;
   p->err_weak = weak;
@@ -59,14 +57,11 @@ void weft__mpath_die(weft__mpath_t *p, int err, bool weak, const char *fmt, ...)
   va_start(ap, fmt);
   vsnprintf(p->why + n, sizeof(p->why) - (size_t) n, fmt, ap);
   va_end(ap);
-  if (p->shard != NULL)
-    p->shard->must = true;
+  if (p->shard != NULL) p->shard->must = true;
   weft__mpath_todo(p);
 }
 
-/* ---- Sending
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- Sending ---- */
 
 static void tx_free(weft__mpath_t *p, weft__buf_t *b) {
   if (p->tx_bufs-- > 2)
@@ -76,8 +71,7 @@ static void tx_free(weft__mpath_t *p, weft__buf_t *b) {
 }
 
 static void wake(weft__mpath_t *p) {
-  if (__builtin_expect(p->want, 0))
-    weft__mpath_todo(p);
+  if (__builtin_expect(p->want, 0)) weft__mpath_todo(p);
 }
 
 static weft__tbuf_t *tx_get(weft__path_t *path) {
@@ -85,8 +79,7 @@ static weft__tbuf_t *tx_get(weft__path_t *path) {
   weft__pool_t *pool = path->rail->pool;
   weft__buf_t *b = NULL;
 
-  if (!alive(p))
-    return NULL;
+  if (!alive(p)) return NULL;
   if (p->tx_head - p->tx_tail + p->tx_given < path->lim.tx_depth) {
     if (p->tx_bufs < 2) {
       b = weft__pool_get(pool);
@@ -137,8 +130,7 @@ static int tx_post(weft__mpath_t *p) {
   s->ctx.path = p;
   s->ctx.kind = CTX_TX;
   s->ctx.idx = p->tx_post;
-  if (r == 0)
-    r = fi_sendmsg(p->ep, &msg, flags);
+  if (r == 0) r = fi_sendmsg(p->ep, &msg, flags);
   if (__builtin_expect(r != 0, 0)) {
     if (r == -FI_EAGAIN) {
       if (p->stuck_ns == 0) {
@@ -162,8 +154,7 @@ static int tx_post(weft__mpath_t *p) {
     p->tx_force = false;
   } else {
     p->tx_unsignaled++;
-    if (!small)
-      p->tx_unsignaled_bytes += s->len;
+    if (!small) p->tx_unsignaled_bytes += s->len;
   }
   if (small) {
     tx_free(p, s->buf);
@@ -173,8 +164,7 @@ static int tx_post(weft__mpath_t *p) {
 }
 
 static void tx_flush(weft__mpath_t *p) {
-  if (p->state != ST_UP || !alive(p))
-    return;
+  if (p->state != ST_UP || !alive(p)) return;
   while (p->tx_post != p->tx_head && tx_post(p) == 0)
     ;
   weft__shard_touch(p->shard);
@@ -195,8 +185,7 @@ static int send_frame(weft__path_t *path, weft__tbuf_t *t, uint32_t len) {
   s->buf = b;
   s->len = len;
   p->tx_head++;
-  if (p->state != ST_UP || p->tx_post + 1 != p->tx_head)
-    return 0;
+  if (p->state != ST_UP || p->tx_post + 1 != p->tx_head) return 0;
   err = tx_post(p);
   weft__shard_touch(p->shard);
   return err == -EAGAIN ? 0 : err;
@@ -214,9 +203,7 @@ static void tx_done(weft__mpath_t *p, uint32_t seq) {
   wake(p);
 }
 
-/* ---- Receiving
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- Receiving ---- */
 
 /* Post a receive at index i: `b`, or a fresh buffer. */
 static void rx_post(weft__mpath_t *p, uint32_t i, weft__buf_t *b) {
@@ -225,8 +212,7 @@ static void rx_post(weft__mpath_t *p, uint32_t i, weft__buf_t *b) {
   ssize_t r;
   char text[96];
 
-  if (b == NULL)
-    b = weft__pool_get(rail->pool);
+  if (b == NULL) b = weft__pool_get(rail->pool);
   if (__builtin_expect(b == NULL, 0)) {
     p->rx[i] = NULL;
     weft__mpath_todo(p); /* look again at every drain */
@@ -237,8 +223,7 @@ static void rx_post(weft__mpath_t *p, uint32_t i, weft__buf_t *b) {
   ctx->kind = CTX_RX;
   ctx->idx = i;
   r = WEFT__FAULT(post_recv);
-  if (r == 0)
-    r = fi_recv(p->ep, b->r.data, WEFT__FRAME_MAX, b->desc, FI_ADDR_UNSPEC, ctx);
+  if (r == 0) r = fi_recv(p->ep, b->r.data, WEFT__FRAME_MAX, b->desc, FI_ADDR_UNSPEC, ctx);
   if (__builtin_expect(r != 0, 0)) {
     weft__pool_put(rail->pool, b);
     p->rx[i] = NULL;
@@ -259,8 +244,7 @@ static void rx_refill(weft__mpath_t *p) {
   if (p->rx_posted == p->p.lim.rx_depth || p->ep == NULL || p->state == ST_OPENING || !alive(p))
     return;
   for (i = 0; i < p->p.lim.rx_depth && alive(p); i++)
-    if (p->rx[i] == NULL)
-      rx_post(p, i, NULL);
+    if (p->rx[i] == NULL) rx_post(p, i, NULL);
   if (alive(p) && p->rx_posted == 0)
     weft__mpath_die(p, -ENOBUFS, false, "no buffer for receives from %s", p->p.remote);
 }
@@ -295,9 +279,7 @@ static void rx_done(weft__mpath_t *p, uint32_t i, size_t len) {
     weft__pool_put(rail->pool, b);
 }
 
-/* ---- Completions
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- Completions ---- */
 
 void weft__cq_done(weft__ctx_t *ctx, size_t len) {
   weft__mpath_t *p = ctx->path;
@@ -343,8 +325,7 @@ void weft__cq_failed(weft__ctx_t *ctx, int err, const char *text) {
   default: break;
   }
   /* While connecting the event queue tells why; flushed operations know nothing. */
-  if (p->state == ST_CONNECTING || p->state == ST_OPENING)
-    return;
+  if (p->state == ST_CONNECTING || p->state == ST_OPENING) return;
   if (err == -ECANCELED)
     weft__mpath_die(p, -ECONNRESET, true, "connection with %s broke: operations were flushed",
                     p->p.remote);
@@ -355,9 +336,7 @@ void weft__cq_failed(weft__ctx_t *ctx, int err, const char *text) {
     weft__mpath_die(p, err, false, "%s %s: %s", what, p->p.remote, text);
 }
 
-/* ---- Birth
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- Birth ---- */
 
 static void close_path(weft__path_t *);
 
@@ -377,15 +356,13 @@ int weft__mpath_new(weft__rail_t *rail, const weft__path_cbs_t *cbs, void *user,
   weft__mpath_t *p;
 
   /* As the pool fills up, paths get fewer receives, so that more of them fit. */
-  if (depth > spare / 16)
-    depth = spare / 16 > WEFT__FIRST_GRANT ? spare / 16 : WEFT__FIRST_GRANT;
+  if (depth > spare / 16) depth = spare / 16 > WEFT__FIRST_GRANT ? spare / 16 : WEFT__FIRST_GRANT;
   if (!weft__pool_reserve(rail->pool, depth + 2)) {
     weft__warn("%s: no room for one more path: pool_bytes is used up (%u buffers)", rail->name,
                weft__pool_total(rail->pool));
     return -ENOBUFS;
   }
-  while (ring < rail->tx_depth)
-    ring *= 2;
+  while (ring < rail->tx_depth) ring *= 2;
   p = calloc(1, sizeof(*p));
   if (p != NULL) {
     p->tx = calloc(ring, sizeof(*p->tx));
@@ -417,8 +394,7 @@ int weft__mpath_new(weft__rail_t *rail, const weft__path_cbs_t *cbs, void *user,
   };
   p->heard_ns = *rail->env->now_ns;
   p->next = rail->paths;
-  if (p->next != NULL)
-    p->next->prev = p;
+  if (p->next != NULL) p->next->prev = p;
   rail->paths = p;
   *out = p;
   return 0;
@@ -434,28 +410,21 @@ void weft__mpath_free(weft__mpath_t *p) {
     for (pp = &rail->todo; *pp != p; pp = &(*pp)->todo_next)
       ;
     *pp = p->todo_next;
-    if (rail->todo_tail == &p->todo_next)
-      rail->todo_tail = pp;
+    if (rail->todo_tail == &p->todo_next) rail->todo_tail = pp;
   }
   for (i = 0; i <= p->tx_mask; i++)
-    if (p->tx[i].buf != NULL)
-      tx_free(p, p->tx[i].buf);
+    if (p->tx[i].buf != NULL) tx_free(p, p->tx[i].buf);
   for (i = 0; i < p->p.lim.rx_depth; i++)
-    if (p->rx[i] != NULL)
-      weft__pool_put(rail->pool, p->rx[i]);
+    if (p->rx[i] != NULL) weft__pool_put(rail->pool, p->rx[i]);
   weft__pool_unreserve(rail->pool, p->p.lim.rx_depth + 2);
-  if (p->shard != NULL)
-    p->shard->npaths--;
-  if (p->eq != NULL)
-    weft__eq_close(p->eq);
-  if (p->info != NULL)
-    fi_freeinfo(p->info);
+  if (p->shard != NULL) p->shard->npaths--;
+  if (p->eq != NULL) weft__eq_close(p->eq);
+  if (p->info != NULL) fi_freeinfo(p->info);
   if (p->prev != NULL)
     p->prev->next = p->next;
   else
     rail->paths = p->next;
-  if (p->next != NULL)
-    p->next->prev = p->prev;
+  if (p->next != NULL) p->next->prev = p->prev;
   free(p->tx);
   free(p->rx);
   free(p);
@@ -470,8 +439,7 @@ int weft__mpath_setup(weft__mpath_t *p, char *what, size_t len) {
   do {                                                                                             \
     step = name;                                                                                   \
     err = weft__fi_err(call);                                                                      \
-    if (err != 0)                                                                                  \
-      goto failed;                                                                                 \
+    if (err != 0) goto failed;                                                                     \
   } while (0)
 
   if (rail->q->eq_per_path) {
@@ -485,10 +453,8 @@ int weft__mpath_setup(weft__mpath_t *p, char *what, size_t len) {
   STEP("fi_ep_bind(rx cq)", fi_ep_bind(p->ep, &p->shard->cq->fid, FI_RECV));
   step = "fi_enable";
   err = WEFT__FAULT(ep_enable);
-  if (err == 0)
-    err = weft__fi_err(fi_enable(p->ep));
-  if (err != 0)
-    goto failed;
+  if (err == 0) err = weft__fi_err(fi_enable(p->ep));
+  if (err != 0) goto failed;
   rx_refill(p);
   if (p->rx_posted != p->p.lim.rx_depth) {
     step = "fi_recv";
@@ -520,9 +486,7 @@ void weft__mpath_up(weft__mpath_t *p) {
   tx_flush(p);
 }
 
-/* ---- End
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- End ---- */
 
 static void reap(weft__mpath_t *p) {
   p->ep = NULL;
@@ -555,8 +519,7 @@ static void close_done(weft__job_t *job) {
 void weft__mpath_stop(weft__mpath_t *p) {
   if (p->ep != NULL && (p->state == ST_UP || p->state == ST_ACCEPTING))
     (void) fi_shutdown(p->ep, 0);
-  if (p->shard != NULL)
-    weft__shard_touch(p->shard); /* what is flushed comes out of it */
+  if (p->shard != NULL) weft__shard_touch(p->shard); /* what is flushed comes out of it */
   p->state = ST_DOWN;
 }
 
@@ -569,12 +532,10 @@ void weft__mpath_end(weft__mpath_t *p) {
     return;
   }
   weft__mpath_stop(p);
-  if (p->eq != NULL)
-    weft__eq_detach(p->eq); /* fi_close holds its lock */
+  if (p->eq != NULL) weft__eq_detach(p->eq); /* fi_close holds its lock */
   p->closing = CLOSE_RUNS;
   p->job = (weft__job_t){.run = close_run, .done = close_done, .data = p};
-  if (rail->q->blocks && rail->env->work(rail->env, &p->job) == 0)
-    return;
+  if (rail->q->blocks && rail->env->work(rail->env, &p->job) == 0) return;
   close_run(&p->job);
   reap(p);
 }
@@ -582,20 +543,17 @@ void weft__mpath_end(weft__mpath_t *p) {
 static void close_path(weft__path_t *path) {
   weft__mpath_t *p = weft__mpath(path);
 
-  if (p->closing != CLOSE_NO)
-    return;
+  if (p->closing != CLOSE_NO) return;
   p->closing = CLOSE_WANTED;
   p->ended = true;
-  if (!p->connect_job)
-    weft__mpath_end(p);
+  if (!p->connect_job) weft__mpath_end(p);
 }
 
 static void finish(weft__mpath_t *p) {
   uint32_t i;
 
   for (i = 0; i < RMA_DEPTH; i++)
-    if (p->rma[i].rma != NULL)
-      weft__rma_finish(&p->rma[i], -ECANCELED);
+    if (p->rma[i].rma != NULL) weft__rma_finish(&p->rma[i], -ECANCELED);
   p->p.cbs->closed(&p->p);
   weft__mpath_free(p);
 }
@@ -633,8 +591,7 @@ static bool may_write(weft__mpath_t *p) {
 static int settle(weft__mpath_t *p) {
   int n = 0;
 
-  if (p->closing == CLOSE_WANTED || p->closing == CLOSE_RUNS)
-    return 0;
+  if (p->closing == CLOSE_WANTED || p->closing == CLOSE_RUNS) return 0;
   if ((p->closing == CLOSE_REAP || p->dying) && p->shard != NULL && p->shard->must) {
     n = weft__shard_empty(p->shard);
     if (p->shard->must) {
@@ -647,18 +604,15 @@ static int settle(weft__mpath_t *p) {
     return n + 1;
   }
   if (p->dying) {
-    if (p->err_weak)
-      n += weft__eq_drain(p->eq != NULL ? p->eq : p->p.rail->eq);
+    if (p->err_weak) n += weft__eq_drain(p->eq != NULL ? p->eq : p->p.rail->eq);
     if (p->dying && p->closing == CLOSE_NO) {
       report_down(p);
       return n + 1;
     }
   }
-  if (!alive(p))
-    return n;
+  if (!alive(p)) return n;
   rx_refill(p);
-  if (p->tx_post != p->tx_head)
-    tx_flush(p);
+  if (p->tx_post != p->tx_head) tx_flush(p);
   if (p->want && p->state == ST_UP && may_write(p)) {
     p->want = false;
     p->p.cbs->writable(&p->p);
@@ -671,8 +625,7 @@ int weft__todo_run(weft__rail_t *rail) {
   weft__mpath_t *p, *list = rail->todo;
   int n = 0;
 
-  if (__builtin_expect(list == NULL, 1))
-    return 0;
+  if (__builtin_expect(list == NULL, 1)) return 0;
   rail->todo = NULL;
   rail->todo_tail = &rail->todo;
   while ((p = list) != NULL) {

@@ -22,17 +22,14 @@ static void promises_and_limit(void **state) {
     assert_true(b[i]->t.cap >= WEFT__FRAME_MAX);
     memset(b[i]->t.data, (int) i, b[i]->t.cap);
   }
-  for (i = 0; i < 40; i++)
-    assert_int_equal(b[i]->t.data[WEFT__FRAME_MAX - 1], i);
+  for (i = 0; i < 40; i++) assert_int_equal(b[i]->t.data[WEFT__FRAME_MAX - 1], i);
   for (n = 40; n < 128 && (b[n] = weft__pool_get_extra(pool, false)) != NULL; n++)
     ;
   assert_int_equal(n, 100);
   b[n] = weft__pool_get_extra(pool, true);
   assert_non_null(b[n++]);
-  for (i = 0; i < 40; i++)
-    weft__pool_put(pool, b[i]);
-  for (; i < n; i++)
-    weft__pool_put_extra(pool, b[i]);
+  for (i = 0; i < 40; i++) weft__pool_put(pool, b[i]);
+  for (; i < n; i++) weft__pool_put_extra(pool, b[i]);
   weft__pool_unreserve(pool, 40);
   assert_int_equal(weft__pool_total(pool), 128);
   weft__pool_drop(pool);
@@ -50,8 +47,7 @@ static void low_water(void **state) {
   assert_true(weft__pool_reserve(pool, 40));
   for (;;) {
     b = weft__pool_get(pool);
-    if (b->r.low(&b->r))
-      break;
+    if (b->r.low(&b->r)) break;
     b->r.refs = 1;
     weft__rbuf_ref(&b->r);
     weft__pool_lend(pool, b);
@@ -61,8 +57,7 @@ static void low_water(void **state) {
   weft__pool_put(pool, b);
   assert_true(n >= 50 && n <= 60);
   assert_int_equal(weft__pool_lent(pool), n);
-  for (i = 0; i < n; i++)
-    weft__rbuf_unref(&kept[i]->r);
+  for (i = 0; i < n; i++) weft__rbuf_unref(&kept[i]->r);
   assert_int_equal(weft__pool_lent(pool), 0);
   b = weft__pool_get(pool);
   assert_false(b->r.low(&b->r));
@@ -70,8 +65,7 @@ static void low_water(void **state) {
   weft__pool_drop(pool);
 }
 
-/* ---- Threads that give back
- * --------------------------------------------------------------------------------------- */
+/* ---- Threads that give back ---- */
 
 enum { THREADS = 4, ROUNDS = 20000 };
 
@@ -88,13 +82,11 @@ static void *giver(void *arg) {
     weft__buf_t *b = NULL;
     bool stop;
     pthread_mutex_lock(&bag.lock);
-    if (bag.n != 0)
-      b = bag.v[--bag.n];
+    if (bag.n != 0) b = bag.v[--bag.n];
     stop = bag.stop && bag.n == 0;
     pthread_mutex_unlock(&bag.lock);
     if (b != NULL) {
-      if (b->r.data[0] != 0x5a)
-        abort();
+      if (b->r.data[0] != 0x5a) abort();
       weft__rbuf_unref(&b->r);
     } else if (stop) {
       return NULL;
@@ -112,16 +104,14 @@ static void given_back_on_threads(void **state) {
   memset(&bag, 0, sizeof(bag));
   pthread_mutex_init(&bag.lock, NULL);
   weft__pool_new(&cfg, &pool);
-  for (i = 0; i < THREADS; i++)
-    assert_int_equal(pthread_create(&th[i], NULL, giver, NULL), 0);
+  for (i = 0; i < THREADS; i++) assert_int_equal(pthread_create(&th[i], NULL, giver, NULL), 0);
   for (i = 0; i < ROUNDS;) {
     weft__buf_t *b;
     bool room;
     pthread_mutex_lock(&bag.lock);
     room = bag.n < 256;
     pthread_mutex_unlock(&bag.lock);
-    if (!room)
-      continue;
+    if (!room) continue;
     b = weft__pool_get(pool);
     assert_non_null(b);
     b->r.data[0] = 0x5a;
@@ -138,14 +128,11 @@ static void given_back_on_threads(void **state) {
   pthread_mutex_lock(&bag.lock);
   bag.stop = true;
   pthread_mutex_unlock(&bag.lock);
-  for (i = 0; i < THREADS; i++)
-    pthread_join(th[i], NULL);
+  for (i = 0; i < THREADS; i++) pthread_join(th[i], NULL);
   pthread_mutex_destroy(&bag.lock);
 }
 
-/* ---- With a rail
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- With a rail ---- */
 
 static weft__rbuf_t *kept[512];
 static unsigned nkept, nlow;
@@ -282,8 +269,7 @@ static void growing_fails(void **state) {
     writable = t.x.writable;
     settle_for(&t.k, 3);
     assert_int_equal(t.x.writable, writable);
-    for (i = 0; i < n; i++)
-      weft__pool_put(pool, hoard[i]);
+    for (i = 0; i < n; i++) weft__pool_put(pool, hoard[i]);
     pump(&t.k);
     assert_int_equal(t.x.writable, writable + 1);
   }

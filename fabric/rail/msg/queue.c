@@ -3,16 +3,16 @@
  *
  * Design notes
  *  - One epoll set per rail holds what all its queues sleep on (waitset.c): its fd never changes,
- * is level-triggered and nests.
+ *    is level-triggered and nests.
  *  - A queue is dirty from its first read or post until fi_trywait said that sleeping is safe. Only
- * dirty queues are asked, so arming an idle rail costs nothing. What fi_trywait found stays marked
- * `must`, because software queues of a provider do not show on their fd.
+ *    dirty queues are asked, so arming an idle rail costs nothing. What fi_trywait found stays
+ *    marked `must`, because software queues of a provider do not show on their fd.
  *  - A drain reads completions before events: a frame that arrived before a death is delivered
- * before it.
+ *    before it.
  *  - A short read ends a shard's turn: what came meanwhile shows at the next drain or at arming.
- * That saves the system call that would say "empty".
+ *    That saves the system call that would say "empty".
  *  - errno is cleared before fi_eq_read: tcp takes a stale EAGAIN for the answer of a read that met
- * the end of file. */
+ *    the end of file. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,35 +28,29 @@
 #define MUTE_NS   20000000
 enum { BARREN_MAX = 64 };
 
-/* ---- Event queues
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- Event queues ---- */
 
 int weft__eq_open(weft__rail_t *rail, weft__eq_t **out) {
   struct fi_eq_attr attr = {.wait_obj = FI_WAIT_FD};
   weft__eq_t *eq = calloc(1, sizeof(*eq));
   int err;
 
-  if (eq == NULL)
-    return -ENOMEM;
+  if (eq == NULL) return -ENOMEM;
   eq->src = SRC_EQ;
   eq->rail = rail;
   weft__eq_touch(eq);
   err = WEFT__FAULT(eq_open);
-  if (err == 0)
-    err = weft__fi_err(fi_eq_open(rail->fabric, &attr, &eq->eq, eq));
+  if (err == 0) err = weft__fi_err(fi_eq_open(rail->fabric, &attr, &eq->eq, eq));
   if (err == 0) {
     err = weft__wait_add(rail, &eq->eq->fid, eq);
-    if (err != 0)
-      fi_close(&eq->eq->fid);
+    if (err != 0) fi_close(&eq->eq->fid);
   }
   if (err != 0) {
     free(eq);
     return err;
   }
   eq->next = rail->eqs;
-  if (eq->next != NULL)
-    eq->next->prev = eq;
+  if (eq->next != NULL) eq->next->prev = eq;
   rail->eqs = eq;
   *out = eq;
   return 0;
@@ -65,17 +59,14 @@ int weft__eq_open(weft__rail_t *rail, weft__eq_t **out) {
 void weft__eq_detach(weft__eq_t *eq) {
   weft__rail_t *rail = eq->rail;
 
-  if (eq->detached)
-    return;
+  if (eq->detached) return;
   eq->detached = true;
-  if (!eq->muted)
-    weft__wait_del(rail, &eq->eq->fid, eq);
+  if (!eq->muted) weft__wait_del(rail, &eq->eq->fid, eq);
   if (eq->prev != NULL)
     eq->prev->next = eq->next;
   else
     rail->eqs = eq->next;
-  if (eq->next != NULL)
-    eq->next->prev = eq->prev;
+  if (eq->next != NULL) eq->next->prev = eq->prev;
   eq->prev = eq->next = NULL;
   eq->dirty = eq->fired = eq->muted = false;
 }
@@ -103,13 +94,11 @@ static void event(weft__eq_t *eq, uint32_t ev, struct fi_eq_cm_entry *cm, size_t
 
   switch (ev) {
   case FI_CONNREQ:
-    if (eq->lst != NULL)
-      weft__lst_connreq(eq->lst, cm->info, cm->data, len);
+    if (eq->lst != NULL) weft__lst_connreq(eq->lst, cm->info, cm->data, len);
     return;
   case FI_CONNECTED:
     p = cm->fid->context;
-    if (p->closing != CLOSE_NO)
-      return;
+    if (p->closing != CLOSE_NO) return;
     if (p->state == ST_CONNECTING)
       weft__mpath_connected(p, cm->data, len);
     else if (p->state == ST_ACCEPTING)
@@ -117,8 +106,7 @@ static void event(weft__eq_t *eq, uint32_t ev, struct fi_eq_cm_entry *cm, size_t
     return;
   case FI_SHUTDOWN:
     p = cm->fid->context;
-    if (p->shard != NULL)
-      weft__shard_touch(p->shard);
+    if (p->shard != NULL) weft__shard_touch(p->shard);
     weft__mpath_die(p, -ECONNRESET, false, "%s closed the connection (ECONNRESET)", p->p.remote);
     return;
   default: return;
@@ -134,12 +122,9 @@ static void event_error(weft__eq_t *eq, const struct fi_eq_err_entry *e) {
     weft__lst_error(eq->lst, err);
     return;
   }
-  if (p == NULL && e->fid != NULL)
-    p = e->fid->context;
-  if (p == NULL)
-    return;
-  if (p->shard != NULL)
-    weft__shard_touch(p->shard);
+  if (p == NULL && e->fid != NULL) p = e->fid->context;
+  if (p == NULL) return;
+  if (p->shard != NULL) weft__shard_touch(p->shard);
   if (p->state == ST_CONNECTING) {
     /* verbs hides the cause behind ETIMEDOUT. */
     if (err == -ETIMEDOUT && e->prov_errno > 0 && e->prov_errno < FI_ERRNO_OFFSET)
@@ -175,10 +160,8 @@ static int eq_read(weft__eq_t *eq) {
       memset(&e, 0, sizeof(e));
       e.err_data = data;
       e.err_data_size = sizeof(data);
-      if (fi_eq_readerr(eq->eq, &e, 0) < 0)
-        break;
-      if (e.err_data == NULL)
-        e.err_data_size = 0;
+      if (fi_eq_readerr(eq->eq, &e, 0) < 0) break;
+      if (e.err_data == NULL) e.err_data_size = 0;
       event_error(eq, &e);
     } else if (r < 0 && r != -FI_EAGAIN && r != -FI_EINTR) {
       memset(&e, 0, sizeof(e));
@@ -193,8 +176,7 @@ static int eq_read(weft__eq_t *eq) {
     } else {
       break;
     }
-    if (eq->lst != NULL && eq->lst->failed)
-      break;
+    if (eq->lst != NULL && eq->lst->failed) break;
   }
   return n;
 }
@@ -204,14 +186,11 @@ int weft__eq_drain(weft__eq_t *eq) {
 
   eq->reading++;
   n = eq_read(eq);
-  if (--eq->reading == 0 && eq->dead)
-    weft__eq_close(eq);
+  if (--eq->reading == 0 && eq->dead) weft__eq_close(eq);
   return n;
 }
 
-/* ---- Shards
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- Shards ---- */
 
 static int shard_open(weft__rail_t *rail, weft__shard_t **out) {
   struct fi_cq_attr attr = {.format = FI_CQ_FORMAT_MSG,
@@ -220,26 +199,21 @@ static int shard_open(weft__rail_t *rail, weft__shard_t **out) {
   int err;
 
   v = realloc(rail->shards, (rail->nshards + 1) * sizeof(*v));
-  if (v == NULL)
-    return -ENOMEM;
+  if (v == NULL) return -ENOMEM;
   rail->shards = v;
   s = calloc(1, sizeof(*s));
-  if (s == NULL)
-    return -ENOMEM;
+  if (s == NULL) return -ENOMEM;
   s->src = SRC_SHARD;
   s->rail = rail;
   s->dirty = true;
   /* verbs reserves every receive of every endpoint in it. */
   attr.size = (size_t) rail->q->shard_paths * (rail->rx_depth + rail->tx_depth + RMA_DEPTH);
-  if (!rail->q->rdma && attr.size > 1024)
-    attr.size = 1024; /* the others grow by themselves */
+  if (!rail->q->rdma && attr.size > 1024) attr.size = 1024; /* the others grow by themselves */
   err = WEFT__FAULT(cq_open);
-  if (err == 0)
-    err = weft__fi_err(fi_cq_open(rail->domain, &attr, &s->cq, s));
+  if (err == 0) err = weft__fi_err(fi_cq_open(rail->domain, &attr, &s->cq, s));
   if (err == 0) {
     err = rail->q->pollfd ? weft__waitset_sync(s) : weft__wait_add(rail, &s->cq->fid, s);
-    if (err != 0)
-      fi_close(&s->cq->fid);
+    if (err != 0) fi_close(&s->cq->fid);
   }
   if (err != 0) {
     weft__waitset_fini(s);
@@ -263,8 +237,7 @@ int weft__shard_take(weft__rail_t *rail, weft__shard_t **out) {
     }
   if (best == NULL) {
     err = shard_open(rail, &best);
-    if (err != 0)
-      return err;
+    if (err != 0) return err;
   }
   best->npaths++;
   *out = best;
@@ -279,8 +252,7 @@ static void shard_error(weft__shard_t *s) {
   if (fi_cq_readerr(s->cq, &e, 0) != 1 || e.op_context == NULL)
     return; /* tcp 1.17 reports an entry it had freed already */
   fi_cq_strerror(s->cq, e.prov_errno, NULL, text, sizeof(text));
-  if (e.err != FI_EIO || !s->rail->q->rdma)
-    weft__err_str(weft__fi_err(e.err), text, sizeof(text));
+  if (e.err != FI_EIO || !s->rail->q->rdma) weft__err_str(weft__fi_err(e.err), text, sizeof(text));
   weft__cq_failed(e.op_context, weft__fi_err(e.err), text);
 }
 
@@ -299,8 +271,7 @@ static void shard_broken(weft__shard_t *s, int err) {
 /* A peer may write with data that completes here, which Weft never does: tcp then names no
  * operation, verbs takes a receive for it and puts nothing into it. */
 static void stray(weft__ctx_t *ctx) {
-  if (ctx != NULL)
-    weft__cq_failed(ctx, -EPROTO, "a write that asks for a completion");
+  if (ctx != NULL) weft__cq_failed(ctx, -EPROTO, "a write that asks for a completion");
 }
 
 static int shard_read(weft__shard_t *s, int batches) {
@@ -319,8 +290,7 @@ static int shard_read(weft__shard_t *s, int batches) {
           weft__cq_done(e[i].op_context, e[i].len);
       }
       n += (int) r;
-      if (r < BATCH)
-        break;
+      if (r < BATCH) break;
     } else if (r == -FI_EAVAIL) {
       shard_error(s);
       n++;
@@ -333,8 +303,7 @@ static int shard_read(weft__shard_t *s, int batches) {
       break;
     }
   }
-  if (n != 0)
-    s->active_ns = *s->rail->env->now_ns;
+  if (n != 0) s->active_ns = *s->rail->env->now_ns;
   return n;
 }
 
@@ -342,8 +311,7 @@ int weft__shard_empty(weft__shard_t *s) {
   int n = 0, i;
 
   s->must = true;
-  for (i = 0; i < 64 && s->must; i++)
-    n += shard_read(s, BATCHES_MAX);
+  for (i = 0; i < 64 && s->must; i++) n += shard_read(s, BATCHES_MAX);
   return n;
 }
 
@@ -352,8 +320,7 @@ void weft__queues_close(weft__rail_t *rail) {
   unsigned i;
   int err;
 
-  while (rail->eqs != NULL)
-    weft__eq_close(rail->eqs);
+  while (rail->eqs != NULL) weft__eq_close(rail->eqs);
   rail->eq = NULL;
   for (i = 0; i < rail->nshards; i++) {
     if (rail->q->pollfd)
@@ -371,8 +338,7 @@ void weft__queues_close(weft__rail_t *rail) {
   rail->nshards = 0;
 }
 
-/* ---- The loop's side
- * --------------------------------------------------------------------------------------------- */
+/* ---- The loop's side ---- */
 
 int weft__rail_fd(const weft__rail_t *rail) {
   return rail->epfd;
@@ -383,14 +349,12 @@ int weft__rail_arm(weft__rail_t *rail) {
   struct fid *fid;
   unsigned i;
 
-  if (rail->todo != NULL)
-    return -EAGAIN;
+  if (rail->todo != NULL) return -EAGAIN;
   /* Event queues first: looking at one may end a connection, which puts completions into a shard.
    */
   if (rail->eqs_dirty) {
     for (eq = rail->eqs; eq != NULL; eq = eq->next) {
-      if (!eq->dirty)
-        continue;
+      if (!eq->dirty) continue;
       fid = &eq->eq->fid;
       if (fi_trywait(rail->fabric, &fid, 1) != 0) {
         eq->fired = rail->eqs_fired = true;
@@ -402,8 +366,7 @@ int weft__rail_arm(weft__rail_t *rail) {
   }
   for (i = 0; i < rail->nshards; i++) {
     weft__shard_t *s = rail->shards[i];
-    if (!s->dirty && !s->must)
-      continue;
+    if (!s->dirty && !s->must) continue;
     fid = &s->cq->fid;
     if (s->must || fi_trywait(rail->fabric, &fid, 1) != 0 ||
         (rail->q->pollfd && weft__waitset_sync(s) != 0)) {
@@ -421,8 +384,7 @@ static void set_timer(weft__rail_t *rail) {
   uint64_t now = *rail->env->now_ns, at = rail->mute_until, in;
   struct itimerspec when = {0};
 
-  if (at == 0 || (rail->sweep_at != 0 && rail->sweep_at < at))
-    at = rail->sweep_at;
+  if (at == 0 || (rail->sweep_at != 0 && rail->sweep_at < at)) at = rail->sweep_at;
   if (at != 0) {
     in = at > now ? at - now : 1;
     when.it_value.tv_sec = (time_t) (in / 1000000000u);
@@ -438,8 +400,7 @@ static void barren(weft__eq_t *eq) {
   weft__rail_t *rail = eq->rail;
   uint64_t now = *rail->env->now_ns;
 
-  if (eq->lst == NULL)
-    return;
+  if (eq->lst == NULL) return;
   if (rail->sweep_at == 0 && rail->q->half_open) {
     rail->sweep_at = now + HALF_OPEN_NS / 4;
     set_timer(rail);
@@ -448,8 +409,7 @@ static void barren(weft__eq_t *eq) {
     eq->barren = 1;
     eq->barren_ns = now;
   }
-  if (eq->barren < BARREN_MAX)
-    return;
+  if (eq->barren < BARREN_MAX) return;
   weft__debug("%s: %s is ready but nothing comes of it: out of descriptors?", rail->name,
               eq->lst->name);
   eq->barren = 0;
@@ -464,8 +424,7 @@ static void timer_fired(weft__rail_t *rail) {
   weft__eq_t *eq;
   weft__lst_t *l;
 
-  if (read(rail->timer, &n, sizeof(n)) < 0)
-    return;
+  if (read(rail->timer, &n, sizeof(n)) < 0) return;
   /* The loop's time may lag behind the timer's. */
   if (rail->mute_until != 0 && rail->mute_until <= now + MUTE_NS / 2) {
     rail->mute_until = 0;
@@ -478,8 +437,7 @@ static void timer_fired(weft__rail_t *rail) {
   if (rail->sweep_at != 0 && rail->sweep_at <= now + HALF_OPEN_NS / 8) {
     rail->sweep_at = 0;
     for (l = rail->lsts; l != NULL; l = l->next)
-      if (weft__half_sweep(l))
-        rail->sweep_at = now + HALF_OPEN_NS / 4;
+      if (weft__half_sweep(l)) rail->sweep_at = now + HALF_OPEN_NS / 4;
   }
   set_timer(rail);
 }
@@ -503,23 +461,19 @@ static int drain_events(weft__rail_t *rail, bool all) {
   int n = 0, got;
 
   if (all)
-    for (eq = rail->eqs; eq != NULL; eq = eq->next)
-      eq->fired = rail->eqs_fired = true;
+    for (eq = rail->eqs; eq != NULL; eq = eq->next) eq->fired = rail->eqs_fired = true;
   /* An upcall may open and close queues: begin anew after each that was read. */
   while (rail->eqs_fired) {
     rail->eqs_fired = false;
     for (eq = rail->eqs; eq != NULL && !eq->fired; eq = eq->next)
       ;
-    if (eq == NULL)
-      break;
+    if (eq == NULL) break;
     rail->eqs_fired = true;
     eq->fired = false;
     got = weft__eq_drain(eq);
     n += got;
-    if (got != 0)
-      continue; /* the queue may be gone */
-    if (!all)
-      barren(eq);
+    if (got != 0) continue; /* the queue may be gone */
+    if (!all) barren(eq);
   }
   return n;
 }
@@ -532,11 +486,9 @@ int weft__rail_drain(weft__rail_t *rail, weft__drain_t how) {
   if (how == WEFT__DRAIN_ACTIVE) {
     uint64_t now = *rail->env->now_ns;
     for (i = 0; i < rail->nshards; i++)
-      if (now - rail->shards[i]->active_ns < LATELY_NS)
-        n += shard_read(rail->shards[i], 1);
+      if (now - rail->shards[i]->active_ns < LATELY_NS) n += shard_read(rail->shards[i], 1);
   } else {
-    if (how == WEFT__DRAIN_FIRED)
-      look(rail);
+    if (how == WEFT__DRAIN_FIRED) look(rail);
     for (i = 0; i < rail->nshards; i++) {
       weft__shard_t *s = rail->shards[i];
       if (how == WEFT__DRAIN_ALL || s->fired || s->must) {

@@ -4,14 +4,14 @@
  *
  * Design notes
  *  - tcp: reading a queue costs with the number of its endpoints (1.4 us with 1, 20 us with 1,000),
- * and more where it keeps them in an epoll set: hence FI_WAIT_POLLFD and 16 per queue. Its fi_read
- * answer can be freed twice when a connection breaks in it, and shared receive contexts race: data
- * moves by fi_write.
+ *    and more where it keeps them in an epoll set: hence FI_WAIT_POLLFD and 16 per queue. Its
+ *    fi_read answer can be freed twice when a connection breaks in it, and shared receive contexts
+ *    race: data moves by fi_write.
  *  - tcp looks at the key of a write once, when its header comes, and goes on placing what follows.
  *  - tcp up to 1.17 takes no lock of its own in a domain that one thread drives (FI_THREAD_DOMAIN),
- * and its control calls do not block, so the worker never touches it.
+ *    and its control calls do not block, so the worker never touches it.
  *  - verbs: fi_endpoint resolves the address (2 s), and rdma_destroy_ep can wait for a dead device
- * for ever, with the event queue's lock held. */
+ *    for ever, with the event queue's lock held. */
 #include "quirks.h"
 
 #include <string.h>
@@ -102,8 +102,7 @@ const weft__quirks_t *weft__quirks_find(const char *provider, uint32_t version) 
   unsigned i;
 
   for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-    if (strcmp(table[i].provider, provider) == 0 && fits(&table[i], version))
-      return &table[i];
+    if (strcmp(table[i].provider, provider) == 0 && fits(&table[i], version)) return &table[i];
   return NULL;
 }
 
@@ -111,7 +110,6 @@ const weft__quirks_t *weft__quirks_row(unsigned i, uint32_t version) {
   unsigned k;
 
   for (k = 0; k < sizeof(table) / sizeof(table[0]); k++)
-    if (fits(&table[k], version) && i-- == 0)
-      return &table[k];
+    if (fits(&table[k], version) && i-- == 0) return &table[k];
   return NULL;
 }

@@ -4,7 +4,7 @@
  *
  * Design notes
  *  - The only place where code asks for a provider's name. A provider without a row is not used:
- * what was never tried fails in the field, not in the laboratory. */
+ *    what was never tried fails in the field, not in the laboratory. */
 #ifndef WEFT_RAIL_MSG_QUIRKS_H
 #define WEFT_RAIL_MSG_QUIRKS_H
 
@@ -17,12 +17,13 @@ typedef struct weft__quirks {
   const char *provider;
   uint32_t min, max;   /* versions of libfabric (FI_VERSION) this row is for, inclusive */
   const char *refused; /* why Weft does not use it; NULL: it does */
-  const char *left_out; /* the option of cmake that this build has OFF and that makes the provider; NULL: none */
-  bool rdma;           /* ordered before the others; needs a device in /sys/class/infiniband */
-  bool speaks_tcp;     /* may carry the first contact to host:port */
-  bool wildcard;       /* can listen on any address */
-  bool blocks; /* fi_endpoint, fi_close and fi_domain's end can take seconds: run them on the worker
-                */
+  /* the option of cmake that this build has OFF and that makes the provider; NULL: none */
+  const char *left_out;
+  bool rdma;       /* ordered before the others; needs a device in /sys/class/infiniband */
+  bool speaks_tcp; /* may carry the first contact to host:port */
+  bool wildcard;   /* can listen on any address */
+  /* fi_endpoint, fi_close and fi_domain's end can take seconds: run them on the worker */
+  bool blocks;
   bool eq_per_path; /* closing an endpoint holds its event queue's lock */
   bool signal_all;  /* errors of unsignaled operations vanish and signalling is free: ask for every
                        completion */

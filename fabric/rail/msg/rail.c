@@ -4,8 +4,8 @@
  * Design notes
  *  - Opening runs on the worker; from then on the rail is the loop's thread's.
  *  - Closing may be asked for in an upcall of the rail's own last path: it waits until the drain
- * has returned. What can block (verbs) then happens on the worker. The pool outlives all of it
- * while users hold buffers. */
+ *    has returned. What can block (verbs) then happens on the worker. The pool outlives all of it
+ *    while users hold buffers. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,17 +28,14 @@ static void teardown(weft__rail_t *rail) {
 
   weft__queues_close(rail);
   weft__mem_close(rail);
-  if (rail->pool != NULL)
-    weft__pool_drop(rail->pool);
+  if (rail->pool != NULL) weft__pool_drop(rail->pool);
   rail->pool = NULL;
   if (rail->domain != NULL && (err = weft__fi_err(fi_close(&rail->domain->fid))) != 0)
     weft__warn("%s: closing the domain: %s", rail->name, weft__err_str(err, text, sizeof(text)));
   if (rail->fabric != NULL && (err = weft__fi_err(fi_close(&rail->fabric->fid))) != 0)
     weft__warn("%s: closing the fabric: %s", rail->name, weft__err_str(err, text, sizeof(text)));
-  if (rail->timer >= 0)
-    close(rail->timer);
-  if (rail->epfd >= 0)
-    close(rail->epfd);
+  if (rail->timer >= 0) close(rail->timer);
+  if (rail->epfd >= 0) close(rail->epfd);
   rail->epfd = rail->timer = -1;
   free(rail->watched);
   rail->watched = NULL;
@@ -46,8 +43,7 @@ static void teardown(weft__rail_t *rail) {
 }
 
 static void destroy(weft__rail_t *rail) {
-  if (rail->info != NULL)
-    fi_freeinfo(rail->info);
+  if (rail->info != NULL) fi_freeinfo(rail->info);
   pthread_mutex_destroy(&rail->mem_lock);
   free(rail);
 }
@@ -111,30 +107,24 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
   do {                                                                                             \
     step = what;                                                                                   \
     r = WEFT__FAULT(point);                                                                        \
-    if (r == 0)                                                                                    \
-      r = weft__fi_err(call);                                                                      \
-    if (r != 0)                                                                                    \
-      goto failed;                                                                                 \
+    if (r == 0) r = weft__fi_err(call);                                                            \
+    if (r != 0) goto failed;                                                                       \
   } while (0)
 
   step = "finding the provider";
   r = -ENOENT;
   rail->q = weft__quirks_find(rail->provider, fi_version());
-  if (rail->q == NULL || rail->q->refused != NULL)
-    goto failed;
+  if (rail->q == NULL || rail->q->refused != NULL) goto failed;
   step = "copying its attributes";
   r = -ENOMEM;
   rail->info = fi_dupinfo(cand->info);
-  if (rail->info == NULL)
-    goto failed;
+  if (rail->info == NULL) goto failed;
   limits(rail);
 
   step = "epoll_create1";
   r = WEFT__FAULT(epoll);
-  if (r == 0 && (rail->epfd = epoll_create1(EPOLL_CLOEXEC)) < 0)
-    r = -errno;
-  if (r != 0)
-    goto failed;
+  if (r == 0 && (rail->epfd = epoll_create1(EPOLL_CLOEXEC)) < 0) r = -errno;
+  if (r != 0) goto failed;
   step = "timerfd_create";
   ev.data.ptr = rail;
   if ((rail->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)) < 0 ||
@@ -160,18 +150,15 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
   }
   step = "making a buffer pool";
   r = weft__pool_new(&cfg, &rail->pool);
-  if (r != 0)
-    goto failed;
+  if (r != 0) goto failed;
   if (!rail->q->eq_per_path) {
     step = "fi_eq_open";
     r = weft__eq_open(rail, &rail->eq);
-    if (r != 0)
-      goto failed;
+    if (r != 0) goto failed;
   }
   step = "fi_cq_open";
   r = weft__shard_take(rail, &shard);
-  if (r != 0)
-    goto failed;
+  if (r != 0) goto failed;
   shard->npaths--;
   *out = rail;
   return 0;
@@ -194,11 +181,9 @@ static void close_done(weft__job_t *job) {
 }
 
 void weft__rail_leave(weft__rail_t *rail) {
-  if (--rail->busy != 0 || !rail->closing)
-    return;
+  if (--rail->busy != 0 || !rail->closing) return;
   rail->job = (weft__job_t){.run = close_run, .done = close_done, .data = rail};
-  if (rail->q->blocks && rail->env->work(rail->env, &rail->job) == 0)
-    return;
+  if (rail->q->blocks && rail->env->work(rail->env, &rail->job) == 0) return;
   teardown(rail);
   destroy(rail);
 }
@@ -237,8 +222,7 @@ void weft__rail_lost(weft__rail_t *rail, const char *device, const struct sockad
     if (device != NULL &&
         (strcmp(device, rail->device) != 0 || !weft__sa_same_ip(own, &rail->addr)))
       continue;
-    if (addr != NULL && !weft__sa_same_ip(own, addr))
-      continue;
+    if (addr != NULL && !weft__sa_same_ip(own, addr)) continue;
     weft__mpath_die(p, -ENETDOWN, false, "%s", why);
   }
 }

@@ -3,13 +3,13 @@
  *
  * Design notes
  *  - A write queues behind the frames before it in the provider's one send queue, so it may not
- * overtake frames that the path holds back: then it answers -EAGAIN.
+ *    overtake frames that the path holds back: then it answers -EAGAIN.
  *  - Limits are checked here: tcp only asserts them, and a release build then writes over its own
- * memory.
+ *    memory.
  *  - On tcp a write that has begun goes on after its memory was closed. In the upcall of a frame of
- * the same path none of this path is under way, for a path is a stream; anywhere else nobody knows
- * what the peer is at, and the path is put to death so that it cannot go on. Other paths of the
- * domain take the same key: weft__rail_heard_since says when they are past it.
+ *    the same path none of this path is under way, for a path is a stream; anywhere else nobody
+ *    knows what the peer is at, and the path is put to death so that it cannot go on. Other paths
+ *    of the domain take the same key: weft__rail_heard_since says when they are past it.
  *  - Source memory that needs registration and has none is registered for the one operation. */
 #include <errno.h>
 #include <string.h>
@@ -35,11 +35,9 @@ static int describe(weft__rail_t *rail, weft__rmaslot_t *s, const weft__rma_t *r
     int err;
 
     desc[i] = weft__mem_desc(rail, r->iov[i].iov_base, r->iov[i].iov_len);
-    if (desc[i] != NULL)
-      continue;
+    if (desc[i] != NULL) continue;
     err = weft__mem_reg(rail, r->iov[i].iov_base, r->iov[i].iov_len, FI_WRITE, &s->mr[i]);
-    if (err != 0)
-      return err;
+    if (err != 0) return err;
     desc[i] = fi_mr_desc(s->mr[i]);
   }
   return 0;
@@ -56,14 +54,10 @@ int weft__mpath_write(weft__path_t *path, weft__rma_t *r) {
   unsigned i;
   ssize_t err;
 
-  if (p->dying || p->ended || p->closing != CLOSE_NO)
-    return -ENOTCONN;
-  if (r->niov == 0 || r->niov > 4 || r->niov > rail->iov_max)
-    return -EINVAL;
-  for (i = 0; i < r->niov; i++)
-    remote.len += r->iov[i].iov_len;
-  if (remote.len == 0 || remote.len > path->lim.rma_max)
-    return -EINVAL;
+  if (p->dying || p->ended || p->closing != CLOSE_NO) return -ENOTCONN;
+  if (r->niov == 0 || r->niov > 4 || r->niov > rail->iov_max) return -EINVAL;
+  for (i = 0; i < r->niov; i++) remote.len += r->iov[i].iov_len;
+  if (remote.len == 0 || remote.len > path->lim.rma_max) return -EINVAL;
   if (p->state != ST_UP || p->tx_post != p->tx_head || p->rma_used == RMA_DEPTH) {
     p->want = true;
     return -EAGAIN;
@@ -91,8 +85,7 @@ int weft__mpath_write(weft__path_t *path, weft__rma_t *r) {
   msg.desc = desc;
   msg.context = &s->ctx;
   err = WEFT__FAULT(post_write);
-  if (err == 0)
-    err = fi_writemsg(p->ep, &msg, FI_COMPLETION);
+  if (err == 0) err = fi_writemsg(p->ep, &msg, FI_COMPLETION);
   if (err == 0) {
     s->rma = r;
     p->rma_used++;
@@ -116,13 +109,11 @@ void weft__rma_finish(weft__rmaslot_t *s, int status) {
   weft__mpath_t *p = s->ctx.path;
   weft__rma_t *r = s->rma;
 
-  if (r == NULL)
-    return;
+  if (r == NULL) return;
   s->rma = NULL;
   p->rma_used--;
   mr_drop(s);
-  if (p->want)
-    weft__mpath_todo(p);
+  if (p->want) weft__mpath_todo(p);
   p->p.cbs->rma_done(&p->p, r, status);
 }
 
@@ -132,8 +123,7 @@ int weft__mpath_expose(weft__path_t *path, void *buf, size_t len, weft__mr_t *ou
   char text[96];
   int err;
 
-  if (len == 0 || len > path->lim.rma_max)
-    return -EINVAL;
+  if (len == 0 || len > path->lim.rma_max) return -EINVAL;
   err = weft__mem_reg(rail, buf, len, FI_REMOTE_WRITE, &mr);
   if (err != 0) {
     weft__warn("%s: opening %zu bytes to %s: %s", rail->name, len, path->remote,
@@ -151,8 +141,7 @@ void weft__mpath_unexpose(weft__path_t *path, weft__mr_t *m) {
   char text[96];
   int err;
 
-  if (m->priv == NULL)
-    return;
+  if (m->priv == NULL) return;
   if (path->rail->q->late_writes && !p->in_frame && p->ep != NULL && p->state != ST_DOWN) {
     weft__mpath_die(p, -ECANCELED, false,
                     "memory was closed while %s may have been writing to it (ECANCELED)",
@@ -170,10 +159,8 @@ uint64_t weft__rail_heard_since(const weft__rail_t *rail) {
   const weft__mpath_t *p;
   uint64_t since = UINT64_MAX;
 
-  if (!rail->q->late_writes)
-    return since;
+  if (!rail->q->late_writes) return since;
   for (p = rail->paths; p != NULL; p = p->next)
-    if (p->ep != NULL && p->heard_ns < since)
-      since = p->heard_ns;
+    if (p->ep != NULL && p->heard_ns < since) since = p->heard_ns;
   return since;
 }

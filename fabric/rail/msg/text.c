@@ -3,7 +3,7 @@
  *
  * Design notes
  *  - libfabric's codes below 256 are errnos; those above have no equal and become EIO, with its
- * text kept in the log. */
+ *    text kept in the log. */
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
@@ -14,10 +14,8 @@
 #include "internal.h"
 
 int weft__fi_err(ssize_t fi) {
-  if (fi > 0)
-    fi = -fi;
-  if (fi > -FI_ERRNO_OFFSET)
-    return (int) fi;
+  if (fi > 0) fi = -fi;
+  if (fi > -FI_ERRNO_OFFSET) return (int) fi;
   switch (-fi) {
   case FI_ETOOSMALL: return -EMSGSIZE;
   case FI_EAVAIL: return -EIO;
@@ -96,14 +94,12 @@ const char *weft__sa_str(const void *sa, char *buf, size_t len) {
 bool weft__sa_same_ip(const void *a, const void *b) {
   struct sockaddr_storage x, y;
 
-  if (weft__sa_len(a) == 0 || weft__sa_len(b) == 0)
-    return false;
+  if (weft__sa_len(a) == 0 || weft__sa_len(b) == 0) return false;
   memcpy(&x, a, weft__sa_len(a));
   memcpy(&y, b, weft__sa_len(b));
   weft__sa_unmap(&x);
   weft__sa_unmap(&y);
-  if (x.ss_family != y.ss_family)
-    return false;
+  if (x.ss_family != y.ss_family) return false;
   if (x.ss_family == AF_INET)
     return ((struct sockaddr_in *) &x)->sin_addr.s_addr ==
            ((struct sockaddr_in *) &y)->sin_addr.s_addr;
@@ -134,11 +130,9 @@ void weft__sa_unmap(struct sockaddr_storage *ss) {
   struct sockaddr_in6 in6;
   struct sockaddr_in *in = (struct sockaddr_in *) ss;
 
-  if (ss->ss_family != AF_INET6)
-    return;
+  if (ss->ss_family != AF_INET6) return;
   memcpy(&in6, ss, sizeof(in6));
-  if (!IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr))
-    return;
+  if (!IN6_IS_ADDR_V4MAPPED(&in6.sin6_addr)) return;
   memset(ss, 0, sizeof(*ss));
   in->sin_family = AF_INET;
   in->sin_port = in6.sin6_port;

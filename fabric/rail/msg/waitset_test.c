@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* waitset_test.c - the lists of descriptors grow together, also where there is no memory for one of them. */
+/* waitset_test.c - the lists of descriptors grow together, also where there is no memory for one of
+ * them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,7 +11,9 @@
 #include <cmocka.h>
 
 static int reallocs, fail_at; /* the how-manieth one fails */
-static void *test_realloc_(void *p, size_t n) { return ++reallocs == fail_at ? NULL : realloc(p, n); }
+static void *test_realloc_(void *p, size_t n) {
+  return ++reallocs == fail_at ? NULL : realloc(p, n);
+}
 #define realloc(p, n) test_realloc_(p, n)
 #include "waitset.c"
 #undef realloc

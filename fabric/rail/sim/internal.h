@@ -165,8 +165,7 @@ void weft__sim_step_trace(weft__sim_t *, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 #define sim_trace(sim, ...)                                                                        \
   do {                                                                                             \
-    if ((sim)->tracing)                                                                            \
-      weft__sim_step_trace((sim), __VA_ARGS__);                                                    \
+    if ((sim)->tracing) weft__sim_step_trace((sim), __VA_ARGS__);                                  \
   } while (0)
 
 /* path.c */

@@ -29,7 +29,7 @@
 
 #define POISON 512u /* bytes of a returned frame that are overwritten */
 
-/* ---- Channels ------------------------------------------------------------------------------- */
+/* ---- Channels ---- */
 
 chan_t *weft__sim_chan_new(weft__sim_link_t *l) {
   weft__sim_t *s = l->sim;
@@ -57,8 +57,7 @@ chan_t *weft__sim_chan_new(weft__sim_link_t *l) {
   }
   c->next = l->chans;
   c->pprev = &l->chans;
-  if (l->chans != NULL)
-    l->chans->pprev = &c->next;
+  if (l->chans != NULL) l->chans->pprev = &c->next;
   l->chans = c;
   s->nchans++;
   c->id = s->made++;
@@ -86,12 +85,9 @@ void weft__sim_chan_free(chan_t *c) {
   weft__sim_t *s = c->link->sim;
   unsigned i;
 
-  for (i = 0; i < 2; i++)
-    queue_clear(&c->e[i]);
-  for (i = 0; i < 2; i++)
-    weft__sim_unexpose_all(&c->e[i]);
-  if (c->next != NULL)
-    c->next->pprev = c->pprev;
+  for (i = 0; i < 2; i++) queue_clear(&c->e[i]);
+  for (i = 0; i < 2; i++) weft__sim_unexpose_all(&c->e[i]);
+  if (c->next != NULL) c->next->pprev = c->pprev;
   *c->pprev = c->next;
   s->nchans--;
 #if RECYCLE
@@ -105,8 +101,7 @@ void weft__sim_chan_free(chan_t *c) {
 
 void weft__sim_unref(chan_t *c) {
   c->refs--;
-  if (c->refs != 0)
-    return;
+  if (c->refs != 0) return;
   if ((c->e[0].state == END_CLOSED || c->e[0].state == END_NONE) &&
       (c->e[1].state == END_CLOSED || c->e[1].state == END_NONE))
     weft__sim_chan_free(c);
@@ -116,7 +111,7 @@ void weft__sim_end_up(end_t *e) {
   e->state = END_UP;
 }
 
-/* ---- What travels --------------------------------------------------------------------------- */
+/* ---- What travels ---- */
 
 uint64_t weft__sim_travel(end_t *to, uint32_t len) {
   const weft__sim_link_conf_t *conf = &to->c->link->conf;
@@ -129,8 +124,7 @@ size_t weft__sim_queued(const end_t *to) {
   const item_t *it;
   size_t n = 0;
 
-  for (it = to->head; it != NULL; it = it->next)
-    n++;
+  for (it = to->head; it != NULL; it = it->next) n++;
   return n;
 }
 
@@ -141,8 +135,7 @@ void weft__sim_append(end_t *to, item_t *it, uint64_t due) {
     item_drop(s, it);
     return;
   }
-  if (due < to->last_due)
-    due = to->last_due;
+  if (due < to->last_due) due = to->last_due;
   to->last_due = due;
   it->due = due;
   it->next = NULL;
@@ -187,8 +180,7 @@ void weft__sim_lose_from(end_t *to, item_t *from) {
   item_t **p, *it;
 
   to->tail = NULL;
-  for (p = &to->head; *p != from; p = &(*p)->next)
-    to->tail = *p;
+  for (p = &to->head; *p != from; p = &(*p)->next) to->tail = *p;
   it = *p;
   *p = NULL;
   to->gap = true;
@@ -235,11 +227,9 @@ static void arrive(void *obj, uint64_t arg) {
   while (e->head != NULL && e->head->due <= s->now) {
     item_t *it = e->head;
 
-    if (c->link->stalled & stall || e->state == END_CONNECTING)
-      break;
+    if (c->link->stalled & stall || e->state == END_CONNECTING) break;
     e->head = it->next;
-    if (e->head == NULL)
-      e->tail = NULL;
+    if (e->head == NULL) e->tail = NULL;
     switch (it->kind) {
     case ITEM_FRAME: deliver(e, (simbuf_t *) it); break;
     case ITEM_RMA: weft__sim_rop_arrive(e, (rop_t *) it); break;
@@ -258,8 +248,7 @@ void weft__sim_arm(end_t *e) {
   weft__sim_t *s = sim_of(e);
   unsigned stall = e->side == 1 ? 1u : 2u;
 
-  if (e->armed || e->head == NULL || e->c->link->stalled & stall)
-    return;
+  if (e->armed || e->head == NULL || e->c->link->stalled & stall) return;
   if (e->state == END_CONNECTING && e->head->due <= s->now)
     return; /* answer_arrives arms it again */
   e->armed = true;
@@ -267,7 +256,7 @@ void weft__sim_arm(end_t *e) {
   weft__sim_plan(s, e->host, e->head->due, arrive, e, 0);
 }
 
-/* ---- Buffers -------------------------------------------------------------------------------- */
+/* ---- Buffers ---- */
 
 void weft__sim_buf_free(weft__sim_t *s, simbuf_t *b) {
 #if RECYCLE
@@ -315,8 +304,7 @@ static simbuf_t *buf_new(weft__sim_t *s) {
 }
 
 static bool open_for(end_t *e, const char *what) {
-  if (e->state == END_UP || e->state == END_DOWN || e->state == END_CONNECTING)
-    return true;
+  if (e->state == END_UP || e->state == END_DOWN || e->state == END_CONNECTING) return true;
   weft__sim_violate(sim_of(e), "path %u: %s after close", e->c->id, what);
   return false;
 }
@@ -325,8 +313,7 @@ static weft__tbuf_t *tx_get(weft__path_t *p) {
   end_t *e = end_of(p);
   simbuf_t *b;
 
-  if (!open_for(e, "tx_get") || e->state != END_UP)
-    return NULL;
+  if (!open_for(e, "tx_get") || e->state != END_UP) return NULL;
   if (e->outstanding >= p->lim.tx_depth) {
     e->full = true;
     return NULL;
@@ -356,8 +343,7 @@ static void tx_put(weft__path_t *p, weft__tbuf_t *t) {
   end_t *e = end_of(p);
   simbuf_t *b = got(e, t, "put");
 
-  if (b == NULL)
-    return;
+  if (b == NULL) return;
   e->outstanding--;
   weft__sim_buf_free(sim_of(e), b);
   weft__sim_writable(e);
@@ -407,8 +393,7 @@ static int post(end_t *e, simbuf_t *b) {
   end_t *peer = peer_of(e);
 
   e->sent++;
-  if (s->tracing)
-    trace_frame(e, b->data, b->rbuf.len);
+  if (s->tracing) trace_frame(e, b->data, b->rbuf.len);
   if (!e->liar && e->sent - peer->handled > peer->path.lim.rx_depth)
     weft__sim_violate(s, "path %u: %c has %llu frames in flight, the receiver posted %u", e->c->id,
                       "ABCD"[e->host], (unsigned long long) (e->sent - peer->handled),
@@ -426,8 +411,7 @@ static int send_frame(weft__path_t *p, weft__tbuf_t *t, uint32_t len) {
   simbuf_t *b = got(e, t, "send");
   bool fits = len != 0 && len <= p->lim.frame_max;
 
-  if (b == NULL)
-    return -EINVAL;
+  if (b == NULL) return -EINVAL;
   if (!fits)
     weft__sim_violate(s, "path %u: a frame of %u bytes, the limit is %u", e->c->id, len,
                       p->lim.frame_max);
@@ -460,8 +444,7 @@ void weft__sim_inject(weft__path_t *p, const void *frame, uint32_t len) {
   end_t *e = end_of(p);
   simbuf_t *b;
 
-  if (e->state != END_UP)
-    return;
+  if (e->state != END_UP) return;
   b = buf_new(sim_of(e));
   memcpy(b->data, frame, len);
   b->state = BUF_SENT;
@@ -484,14 +467,13 @@ static void writable(void *obj, uint64_t arg) {
 }
 
 void weft__sim_writable(end_t *e) {
-  if (!e->full || e->writable_due || e->state != END_UP)
-    return;
+  if (!e->full || e->writable_due || e->state != END_UP) return;
   e->writable_due = true;
   e->c->refs++;
   weft__sim_plan(sim_of(e), e->host, sim_of(e)->now, writable, e, 0);
 }
 
-/* ---- Death and close ------------------------------------------------------------------------ */
+/* ---- Death and close ---- */
 
 static void go_down(void *obj, uint64_t arg) {
   end_t *e = obj;
@@ -504,15 +486,13 @@ static void go_down(void *obj, uint64_t arg) {
     weft__sim_mark(s, 0xd0 + e->side + ((uint64_t) e->c->id << 32));
     if (weft__rng_one_in(&s->rng, 2)) /* some devices flush first */
       weft__sim_rma_flush(e, -ECANCELED);
-    if (e->state == END_DOWN)
-      e->path.cbs->down(&e->path, e->err, e->why, e->blob, e->bloblen);
+    if (e->state == END_DOWN) e->path.cbs->down(&e->path, e->err, e->why, e->blob, e->bloblen);
   }
   weft__sim_unref(e->c);
 }
 
 void weft__sim_doom(end_t *e, uint64_t after, int err, const char *why) {
-  if (e->doomed || (e->state != END_UP && e->state != END_CONNECTING))
-    return;
+  if (e->doomed || (e->state != END_UP && e->state != END_CONNECTING)) return;
   e->doomed = true;
   e->err = err;
   e->why = why;
@@ -533,8 +513,7 @@ static void closed(void *obj, uint64_t arg) {
   weft__sim_rma_flush(e, -ECANCELED);
   sim_trace(s, "path %u: %c has closed", c->id, "ABCD"[e->host]);
   weft__sim_mark(s, 0xc105 + e->side + ((uint64_t) c->id << 32));
-  if (e->path.cbs->closed != NULL)
-    e->path.cbs->closed(&e->path);
+  if (e->path.cbs->closed != NULL) e->path.cbs->closed(&e->path);
   e->state = END_CLOSED;
   if (e->exposures != NULL)
     weft__sim_violate(s, "path %u: memory of %c is still exposed when it has closed", c->id,
@@ -548,8 +527,7 @@ static void close_path(weft__path_t *p) {
   const weft__sim_link_conf_t *conf = &e->c->link->conf;
   uint64_t after;
 
-  if (!open_for(e, "close"))
-    return;
+  if (!open_for(e, "close")) return;
   if (e->got != 0)
     weft__sim_violate(s, "path %u: closed with %u buffers neither sent nor put", e->c->id, e->got);
   sim_trace(s, "path %u: %c closes", e->c->id, "ABCD"[e->host]);

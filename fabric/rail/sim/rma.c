@@ -13,10 +13,8 @@
 #include "rail/sim/internal.h"
 
 static void rop_unref(rop_t *op) {
-  if (--op->refs != 0)
-    return;
-  if (op->all != NULL)
-    op->all->pall = op->pall;
+  if (--op->refs != 0) return;
+  if (op->all != NULL) op->all->pall = op->pall;
   *op->pall = op->all;
   free(op->snapshot);
   free(op);
@@ -26,16 +24,14 @@ static exposure_t *find(end_t *e, uint64_t key) {
   exposure_t *x;
 
   for (x = e->exposures; x != NULL; x = x->next)
-    if (x->key == key)
-      return x;
+    if (x->key == key) return x;
   return NULL;
 }
 
 static bool memory_ok(end_t *e, const void *p, size_t len, bool write) {
   weft__sim_t *s = sim_of(e);
 
-  if (s->hooks.memory == NULL || s->hooks.memory(s->ctx, e->host, p, len, write))
-    return true;
+  if (s->hooks.memory == NULL || s->hooks.memory(s->ctx, e->host, p, len, write)) return true;
   weft__sim_violate(s, "path %u: the device of %c %s %zu bytes that are not its to %s", e->c->id,
                     "ABCD"[e->host], write ? "writes to" : "reads", len, write ? "write" : "read");
   return false;
@@ -51,8 +47,7 @@ static bool land(end_t *to, rop_t *op, uint64_t off, uint64_t n) {
       op->len > x->len - (op->addr - x->addr))
     return false;
   at = op->addr - x->addr;
-  if (!memory_ok(to, x->buf + at + off, n, true))
-    return true;
+  if (!memory_ok(to, x->buf + at + off, n, true)) return true;
   if (op->snapshot != NULL) {
     memcpy(x->buf + at + off, op->snapshot + off, n);
     return true;
@@ -60,13 +55,10 @@ static bool land(end_t *to, rop_t *op, uint64_t off, uint64_t n) {
   for (i = 0; i < op->niov && n > 0; pos += op->iov[i++].iov_len) {
     uint64_t skip = off > pos ? off - pos : 0, take;
 
-    if (skip >= op->iov[i].iov_len)
-      continue;
+    if (skip >= op->iov[i].iov_len) continue;
     take = op->iov[i].iov_len - skip;
-    if (take > n)
-      take = n;
-    if (!memory_ok(op->from, (uint8_t *) op->iov[i].iov_base + skip, take, false))
-      return true;
+    if (take > n) take = n;
+    if (!memory_ok(op->from, (uint8_t *) op->iov[i].iov_base + skip, take, false)) return true;
     memcpy(x->buf + at + off, (uint8_t *) op->iov[i].iov_base + skip, take);
     off += take;
     n -= take;
@@ -96,8 +88,7 @@ static void report(rop_t *op, int status) {
   weft__rma_t *rma = op->rma;
   rop_t **p;
 
-  if (rma == NULL)
-    return;
+  if (rma == NULL) return;
   op->rma = NULL;
   for (p = &e->rops; *p != op; p = &(*p)->next)
     ;
@@ -172,8 +163,7 @@ int weft__sim_write(weft__path_t *p, weft__rma_t *rma) {
     weft__sim_violate(s, "path %u: write after close", e->c->id);
     return -ENOTCONN;
   }
-  if (e->state != END_UP || (e->doomed && weft__rng_one_in(&s->rng, 2)))
-    return -ENOTCONN;
+  if (e->state != END_UP || (e->doomed && weft__rng_one_in(&s->rng, 2))) return -ENOTCONN;
   if (p->lim.xfer != WEFT__XFER_WRITE)
     weft__sim_violate(s, "path %u: write on a path that copies", e->c->id);
   if (e->nrops >= p->lim.rma_depth) {
@@ -182,8 +172,7 @@ int weft__sim_write(weft__path_t *p, weft__rma_t *rma) {
   }
   for (i = 0; i < rma->niov && i < 4; i++) {
     len += rma->iov[i].iov_len;
-    if (!memory_ok(e, rma->iov[i].iov_base, rma->iov[i].iov_len, false))
-      return -EFAULT;
+    if (!memory_ok(e, rma->iov[i].iov_base, rma->iov[i].iov_len, false)) return -EFAULT;
   }
   if (rma->niov == 0 || rma->niov > 4 || len == 0 || len > p->lim.rma_max) {
     weft__sim_violate(s, "path %u: a write of %u pieces and %llu bytes", e->c->id, rma->niov,
@@ -193,8 +182,7 @@ int weft__sim_write(weft__path_t *p, weft__rma_t *rma) {
   op = weft__sim_alloc(sizeof(*op));
   op->all = s->rops;
   op->pall = &s->rops;
-  if (s->rops != NULL)
-    s->rops->pall = &op->all;
+  if (s->rops != NULL) s->rops->pall = &op->all;
   s->rops = op;
   op->item.kind = ITEM_RMA;
   op->from = e;
@@ -277,8 +265,7 @@ int weft__sim_expose(weft__path_t *p, void *buf, size_t len, weft__mr_t *mr) {
                       p->lim.rma_max);
     return -EINVAL;
   }
-  if (!memory_ok(e, buf, len, true))
-    return -EFAULT;
+  if (!memory_ok(e, buf, len, true)) return -EFAULT;
   if (e->c->link->conf.expose_fails != 0 &&
       weft__rng_one_in(&s->rng, e->c->link->conf.expose_fails))
     return -ENOMEM;
@@ -326,8 +313,7 @@ bool weft__sim_exposed(const weft__sim_t *s, unsigned host, const void *p, size_
       for (k = 0; k < 2; k++)
         if (c->e[k].host == host)
           for (x = c->e[k].exposures; x != NULL; x = x->next)
-            if (overlaps(p, len, x->buf, x->len))
-              return true;
+            if (overlaps(p, len, x->buf, x->len)) return true;
   return false;
 }
 
@@ -342,7 +328,6 @@ bool weft__sim_reading(const weft__sim_t *s, unsigned host, const void *p, size_
         if (c->e[k].host == host)
           for (op = c->e[k].rops; op != NULL; op = op->next)
             for (v = 0; v < op->niov; v++)
-              if (overlaps(p, len, op->iov[v].iov_base, op->iov[v].iov_len))
-                return true;
+              if (overlaps(p, len, op->iov[v].iov_base, op->iov[v].iov_len)) return true;
   return false;
 }

@@ -3,7 +3,7 @@
  *
  * Design notes
  *  - A host that is stopped keeps its events: each is put off until it runs again, in the old
- * order.
+ *    order.
  *  - A connect is a request that travels one way and an answer that travels back. A link that is
  *    cut when either arrives loses it; then the connecting end times out, and the accepting end,
  *    which may have accepted, holds a path to nobody. */
@@ -26,22 +26,18 @@ uint64_t weft__rng_log(weft__rng_t *r, uint64_t lo, uint64_t hi) {
 void *weft__sim_alloc(size_t n) {
   void *p = calloc(1, n);
 
-  if (p == NULL)
-    p = calloc(1, n);
-  if (p == NULL)
-    abort();
+  if (p == NULL) p = calloc(1, n);
+  if (p == NULL) abort();
   return p;
 }
 
-/* ---- World ---------------------------------------------------------------------------------- */
+/* ---- World ---- */
 
 weft__sim_t *weft__sim_create(const weft__sim_hooks_t *hooks, void *ctx) {
   weft__sim_t *s = calloc(1, sizeof(*s));
 
-  if (s == NULL)
-    return NULL;
-  if (hooks != NULL)
-    s->hooks = *hooks;
+  if (s == NULL) return NULL;
+  if (hooks != NULL) s->hooks = *hooks;
   s->ctx = ctx;
   weft__sim_reset(s, 0);
   return s;
@@ -53,8 +49,7 @@ void weft__sim_reset(weft__sim_t *s, uint64_t seed) {
   s->resetting = true;
   s->nheap = 0;
   for (i = 0; i < s->nlinks; i++)
-    while (s->links[i].chans != NULL)
-      weft__sim_chan_free(s->links[i].chans);
+    while (s->links[i].chans != NULL) weft__sim_chan_free(s->links[i].chans);
   weft__sim_rma_forget(s);
   while (s->reqs != NULL) {
     weft__sim_req_t *r = s->reqs;
@@ -139,8 +134,7 @@ void weft__sim_note(weft__sim_t *s, const char *fmt, ...) {
   char text[400];
   va_list ap;
 
-  if (!s->tracing)
-    return;
+  if (!s->tracing) return;
   va_start(ap, fmt);
   vsnprintf(text, sizeof(text), fmt, ap);
   va_end(ap);
@@ -157,15 +151,14 @@ void weft__sim_violate(weft__sim_t *s, const char *fmt, ...) {
   s->violations++;
   weft__sim_mark(s, 0xbad);
   sim_trace(s, "VIOLATION %s", text);
-  if (s->hooks.violation != NULL)
-    s->hooks.violation(s->ctx, text);
+  if (s->hooks.violation != NULL) s->hooks.violation(s->ctx, text);
 }
 
 bool weft__sim_quiet(const weft__sim_t *s) {
   return s->nchans == 0 && s->nreqs == 0 && s->bufs_out == 0;
 }
 
-/* ---- Events --------------------------------------------------------------------------------- */
+/* ---- Events ---- */
 
 static inline bool before(const event_t *a, const event_t *b) {
   return a->at < b->at || (a->at == b->at && a->order < b->order);
@@ -177,8 +170,7 @@ static void heap_push(weft__sim_t *s, const event_t *e) {
   if (s->nheap == s->cap) {
     event_t *more = weft__sim_alloc((s->cap == 0 ? 256 : s->cap * 2) * sizeof(*more));
 
-    if (s->cap != 0)
-      memcpy(more, s->heap, s->cap * sizeof(*more));
+    if (s->cap != 0) memcpy(more, s->heap, s->cap * sizeof(*more));
     free(s->heap);
     s->heap = more;
     s->cap = s->cap == 0 ? 256 : s->cap * 2;
@@ -195,10 +187,8 @@ static void heap_pop(weft__sim_t *s, event_t *out) {
   *out = s->heap[0];
   last = s->heap[--s->nheap];
   while ((child = 2 * i + 1) < s->nheap) {
-    if (child + 1 < s->nheap && before(&s->heap[child + 1], &s->heap[child]))
-      child++;
-    if (!before(&s->heap[child], &last))
-      break;
+    if (child + 1 < s->nheap && before(&s->heap[child + 1], &s->heap[child])) child++;
+    if (!before(&s->heap[child], &last)) break;
     s->heap[i] = s->heap[child];
     i = child;
   }
@@ -219,8 +209,7 @@ void weft__sim_at(weft__sim_t *s, unsigned host, uint64_t time,
 
 static void run(weft__sim_t *s, const event_t *e) {
   s->now = e->at > s->now ? e->at : s->now;
-  if (e->host < WEFT__SIM_HOSTS)
-    s->hosts[e->host].clock = s->hosts[e->host].epoch + s->now;
+  if (e->host < WEFT__SIM_HOSTS) s->hosts[e->host].clock = s->hosts[e->host].epoch + s->now;
   s->events++;
   e->fn(e->obj, e->arg);
 }
@@ -231,16 +220,14 @@ int weft__sim_step(weft__sim_t *s, uint64_t until) {
   uint64_t end;
 
   for (;;) {
-    if (s->nheap == 0 || s->heap[0].at > until)
-      return -1;
+    if (s->nheap == 0 || s->heap[0].at > until) return -1;
     heap_pop(s, &e);
     if (e.host >= WEFT__SIM_HOSTS) {
       run(s, &e);
       return (int) WEFT__SIM_HOSTS;
     }
     h = &s->hosts[e.host];
-    if (h->stopped <= e.at)
-      break;
+    if (h->stopped <= e.at) break;
     e.at = h->stopped;
     e.order = s->order++;
     heap_push(s, &e);
@@ -255,7 +242,7 @@ int weft__sim_step(weft__sim_t *s, uint64_t until) {
   return (int) e.host;
 }
 
-/* ---- Hosts ---------------------------------------------------------------------------------- */
+/* ---- Hosts ---- */
 
 void weft__sim_host_slack(weft__sim_t *s, unsigned host, uint64_t slack) {
   s->hosts[host].slack = slack;
@@ -267,20 +254,18 @@ void weft__sim_host_epoch(weft__sim_t *s, unsigned host, uint64_t epoch) {
 }
 
 void weft__sim_host_stop(weft__sim_t *s, unsigned host, uint64_t until) {
-  if (until <= s->hosts[host].stopped)
-    return;
+  if (until <= s->hosts[host].stopped) return;
   s->hosts[host].stopped = until;
   sim_trace(s, "host %u stops until %.3f us", host, (double) until / 1e3);
   weft__sim_mark(s, 0x510 + host);
 }
 
-/* ---- Links ---------------------------------------------------------------------------------- */
+/* ---- Links ---- */
 
 weft__sim_link_t *weft__sim_link(weft__sim_t *s, const weft__sim_link_conf_t *conf) {
   weft__sim_link_t *l;
 
-  if (s->nlinks == WEFT__SIM_LINKS)
-    return NULL;
+  if (s->nlinks == WEFT__SIM_LINKS) return NULL;
   l = &s->links[s->nlinks];
   memset(l, 0, sizeof(*l));
   l->sim = s;
@@ -306,8 +291,7 @@ void weft__sim_link_cut(weft__sim_link_t *l, unsigned tell, uint64_t notice, uin
   chan_t *c;
   unsigned i;
 
-  if (l->cut)
-    return;
+  if (l->cut) return;
   l->cut = true;
   sim_trace(s, "link %u is cut, told: %s", l->index,
             tell == 3   ? "both"
@@ -343,8 +327,7 @@ void weft__sim_link_heal(weft__sim_link_t *l) {
   chan_t *c;
   unsigned i;
 
-  if (weft__sim_link_up(l))
-    return;
+  if (weft__sim_link_up(l)) return;
   sim_trace(s, "link %u heals", l->index);
   weft__sim_mark(s, 0x4ea1 + l->index);
   l->cut = false;
@@ -360,13 +343,12 @@ void weft__sim_link_heal(weft__sim_link_t *l) {
     }
 }
 
-/* ---- Connecting ----------------------------------------------------------------------------- */
+/* ---- Connecting ---- */
 
 static void req_free(weft__sim_req_t *r) {
   weft__sim_t *s = r->c->link->sim;
 
-  if (r->next != NULL)
-    r->next->pprev = r->pprev;
+  if (r->next != NULL) r->next->pprev = r->pprev;
   *r->pprev = r->next;
   s->nreqs--;
   weft__sim_unref(r->c);
@@ -381,8 +363,7 @@ static void connect_fails(end_t *e, uint64_t after, int err, const char *why) {
 static bool stalled(chan_t *c, unsigned to, void (*fn)(void *, uint64_t), uint64_t arg) {
   weft__sim_link_t *l = c->link;
 
-  if (l->cut || l->stalled == 0)
-    return false;
+  if (l->cut || l->stalled == 0) return false;
   weft__sim_plan(l->sim, c->e[to].host, l->sim->now + 20000000, fn, c, arg);
   return true;
 }
@@ -414,8 +395,7 @@ static void request_arrives(void *obj, uint64_t side) {
   from->bloblen = 0;
   r->next = s->reqs;
   r->pprev = &s->reqs;
-  if (s->reqs != NULL)
-    s->reqs->pprev = &r->next;
+  if (s->reqs != NULL) s->reqs->pprev = &r->next;
   s->reqs = r;
   s->nreqs++;
   weft__sim_mark(s, 0x4e9 + c->id);
@@ -462,8 +442,7 @@ static void answer_arrives(void *obj, uint64_t side) {
   end_t *e = &c->e[side];
 
   if (e->state == END_CONNECTING && !e->doomed) {
-    if (!c->dead && stalled(c, (unsigned) side, answer_arrives, side))
-      return;
+    if (!c->dead && stalled(c, (unsigned) side, answer_arrives, side)) return;
     if (c->dead || c->link->cut) {
       c->dead = true;
       weft__sim_cut_queue(e, 0, 0);
@@ -477,8 +456,7 @@ static void answer_arrives(void *obj, uint64_t side) {
       sim_trace(s, "path %u: connected", c->id);
       weft__sim_mark(s, 0xacc + c->id);
       weft__sim_arm(e);
-      if (e->path.cbs->connected != NULL)
-        e->path.cbs->connected(&e->path, e->blob, e->bloblen);
+      if (e->path.cbs->connected != NULL) e->path.cbs->connected(&e->path, e->blob, e->bloblen);
     }
   }
   weft__sim_unref(c);

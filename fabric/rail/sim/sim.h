@@ -26,7 +26,7 @@
 #define WEFT__SIM_LINKS   8u
 #define WEFT__SIM_FOREVER UINT64_MAX
 
-/* ---- Random numbers: one small generator, many independent streams -------------------------- */
+/* ---- Random numbers: one small generator, many independent streams ---- */
 
 typedef struct weft__rng {
   uint64_t state;
@@ -59,7 +59,7 @@ static inline weft__rng_t weft__rng_fork(uint64_t seed, uint64_t stream) {
   return r;
 }
 
-/* ---- The world ------------------------------------------------------------------------------ */
+/* ---- The world ---- */
 
 typedef struct weft__sim weft__sim_t;
 typedef struct weft__sim_link weft__sim_link_t;
@@ -109,7 +109,7 @@ int weft__sim_step(weft__sim_t *, uint64_t until);
 void weft__sim_at(weft__sim_t *, unsigned host, uint64_t time, void (*fn)(void *arg, uint64_t data),
                   void *arg, uint64_t data);
 
-/* ---- Hosts ---------------------------------------------------------------------------------- */
+/* ---- Hosts ---- */
 
 /* Events of this host that are due within so much time of each other are handled in one drain. */
 void weft__sim_host_slack(weft__sim_t *, unsigned host, uint64_t slack);
@@ -117,7 +117,7 @@ void weft__sim_host_epoch(weft__sim_t *, unsigned host, uint64_t epoch); /* its 
 /* Stopped like a process under SIGSTOP, or in a long callback: nothing of it runs until then. */
 void weft__sim_host_stop(weft__sim_t *, unsigned host, uint64_t until);
 
-/* ---- Links ---------------------------------------------------------------------------------- */
+/* ---- Links ---- */
 
 typedef struct weft__sim_link_conf {
   unsigned host[2];
@@ -147,7 +147,7 @@ bool weft__sim_link_up(const weft__sim_link_t *); /* neither cut nor stalled */
 /* Refuse connects (as if nobody listened) or not. */
 void weft__sim_link_refuse(weft__sim_link_t *, bool refuse);
 
-/* ---- Paths ---------------------------------------------------------------------------------- */
+/* ---- Paths ---- */
 
 /* Like weft__rail_connect, from the link's host `side` (0, 1). */
 int weft__sim_connect(weft__sim_link_t *, unsigned side, const void *blob, size_t len,

@@ -102,16 +102,14 @@ static void run(uint64_t until) {
 static int send_byte(unsigned from, uint8_t v, uint32_t len) {
   weft__tbuf_t *b = p[from]->ops->tx_get(p[from]);
 
-  if (b == NULL)
-    return -EAGAIN;
+  if (b == NULL) return -EAGAIN;
   memset(b->data, 0, len);
   b->data[len - 1] = v;
   return p[from]->ops->send(p[from], b, len);
 }
 
 static void no_violation(void) {
-  if (violations != 0)
-    print_error("%s\n", violation);
+  if (violations != 0) print_error("%s\n", violation);
   assert_int_equal(violations, 0);
 }
 
@@ -139,8 +137,7 @@ static void frames_arrive_in_order(void **state) {
   c.jitter = 100 * US;
   begin_with(&c);
   for (round = 0; round < 3; round++) {
-    for (i = 0; i < 4; i++)
-      assert_int_equal(send_byte(0, (uint8_t) (round * 4 + i), 100), 0);
+    for (i = 0; i < 4; i++) assert_int_equal(send_byte(0, (uint8_t) (round * 4 + i), 100), 0);
     run(WEFT__SIM_FOREVER);
   }
   assert_int_equal(heard[1].frames, 12);
@@ -157,8 +154,7 @@ static void full_and_writable(void **state) {
 
   (void) state;
   begin();
-  for (i = 0; i < 4; i++)
-    assert_int_equal(send_byte(0, 1, 64), 0);
+  for (i = 0; i < 4; i++) assert_int_equal(send_byte(0, 1, 64), 0);
   assert_int_equal(send_byte(0, 1, 64), -EAGAIN);
   assert_int_equal(heard[0].writable, 0);
   run(WEFT__SIM_FOREVER);
@@ -177,8 +173,7 @@ static void credits_are_watched(void **state) {
   (void) state;
   c.kernel = 64;
   begin_with(&c);
-  for (i = 0; i < 8; i++)
-    assert_int_equal(send_byte(0, 1, 64), 0);
+  for (i = 0; i < 8; i++) assert_int_equal(send_byte(0, 1, 64), 0);
   no_violation();
   assert_int_equal(send_byte(0, 1, 64), 0);
   a_violation("9 frames in flight");
@@ -274,10 +269,8 @@ static void late_frames(void **state) {
 
     begin();
     weft__rng_next(weft__sim_rng(sim));
-    for (n = 0; n < tries; n++)
-      weft__rng_next(weft__sim_rng(sim));
-    for (n = 0; n < 4; n++)
-      send_byte(0, (uint8_t) n, 64);
+    for (n = 0; n < tries; n++) weft__rng_next(weft__sim_rng(sim));
+    for (n = 0; n < 4; n++) send_byte(0, (uint8_t) n, 64);
     weft__sim_link_cut(link_of[0], 1, 0, 10 * MS);
     run(1); /* A hears at once */
     assert_int_equal(heard[0].down, 1);
@@ -311,7 +304,7 @@ static void closing_tells_the_other_end(void **state) {
   no_violation();
 }
 
-/* ---- RMA ------------------------------------------------------------------------------------- */
+/* ---- RMA ---- */
 
 static void write_to(const weft__mr_t *mr, weft__rma_t *r, void *src, size_t len, uint64_t off) {
   memset(r, 0, sizeof(*r));
@@ -338,8 +331,7 @@ static void writes_land_before_what_follows(void **state) {
   assert_true(weft__sim_reading(sim, 0, src + 10, 1));
   assert_true(weft__sim_exposed(sim, 1, dst, 1));
   send_byte(0, 1, 64);
-  while (heard[1].frames == 0)
-    assert_true(weft__sim_step(sim, WEFT__SIM_FOREVER) >= 0);
+  while (heard[1].frames == 0) assert_true(weft__sim_step(sim, WEFT__SIM_FOREVER) >= 0);
   assert_memory_equal(dst + 100, src, sizeof(src));
   assert_int_equal(dst[99], 0);
   assert_int_equal(dst[1100], 0);
@@ -414,8 +406,7 @@ static void unexposed_memory_is_safe(void **state) {
   memset(dst, 0, sizeof(dst));
   p[0]->ops->close(p[0]);
   run(WEFT__SIM_FOREVER);
-  for (i = 0; i < sizeof(dst); i++)
-    assert_int_equal(dst[i], 0);
+  for (i = 0; i < sizeof(dst); i++) assert_int_equal(dst[i], 0);
   assert_int_equal(heard[0].done, 1);
   no_violation();
 }
@@ -444,7 +435,7 @@ static void closing_reports_every_write(void **state) {
   a_violation("still exposed");
 }
 
-/* ---- Connecting, hosts, determinism ---------------------------------------------------------- */
+/* ---- Connecting, hosts, determinism ---- */
 
 static weft__sim_req_t *asked;
 static unsigned connected_with;
@@ -480,10 +471,8 @@ static void connecting_ends(void **state) {
     violations = connected_with = 0;
     asked = NULL;
     link_of[0] = weft__sim_link(sim, &c);
-    if (how == 2)
-      weft__sim_link_refuse(link_of[0], true);
-    if (how == 3)
-      weft__sim_link_cut(link_of[0], 0, 0, 0);
+    if (how == 2) weft__sim_link_refuse(link_of[0], true);
+    if (how == 3) weft__sim_link_cut(link_of[0], 0, 0, 0);
     assert_int_equal(weft__sim_connect(link_of[0], 0, "hi", 2, &connecting, NULL, &p[0]), 0);
     run(MS);
     if (how == 0 || how == 4) {
@@ -509,8 +498,7 @@ static void connecting_ends(void **state) {
       assert_int_equal(heard[0].err, how == 1 || how == 2 ? -ECONNREFUSED : -ETIMEDOUT);
       assert_int_equal(connected_with, 0);
       p[0]->ops->close(p[0]);
-      if (how == 4)
-        p[1]->ops->close(p[1]);
+      if (how == 4) p[1]->ops->close(p[1]);
       run(WEFT__SIM_FOREVER);
       assert_true(weft__sim_quiet(sim));
     }
@@ -543,8 +531,7 @@ static uint64_t a_run(uint64_t seed) {
   weft__sim_pair(link_of[0], p);
   p[0]->cbs = p[1]->cbs = &cbs;
   memset(heard, 0, sizeof(heard));
-  for (i = 0; i < 4; i++)
-    send_byte(i & 1, (uint8_t) i, 64);
+  for (i = 0; i < 4; i++) send_byte(i & 1, (uint8_t) i, 64);
   run(WEFT__SIM_FOREVER);
   return weft__sim_hash(sim);
 }
