@@ -334,7 +334,7 @@ static bool provider_file(const char *provider, char *text, size_t len) {
     if (lib == NULL)
       snprintf(text, len, "%s", dlerror());
     else
-      snprintf(text, len, "%.100s loads, but libfabric %u.%u did not take it%s", path,
+      snprintf(text, len, "%.60s loads, but libfabric %u.%u did not take it%s", path,
                FI_MAJOR(fi_version()), FI_MINOR(fi_version()),
                dlsym(lib, "fi_prov_ini") == NULL ? ": it has no fi_prov_ini" : "");
     if (lib != NULL) dlclose(lib);
