@@ -110,6 +110,7 @@ if(NOT Python3_FOUND)
   set(missing "there is no Python 3.9 or later (Debian: python3)")
 endif()
 weft_feature(PYTHON "Python binding, asyncio" "${missing}")
+weft_feature(MAN "man pages of the API, made from the headers" "${missing}")
 weft_feature(TOOLS "weft_info, weft_perf" "")
 
 set(missing "")

@@ -38,3 +38,14 @@ foreach(section 1 3 7)
     install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
   endif()
 endforeach()
+
+# Section 3 comes out of the headers' comments: one page a section of theirs, and one for each name that leads there.
+if(WEFT_MAN_ENABLED)
+  set(generator "${PROJECT_SOURCE_DIR}/docs/man/api_pages.py")
+  set(api "${PROJECT_SOURCE_DIR}/fabric/include/weft.h" "${PROJECT_SOURCE_DIR}/selector/include/weft_qos.h")
+  add_custom_command(OUTPUT "${CMAKE_BINARY_DIR}/man/man3/weft_api.3"
+    COMMAND "${Python3_EXECUTABLE}" "${generator}" "${CMAKE_BINARY_DIR}/man/man3" ${api}
+    DEPENDS "${generator}" ${api} VERBATIM)
+  add_custom_target(weft_man ALL DEPENDS "${CMAKE_BINARY_DIR}/man/man3/weft_api.3")
+  install(DIRECTORY "${CMAKE_BINARY_DIR}/man/man3" DESTINATION ${CMAKE_INSTALL_MANDIR} FILES_MATCHING PATTERN "*.3")
+endif()

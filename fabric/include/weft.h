@@ -160,6 +160,7 @@ WEFT_EXPORT int weft_init(uv_loop_t *loop, weft_t *, const weft_opts_t *opts);
 /* Close all handles of the context (their callbacks fire first, requests end with UV_ECANCELED), then the context.
  * The callback (may be NULL) is the last one. With a private loop keep calling weft_process until it has fired. */
 WEFT_EXPORT void weft_close(weft_t *, weft_close_cb);
+/* The loop given to weft_init, or the private one. */
 WEFT_EXPORT uv_loop_t *weft_loop(const weft_t *);
 
 /* For programs without libuv. Watch weft_fd for reading (level-triggered; it never changes); wait at most
@@ -197,6 +198,8 @@ WEFT_EXPORT int weft_url_parse(const char *url, weft_addr_t *addr, weft_qos_t *q
 
 /* ---- Listening ---------------------------------------------------------------------------------------------- */
 
+/* Make a listener; weft_listener_close must follow. Errors: UV_EINVAL, UV_ENOMEM, UV_ECANCELED (context closing),
+ * WEFT_EFORK. */
 WEFT_EXPORT int weft_listener_init(weft_t *, weft_listener_t *);
 /* Listen at `url`. The callback fires for each peer that has finished its handshake. Port 0 takes a free one.
  * Returns once the address is bound (this may block for the time of one libfabric look-up, under 1 s, where the
@@ -225,10 +228,13 @@ WEFT_EXPORT const weft_peer_t *weft_listener_peer(weft_listener_t *);
 WEFT_EXPORT int weft_accept(weft_listener_t *, weft_conn_t *conn);
 /* Turn the waiting peer away: it gets WEFT_EREJECTED and `why` (at most 200 bytes) in weft_conn_error. */
 WEFT_EXPORT int weft_reject(weft_listener_t *, int err, const char *why);
+/* Stop listening; who waits in the backlog is turned away. Accepted connections live on. The callback may be NULL. */
 WEFT_EXPORT void weft_listener_close(weft_listener_t *, weft_listener_close_cb);
 
 /* ---- Connecting --------------------------------------------------------------------------------------------- */
 
+/* Make a connection for weft_connect or weft_accept; weft_conn_close must follow. Errors: UV_EINVAL, UV_ENOMEM,
+ * UV_ECANCELED (context closing), WEFT_EFORK. */
 WEFT_EXPORT int weft_conn_init(weft_t *, weft_conn_t *);
 /* Connect to `url`; `qos` (may be NULL) overrides what the URL says. The callback's status: 0, UV_ECONNREFUSED,
  * UV_ETIMEDOUT, UV_EAI_*, UV_EHOSTUNREACH, WEFT_ENOTWEFT, WEFT_EVERSION, WEFT_EREJECTED, WEFT_EUNMET,
@@ -270,7 +276,8 @@ WEFT_EXPORT int weft_shutdown(weft_shutdown_t *, weft_conn_t *, weft_shutdown_cb
 WEFT_EXPORT int weft_recv_start(weft_conn_t *, weft_alloc_cb, weft_recv_cb);
 /* Nothing is delivered after this returns, until weft_recv_start. */
 WEFT_EXPORT int weft_recv_stop(weft_conn_t *);
-WEFT_EXPORT const void *weft_msg_data(const weft_msg_t *); /* 8-byte aligned */
+/* The bytes of a message, 8-byte aligned, and how many there are. */
+WEFT_EXPORT const void *weft_msg_data(const weft_msg_t *);
 WEFT_EXPORT size_t weft_msg_size(const weft_msg_t *);
 /* Keep a message beyond its callback: returns the message to keep (it may be another pointer), NULL when memory is
  * out. Small ones pin their receive buffer while the pool is above its low-water mark and are copied below it. */
@@ -280,6 +287,7 @@ WEFT_EXPORT void weft_msg_release(weft_msg_t *);
 
 /* ---- Watching ----------------------------------------------------------------------------------------------- */
 
+/* What may happen to a connection. */
 typedef enum {
   WEFT_EV_WRITABLE = 1,     /* weft_try_send answered UV_EAGAIN before and would succeed now */
   WEFT_EV_MIGRATED = 2,     /* sending moved to another path: from, to, cause, gap */
@@ -290,6 +298,7 @@ typedef enum {
   WEFT_EV_NEED_MISSED = 7,  /* a declared need is not met: detail says which */
 } weft_event_type;
 
+/* What an event says. */
 typedef struct weft_event_s {
   size_t size;
   int32_t type;       /* weft_event_type */
@@ -305,6 +314,9 @@ typedef struct weft_event_s {
 typedef void (*weft_event_cb)(weft_conn_t *, const weft_event_t *ev);
 WEFT_EXPORT int weft_conn_on_event(weft_conn_t *, weft_event_cb);
 
+/* ---- Asking ------------------------------------------------------------------------------------------------- */
+
+/* One connection's state and figures. */
 typedef struct weft_conn_info_s {
   size_t size;
   int32_t open;                 /* 1 between connect/accept and the end */
@@ -332,6 +344,7 @@ typedef struct weft_conn_info_s {
   uint64_t reserved[8];
 } weft_conn_info_t;
 
+/* Fill in what is known of the connection; `sz` is sizeof the caller's struct. */
 WEFT_EXPORT int weft_conn_info(const weft_conn_t *, weft_conn_info_t *, size_t sz);
 /* The i-th candidate's verdict, best first; UV_ENOENT past the last. */
 WEFT_EXPORT int weft_conn_verdict(const weft_conn_t *, unsigned i, weft_verdict_t *, size_t sz);

@@ -19,6 +19,8 @@ extern "C" {
 #define WEFT_EXPORT
 #endif
 
+/* ---- Needs -------------------------------------------------------------------------------------------------- */
+
 /* What happens to messages when a path dies. */
 typedef enum {
   WEFT_EXACTLY_ONCE = 0, /* survives the death of a path: kept until acknowledged, replayed, never twice (default) */
@@ -58,6 +60,17 @@ typedef struct weft_qos_s {
   char bootstrap[WEFT_LIST_MAX]; /* providers allowed for the first contact, "" = any TCP-speaking one */
   uint64_t reserved[8];
 } weft_qos_t;
+
+/* Fill `q` with the defaults. `sz` is sizeof(*q) as the caller sees it. Any thread. */
+WEFT_EXPORT void weft_qos_init(weft_qos_t *q, size_t sz);
+
+/* Set one need by name, as in a URL: latency=20us, bandwidth=1GB, size=64, interruption=500ms,
+ * reliability=exactly-once|at-most-once, ack=received|consumed, cpu=auto|sleep|spin, spin=50us, strict=yes|no,
+ * standby=1, require=a,b, forbid=a,b, bootstrap=a, preset=realtime|interactive|bulk|background.
+ * Durations and rates need their unit. Returns 0, UV_ENOENT (no such need) or UV_EINVAL (bad value). Any thread. */
+WEFT_EXPORT int weft_qos_set(weft_qos_t *q, const char *key, const char *val);
+
+/* ---- Verdicts ----------------------------------------------------------------------------------------------- */
 
 /* Stable reason codes: every candidate that is not used has one. Text and help stand in selector/reasons.c. */
 typedef enum {
@@ -115,15 +128,6 @@ typedef struct weft_verdict_s {
   uint32_t traits;      /* weft_trait bits; 0 where there is no device to ask */
   uint64_t reserved[1];
 } weft_verdict_t;
-
-/* Fill `q` with the defaults. `sz` is sizeof(*q) as the caller sees it. Any thread. */
-WEFT_EXPORT void weft_qos_init(weft_qos_t *q, size_t sz);
-
-/* Set one need by name, as in a URL: latency=20us, bandwidth=1GB, size=64, interruption=500ms,
- * reliability=exactly-once|at-most-once, ack=received|consumed, cpu=auto|sleep|spin, spin=50us, strict=yes|no,
- * standby=1, require=a,b, forbid=a,b, bootstrap=a, preset=realtime|interactive|bulk|background.
- * Durations and rates need their unit. Returns 0, UV_ENOENT (no such need) or UV_EINVAL (bad value). Any thread. */
-WEFT_EXPORT int weft_qos_set(weft_qos_t *q, const char *key, const char *val);
 
 /* Name ("WEFT_WHY_NO_DEVICE") and help text of a reason code; "WEFT_WHY_?" for an unknown one. Static storage. */
 WEFT_EXPORT const char *weft_why_name(int why);

@@ -38,6 +38,9 @@ for tool in weft_info weft_perf; do
     { echo "$tool is installed without its completion"; exit 1; }
 done
 
+grep -q '^WEFT_MAN:STRING=\(OFF\|NO\|0\)' "$build/CMakeCache.txt" || [ -z "${2:-}" ] ||
+  [ -s "$prefix/share/man/man3/weft_send.3" ] || { echo "the man pages of the API are not installed"; exit 1; }
+
 echo "--- find_package"
 cmake -S "$here/consumer" -B "$scratch/build" -DCMAKE_PREFIX_PATH="$prefix" >"$scratch/cmake.log" ||
   { cat "$scratch/cmake.log"; exit 1; }
