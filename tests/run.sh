@@ -63,7 +63,8 @@ say() { printf '\n=== %s (at %d:%02d)\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)
 wanted() { # the packages that the stages need
   echo gcc g++ make cmake ninja-build pkg-config libc6-dev libfabric-dev libuv1-dev libssl-dev \
     libjansson-dev librdmacm-dev libibverbs-dev libcmocka-dev libzmq3-dev iproute2 procps \
-    libfabric-bin python3 python3-uvloop groff-base
+    libfabric-bin python3 python3-uvloop groff-base \
+    libnng-dev libucx-dev
   case " ${stages[*]} " in *" fuzz "*) echo clang llvm libclang-rt-dev ;; esac
 }
 

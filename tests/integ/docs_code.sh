@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# The C of README.md and docs/ compiles without a warning, and the programs of the guide and of README.md do what
-# the text says. A block ```c is a whole program, named by its first line; ```c part is statements inside one.
+# The C of README.md and docs/ compiles without a warning, and the programs of the guide, of migration.md and of README.md do
+# what the text says. A block ```c is a whole program, named by its first line; ```c part is statements inside one.
 set -eu
 src=${WEFT_SRC:-$(cd "$(dirname "$0")/../.." && pwd)}
 lib=${WEFT_LIB:-$src/build/release/lib}
@@ -70,13 +70,13 @@ done
 echo "$programs blocks compile"
 
 # --- run --------------------------------------------------------------------------------------------------
-serve() { # starts hello_server; sets url and server
+serve() { # [PROGRAM]: starts it, or hello_server; sets url and server
   local n=0
-  "$work/hello_server" weft://127.0.0.1:0 >"$work/server" 2>&1 </dev/null &
+  "$work/${1:-hello_server}" weft://127.0.0.1:0 >"$work/server" 2>&1 </dev/null &
   server=$!
   pids=("$server")
   until url=$(sed -n 's/^listening at //p' "$work/server") && [ -n "$url" ]; do
-    kill -0 "$server" 2>/dev/null && [ $((n += 1)) -lt 200 ] || fail "hello_server" "$work/server"
+    kill -0 "$server" 2>/dev/null && [ $((n += 1)) -lt 200 ] || fail "${1:-hello_server}" "$work/server"
     sleep 0.1
   done
 }
@@ -90,12 +90,20 @@ expect '^sent: the peer has it$' "$work/client"
 expect '^got hello$' "$work/server"
 expect '^the peer has ended$' "$work/server"
 
-for client in hello_epoll hello; do # these close without a shutdown: the server sees a reset
+for client in hello_epoll hello ask; do # these close without a shutdown: the server sees a reset
   serve
   timeout 20 "$work/$client" "$url" >"$work/client" 2>&1 || fail "$client" "$work/client"
   wait "$server" || fail "hello_server for $client" "$work/server"
   expect '^got welcome$' "$work/client"
 done
+# The publisher of migration.md: hello_client subscribes to "hello", and gets that and nothing else.
+serve publish
+timeout 20 "$work/hello_client" "$url" >"$work/client" 2>&1 || fail "hello_client of publish" "$work/client"
+expect '^got hello [0-9]*[13579]$' "$work/client"
+kill "$server"
+wait "$server" 2>/dev/null || true
+pids=()
+
 for program in watch large; do
   timeout 20 "$work/$program" >"$work/out" 2>&1 || fail "$program" "$work/out"
 done
