@@ -5,12 +5,12 @@
  *   reconnect send URL [SECONDS] < LINES     give up when no server is reached for so long (30)
  *
  * Weft moves a connection between paths, but never to another process: when the peer's process ends, the connection
- * ends, once, with UV_ECONNRESET (it closed or died), WEFT_EPEERLOST (it fell silent) or WEFT_ENOSESSION (it restarted).
- * What was not acknowledged by then was delivered at most once, and only the programs can know which. This is how:
+ * ends, once, with UV_ECONNRESET, or WEFT_EPEERLOST where nothing told of it. What was not acknowledged by then was
+ * delivered at most once, and only the programs can find out which. This is how:
  *
  *   - the client numbers its lines and keeps each until the server says that it is in the file. The status 0 of a send
  *     is less: the server's process had the line, and may have died with it
- *   - the server says first, to everybody who connects, how many lines it has: the file remembers, not the process
+ *   - the server speaks first, and says how many lines it has: the file remembers, not the process
  *   - after an error the client closes the connection, waits, longer each time, makes a new one, and goes on behind
  *     what the server has. A line that the server already has is dropped there by its number
  *
@@ -70,7 +70,8 @@ static void on_lost_closed(weft_conn_t *c) {
 
 static int worth_another_try(int err) {
   switch (err) { /* these say that the server is another program, or does not want us: it will not get better */
-  case WEFT_EURL: case WEFT_EVERSION: case WEFT_ENOTWEFT: case WEFT_EREJECTED: case WEFT_EUNMET: case UV_EINVAL: return 0;
+  case WEFT_EURL: case WEFT_EVERSION: case WEFT_ENOTWEFT: case WEFT_EREJECTED: case WEFT_EUNMET: case UV_EINVAL:
+    return 0;
   default: return 1;
   }
 }

@@ -48,7 +48,7 @@ static void on_bye(weft_shutdown_t *req, int status) {
     weft_conn_close(&conn, NULL);
 }
 
-/* One request less to wait for. Its memory stays until the loop has ended: the limit's handle and `sending` lie in it. */
+/* One request less to wait for. Its memory stays until the loop has ended: the limit and `sending` are in it. */
 static void settle(struct request *r, enum state state) {
   r->state = state;
   uv_close((uv_handle_t *) &r->limit, NULL);

@@ -4,9 +4,10 @@
 
     api_pages.py OUTDIR HEADER...    replaces OUTDIR/*.3
 
-One page for each section of a header ("/* ---- Sending ---- */"), named by PAGES below, and for each function and type a
-page that leads to its section's. A declaration takes the comment above it; declarations without a blank line between them
-share one. A function without any, or a section that PAGES does not name, is an error: the header is the manual."""
+One page for each section of a header ("/* ---- Sending ---- */"), named by PAGES below, and for each function and type
+a page that leads to its section's. A declaration takes the comment above it; declarations without a blank line between
+them share one. A function without any, or a section that PAGES does not name, is an error: the header is the
+manual."""
 
 import os
 import re
@@ -219,7 +220,8 @@ def members(decl):
     out = []
     body = decl.text[decl.text.index("{") + 1:decl.text.rindex("}")]
     body = re.sub(r"#.*", "", body)
-    for match in re.finditer(r"([^;,/{}]+(?:,[^;/{}=]+)*)([;,])[ \t]*(?:/\*(.*?)\*/)?|/\*(.*?)\*/|([^;,/{}]*\S)\s*$", body):
+    one = r"([^;,/{}]+(?:,[^;/{}=]+)*)([;,])[ \t]*(?:/\*(.*?)\*/)?|/\*(.*?)\*/|([^;,/{}]*\S)\s*$"
+    for match in re.finditer(one, body):
         member, end, text, alone, last = match.groups()
         if alone is not None:
             out.append(".PP\n" + prose(alone))
@@ -238,7 +240,8 @@ def prototype(decl):
     while len(lines[-1]) > 70 and ", " in lines[-1][:70]:
         at = lines[-1].rindex(", ", 0, 70) + 1
         lines[-1:] = [lines[-1][:at], "    " + lines[-1][at + 1:]]
-    return "\n".join(f".B {code(line)}" if not line.startswith(" ") else f".B \\ \\ \\ \\ {code(line.strip())}" for line in lines)
+    return "\n".join(f".B {code(line)}" if not line.startswith(" ") else ".B " + "\\ " * 4 + code(line.strip())
+                     for line in lines)
 
 
 def page(name, about, header, groups, version, see, errno):

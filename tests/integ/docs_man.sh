@@ -57,8 +57,9 @@ if command -v groff >/dev/null; then
     warnings=$(groff -man -ww -Tascii -z "$page" 2>&1)
     [ -z "$warnings" ] || { echo "$warnings"; bad=1; }
   done
-else
-  echo "groff is not here: the setting of the pages is not checked"
+elif [ "$bad" = 0 ]; then
+  echo "SKIP: no groff (Debian: groff-base): the setting of the pages is not checked"
+  exit 77
 fi
 echo "$count names looked up"
 exit $bad

@@ -32,7 +32,8 @@ for page in "$pages"/*.3; do
   done
 done
 count=0
-for name in $(nm -D --defined-only "$lib" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | grep '^weft_' | sort -u); do
+nm -D --defined-only "$lib" | awk '$2 == "T" { sub(/@.*/, "", $3); print $3 }' | grep '^weft_' >"$TMP/exported"
+while read -r name; do
   count=$((count + 1))
   [ -s "$pages/$name.3" ] || fail "$name: no page"
   read -r first <"$pages/$name.3"
@@ -46,18 +47,22 @@ for name in $(nm -D --defined-only "$lib" | awk '$2 == "T" { sub(/@.*/, "", $3);
     /^\.SS / { line = " " substr($0, 5) ","; on = index(line, " " name ",") > 0; next }
     on && !/^\./ { words += NF } END { print words + 0 }' "$TMP/$page/DESCRIPTION")
   [ "$text" -ge 3 ] || fail "$name: $text words of text in $page.3"
-done
+done <"$TMP/exported"
 [ "$count" -gt 50 ] || fail "only $count functions were found in $lib"
 # Spot checks that what a comment lists arrives where it belongs.
-grep -qx '.B UV_EADDRINUSE' "$TMP/weft_listen/ERRORS" || fail "weft_listen.3: UV_EADDRINUSE is not in ERRORS"
+grep -qx '.B UV_EADDRINUSE' "$TMP/weft_listen/ERRORS" ||
+  fail "weft_listen.3: UV_EADDRINUSE is not in ERRORS"
 grep -q 'uint64_t max_message' "$TMP/weft_opts/DESCRIPTION" || fail "weft_opts.3: no max_message"
 
 # --- what it refuses
 { sed '/^#endif$/d' "$header"; printf '\nWEFT_EXPORT int weft_unsaid(void);\n'; } >"$TMP/weft.h"
-python3 "$generator" "$TMP/no" "$TMP/weft.h" "$qos" >"$TMP/refused" 2>&1 && fail "a function without a comment is not refused"
-grep -q 'weft_unsaid has no comment' "$TMP/refused" || fail "refused, but not for the missing comment: $(cat "$TMP/refused")"
+python3 "$generator" "$TMP/no" "$TMP/weft.h" "$qos" >"$TMP/refused" 2>&1 &&
+  fail "a function without a comment is not refused"
+grep -q 'weft_unsaid has no comment' "$TMP/refused" ||
+  fail "refused, but not for the missing comment: $(cat "$TMP/refused")"
 { cat "$header"; printf '/* ---- Nowhere ---- */\n'; } >"$TMP/weft.h"
-python3 "$generator" "$TMP/no" "$TMP/weft.h" "$qos" >"$TMP/refused" 2>&1 && fail "a section without a page is not refused"
+python3 "$generator" "$TMP/no" "$TMP/weft.h" "$qos" >"$TMP/refused" 2>&1 &&
+  fail "a section without a page is not refused"
 grep -q Nowhere "$TMP/refused" || fail "refused, but not for the section: $(cat "$TMP/refused")"
 echo "$count functions have a page"
 
@@ -70,5 +75,6 @@ for page in "${real[@]}"; do
 done
 if command -v man >/dev/null; then
   # as a user asks, by the name of a function that has no page of its own
-  man -M "$TMP/man" weft_accept 2>/dev/null | grep -q 'Take the waiting peer' || fail "man weft_accept shows something else"
+  man -M "$TMP/man" weft_accept 2>/dev/null | grep -q 'Take the waiting peer' ||
+    fail "man weft_accept shows something else"
 fi

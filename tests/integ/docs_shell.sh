@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # The commands of README.md, docs/ and the other pages do what they are shown for. Every code block has a kind: ```sh is
-# run here, command by command, in an installation of this build; ```text is not; ```c and ```python have their own tests.
+# run here, command by command, in an installation of this build; ```text is not; ```c and ```python have other tests.
 # A block of another kind, or one by indentation, fails, and so does a command that this test does not know how to run.
 # ctest: timeout=120
 . "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
@@ -42,8 +42,8 @@ PATH=$TMP/prefix/bin:$PATH
 export PKG_CONFIG_PATH LD_LIBRARY_PATH PATH
 for doc in "${docs[@]}"; do
   awk -v dir="$TMP/work/" '
-    /^```c$/ { first = 1; next } /^```/ { if (file != "") close(file); file = ""; first = 0; next }
-    first { file = match($0, /[a-z_]+\.c/) ? dir substr($0, RSTART, RLENGTH) : ""; first = 0 }
+    /^```(c|python)$/ { first = 1; next } /^```/ { if (file != "") close(file); file = ""; first = 0; next }
+    first { file = match($0, /[a-z_]+\.(c|py)/) ? dir substr($0, RSTART, RLENGTH) : ""; first = 0 }
     file != "" { print > file }' "$doc"
 done
 cp "$src"/examples/*.c "$TMP/work"
@@ -58,6 +58,8 @@ esac
 background "$TMP/db7.log" "$WEFT_BIN/echo_server" weft://127.0.0.1:0
 db7=$(listening "$TMP/db7.log")
 presets=$(cmake --list-presets=all . | grep -oE '"[a-z]+"')
+python=$WEFT_BIN/weft_python # the wrapper of this build, for sanitizers
+[ -x "$python" ] && [ "${WEFT_SANITIZE:-}" != thread ] || python=
 commands=0
 
 # One command, without its comment. `url` is that of the server that the block has started, or of the echo server.
@@ -72,7 +74,8 @@ run() {
   ldconfig) ;;
   'apt-get install '*) # what the build needs, and no more: tests/run.sh installs it as well
     for package in "${words[@]:2}"; do
-      grep -qE "(^| )$package( |$)" <(sed -n '/^wanted()/,/^}/p' "$src/tests/run.sh") || fail "$where: $package is not in tests/run.sh"
+      grep -qE "(^| )$package( |$)" <(sed -n '/^wanted()/,/^}/p' "$src/tests/run.sh") ||
+        fail "$where: $package is not in tests/run.sh"
       grep -qF "\`$package\`" "$src/docs/dependencies.md" || fail "$where: $package is not in docs/dependencies.md"
     done
     for package in libfabric libuv1 libssl libjansson; do
@@ -83,7 +86,21 @@ run() {
   'cc '*)
     eval "$command ${sanitize[*]-}" >"$TMP/cc.log" 2>&1 || fail "$where: $command" ;;
   build/release/bin/*)
-    [ -x "$WEFT_BIN/${words[0]##*/}" ] && "$WEFT_BIN/${words[0]##*/}" --help >/dev/null || fail "$where: no ${words[0]}" ;;
+    [ -x "$WEFT_BIN/${words[0]##*/}" ] && "$WEFT_BIN/${words[0]##*/}" --help >/dev/null ||
+      fail "$where: no ${words[0]}" ;;
+  'export PYTHONPATH=/usr/local/'*)
+    [ -z "$python" ] || [ -e "$TMP/prefix/${command#*/usr/local/}/weft/__init__.py" ] ||
+      fail "$where: no weft in ${words[1]}" ;;
+  'python3 '*)
+    [ -n "$python" ] || return 0
+    if [ ${#words[@]} = 2 ]; then
+      background "$TMP/server.log" "$python" "${words[1]}" weft://127.0.0.1:0
+      started=$PID
+      url=$(listening "$TMP/server.log")
+    else
+      timeout 40 "$python" "${words[1]}" "${words[@]:2:1}" >/dev/null 2>&1 && fail "$where: nothing is at ${words[2]}"
+      timeout 40 "$python" "${words[1]}" "$url" >"$TMP/out.log" 2>&1 || fail "$where: $command"
+    fi ;;
   './'*_server*)
     [ -x "${words[0]}" ] || cp "$WEFT_BIN/${words[0]##*/}" . || fail "$where: ${words[0]} is not built"
     background "$TMP/server.log" "${words[0]}" weft://127.0.0.1:0

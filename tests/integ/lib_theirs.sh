@@ -7,7 +7,8 @@
 theirs() {
   local kind=$1 header=$2 package=$3 file count=0
   shift 3
-  printf '#include <%s>\n' "$header" | ${CC:-cc} "$@" -fsyntax-only -xc - 2>/dev/null || skip "no $header (Debian: $package)"
+  printf '#include <%s>\n' "$header" | ${CC:-cc} "$@" -fsyntax-only -xc - 2>/dev/null ||
+    skip "no $header (Debian: $package)"
   awk -v kind="$kind" -v out="$TMP/$kind" '
     $0 == "```c " kind { file = sprintf("%s_%02d.c", out, ++n); next }
     /^```/ { if (file != "") close(file); file = ""; next }
