@@ -49,6 +49,22 @@ while read -r name; do
   [ "$text" -ge 3 ] || fail "$name: $text words of text in $page.3"
 done <"$TMP/exported"
 [ "$count" -gt 50 ] || fail "only $count functions were found in $lib"
+# Each member of a struct and of an enum stands in a page.
+python3 - "$pages" "$header" "$qos" >"$TMP/members.log" 2>&1 <<'END' || fail "members of structs"
+import glob, re, sys
+pages = "".join(open(page).read() for page in glob.glob(sys.argv[1] + "/*.3")).replace("\\-", "-")
+count = 0
+for header in sys.argv[2:]:
+    text = re.sub(r"/\*.*?\*/", "", open(header).read(), flags=re.S).replace("\\\n", "")
+    text = re.sub(r"^#.*|WEFT_ERRNO_MAP.*", "", text, flags=re.M)
+    for body in re.findall(r"^(?:typedef|enum)[^;]*?\{\n(.*?)\n\}", text, flags=re.S | re.M):
+        for name in re.findall(r"\b([A-Za-z_]\w*)(?:\[\w+\])?\s*(?:=[^,;]*)?[,;]", body):
+            count += 1
+            if not re.search(r"\.B (.*\W)?" + name + r"\b", pages):
+                sys.exit(f"{name} is in no page")
+if count < 100:
+    sys.exit(f"only {count} members were found")
+END
 # Spot checks that what a comment lists arrives where it belongs.
 grep -qx '.B UV_EADDRINUSE' "$TMP/weft_listen/ERRORS" ||
   fail "weft_listen.3: UV_EADDRINUSE is not in ERRORS"
