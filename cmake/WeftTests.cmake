@@ -101,6 +101,7 @@ endfunction()
 #   NAME.c   a program in bin/ and a ctest; internal: linked to the internals, shared: to libweft.so,
 #            bench: like shared and also to ZeroMQ where it is found, and never a ctest
 #   NAME.sh  a ctest; the environment names the programs (WEFT_BIN) and the sources (WEFT_SRC)
+#            a line "ctest: offline" in it says that it minds no other test: it opens no connection
 #   lib_*.c  are linked to each of the folder's programs; lib_*.sh is for sourcing
 # SERIAL: no other test of the tree runs at the same time.
 function(weft_area label seconds kind)
@@ -135,7 +136,10 @@ function(weft_area label seconds kind)
         set(name "${name}_sh")
       endif()
       weft_register(${name} "${script}" ${label} ${seconds} bash "${script}")
-      list(APPEND tests ${name})
+      file(STRINGS "${script}" offline REGEX "^# ctest: offline$")
+      if(NOT offline)
+        list(APPEND tests ${name})
+      endif()
     endforeach()
   endif()
 

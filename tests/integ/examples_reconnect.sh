@@ -7,7 +7,7 @@
 need reconnect
 program=$WEFT_BIN/reconnect
 file=$TMP/file
-lines=400000
+lines=200000
 [ -z "${WEFT_SANITIZE:-}" ] || lines=100000
 seq -f 'line %.0f' $lines >"$TMP/in"
 
