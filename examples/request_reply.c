@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* request_reply.c - requests with replies in any order, each with its own time limit.
  *
- *   request_reply serve [URL]                            default: all addresses, port 7000
- *   request_reply ask URL LIMIT SECONDS[:LIMIT]...       ask the server to take so long, all at once
+ *   request_reply serve [URL]                          default: all addresses, port 7000
+ *   request_reply ask URL LIMIT SECONDS[:LIMIT]...     ask the server to take so long, all at once
  *
- * A message is a number of 8 bytes, little-endian, and a body; a reply has the number of its request. The server of
- * this example waits for as many seconds as the body says and answers with it. python/request_reply.py speaks the same.
+ * A message is a number of 8 bytes, little-endian, and a body; a reply has the number of its
+ * request. The server of this example waits for as many seconds as the body says and answers with
+ * it. python/request_reply.py speaks the same.
  *
- * It shows: requests found again by number, a time limit that leaves the connection as it was, a reply that comes after
- * its limit and is dropped, and that every request which waits hears of it when the connection is lost. */
+ * It shows: requests found again by number, a time limit that leaves the connection as it was, a
+ * reply that comes after its limit and is dropped, and that every request which waits hears of it
+ * when the connection is lost. */
 #include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,18 +39,19 @@ struct request {
 static weft_conn_t conn;
 static weft_connect_t connecting;
 static weft_shutdown_t bye;
-static struct request *requests; /* request n is requests[n - 1]: a real program has a hash table here */
+static struct request
+    *requests; /* request n is requests[n - 1]: a real program has a hash table here */
 static unsigned count, unanswered;
 static const char *trouble; /* why the connection ended before its time */
 
 static void on_bye(weft_shutdown_t *req, int status) {
   (void) req;
   (void) status;
-  if (!weft_is_closing(&conn))
-    weft_conn_close(&conn, NULL);
+  if (!weft_is_closing(&conn)) weft_conn_close(&conn, NULL);
 }
 
-/* One request less to wait for. Its memory stays until the loop has ended: the limit and `sending` are in it. */
+/* One request less to wait for. Its memory stays until the loop has ended: the limit and `sending`
+ * are in it. */
 static void settle(struct request *r, enum state state) {
   r->state = state;
   uv_close((uv_handle_t *) &r->limit, NULL);
@@ -73,8 +76,7 @@ static void lose(const char *why) {
       printf("%s: lost: %s\n", requests[i].body, why);
       settle(&requests[i], TOO_LATE);
     }
-  if (!weft_is_closing(&conn))
-    weft_conn_close(&conn, NULL);
+  if (!weft_is_closing(&conn)) weft_conn_close(&conn, NULL);
 }
 
 static void on_reply(weft_conn_t *c, int status, weft_msg_t *msg) {
@@ -82,8 +84,7 @@ static void on_reply(weft_conn_t *c, int status, weft_msg_t *msg) {
   struct request *r;
   size_t size;
 
-  if (status == UV_EOF && unanswered == 0)
-    return; /* the server's end of our shutdown */
+  if (status == UV_EOF && unanswered == 0) return; /* the server's end of our shutdown */
   if (status < 0) {
     lose(status == UV_EOF ? "the server has ended" : weft_conn_error(c));
     return;
@@ -118,8 +119,7 @@ static void on_connected(weft_connect_t *req, int status) {
   unsigned i;
 
   (void) req;
-  if (status == 0)
-    status = weft_recv_start(&conn, NULL, on_reply);
+  if (status == 0) status = weft_recv_start(&conn, NULL, on_reply);
   if (status != 0) {
     lose(*weft_conn_error(&conn) != '\0' ? weft_conn_error(&conn) : weft_strerror(status));
     return;
@@ -142,8 +142,7 @@ static int ask(uv_loop_t *loop, const char *url, const char *limit, char **what,
   int err;
 
   requests = calloc(n, sizeof(*requests));
-  if (requests == NULL || weft_conn_init(&weft, &conn) != 0)
-    return 1;
+  if (requests == NULL || weft_conn_init(&weft, &conn) != 0) return 1;
   for (i = 0; i < n; i++) {
     struct request *r = &requests[i];
     const char *colon = strchr(what[i], ':');
@@ -156,13 +155,10 @@ static int ask(uv_loop_t *loop, const char *url, const char *limit, char **what,
   }
   count = unanswered = n;
   err = weft_connect(&connecting, &conn, url, NULL, on_connected);
-  if (err != 0)
-    lose(weft_strerror(err));
+  if (err != 0) lose(weft_strerror(err));
   uv_run(loop, UV_RUN_DEFAULT);
-  for (i = 0; i < n; i++)
-    failed += requests[i].state != REPLIED;
-  if (trouble != NULL)
-    fprintf(stderr, "%s: %u of %u requests have no reply\n", url, failed, n);
+  for (i = 0; i < n; i++) failed += requests[i].state != REPLIED;
+  if (trouble != NULL) fprintf(stderr, "%s: %u of %u requests have no reply\n", url, failed, n);
   free(requests);
   return trouble != NULL;
 }
@@ -187,8 +183,7 @@ struct job {
 static void on_request(weft_conn_t *c, int status, weft_msg_t *msg);
 
 static void free_unused(struct peer *peer) {
-  if (peer->closed && peer->jobs == 0)
-    free(peer);
+  if (peer->closed && peer->jobs == 0) free(peer);
 }
 
 static void on_peer_closed(weft_conn_t *c) {
@@ -199,19 +194,16 @@ static void on_peer_closed(weft_conn_t *c) {
 }
 
 static void drop(struct peer *peer) {
-  if (!peer->closed && !weft_is_closing(&peer->conn))
-    weft_conn_close(&peer->conn, on_peer_closed);
+  if (!peer->closed && !weft_is_closing(&peer->conn)) weft_conn_close(&peer->conn, on_peer_closed);
 }
 
 static void on_peer_bye(weft_shutdown_t *req, int status) {
-  if (status != UV_ECANCELED)
-    drop(req->data);
+  if (status != UV_ECANCELED) drop(req->data);
 }
 
 static void say_bye(struct peer *peer) {
   peer->bye.data = peer;
-  if (weft_shutdown(&peer->bye, &peer->conn, on_peer_bye) != 0)
-    drop(peer);
+  if (weft_shutdown(&peer->bye, &peer->conn, on_peer_bye) != 0) drop(peer);
 }
 
 static void job_done(struct job *job) {
@@ -257,11 +249,11 @@ static void on_request(weft_conn_t *c, int status, weft_msg_t *msg) {
 
   if (status == UV_EOF) { /* no more requests; those that came still get their replies */
     peer->ended = 1;
-    if (peer->jobs == 0)
-      say_bye(peer);
+    if (peer->jobs == 0) say_bye(peer);
     return;
   }
-  if (status < 0 || size <= sizeof(uint64_t) || size > sizeof(job->reply) || (job = calloc(1, sizeof(*job))) == NULL) {
+  if (status < 0 || size <= sizeof(uint64_t) || size > sizeof(job->reply) ||
+      (job = calloc(1, sizeof(*job))) == NULL) {
     fprintf(stderr, "dropped: %s\n", status < 0 ? weft_conn_error(c) : "not a request");
     drop(peer);
     return;
@@ -273,7 +265,8 @@ static void on_request(weft_conn_t *c, int status, weft_msg_t *msg) {
   job->timer.data = job;
   uv_timer_init(weft_loop(&weft), &job->timer);
   uv_timer_start(&job->timer, on_job_ready, (uint64_t) (strtod(seconds, NULL) * 1e3), 0);
-  if (++peer->jobs >= WAITING_MAX && !peer->paused) { /* work that waits is bounded: the peer's window closes */
+  if (++peer->jobs >= WAITING_MAX &&
+      !peer->paused) { /* work that waits is bounded: the peer's window closes */
     peer->paused = 1;
     weft_recv_stop(c);
   }
@@ -302,7 +295,8 @@ static int serve(uv_loop_t *loop, const char *url) {
   size_t len = sizeof(at);
   int err;
 
-  if ((err = weft_listener_init(&weft, &listener)) != 0 || (err = weft_listen(&listener, url, 64, on_peer)) != 0 ||
+  if ((err = weft_listener_init(&weft, &listener)) != 0 ||
+      (err = weft_listen(&listener, url, 64, on_peer)) != 0 ||
       (err = weft_listener_addr(&listener, at, &len)) != 0) {
     fprintf(stderr, "%s: %s\n", url, weft_strerror(err));
     return 1;
@@ -322,8 +316,7 @@ int main(int argc, char **argv) {
     return 2;
   }
   setvbuf(stdout, NULL, _IOLBF, 0);
-  if (uv_loop_init(&loop) != 0 || weft_init(&loop, &weft, NULL) != 0)
-    return 1;
+  if (uv_loop_init(&loop) != 0 || weft_init(&loop, &weft, NULL) != 0) return 1;
   result = asks ? ask(&loop, argv[2], argv[3], argv + 4, (unsigned) argc - 4)
                 : serve(&loop, argc > 2 ? argv[2] : "weft://*:7000");
   weft_close(&weft, NULL);
