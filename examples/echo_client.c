@@ -27,10 +27,8 @@ static uint64_t sent_at, total_ns, min_ns = UINT64_MAX, max_ns;
 static int result = 1;
 
 static void finish(void) {
-  if (!weft_is_closing(&conn))
-    weft_conn_close(&conn, NULL);
-  if (!uv_is_closing((uv_handle_t *) &pause_timer))
-    uv_close((uv_handle_t *) &pause_timer, NULL);
+  if (!weft_is_closing(&conn)) weft_conn_close(&conn, NULL);
+  if (!uv_is_closing((uv_handle_t *) &pause_timer)) uv_close((uv_handle_t *) &pause_timer, NULL);
 }
 
 static void fail(const char *what, int err) {
@@ -63,8 +61,7 @@ static void send_next(void) {
   awaited = 2;
   sent_at = uv_hrtime();
   err = weft_send(&sending, &conn, &buf, 1, on_sent);
-  if (err != 0)
-    fail("send", err);
+  if (err != 0) fail("send", err);
 }
 
 static void on_pause_over(uv_timer_t *timer) {
@@ -74,8 +71,7 @@ static void on_pause_over(uv_timer_t *timer) {
 
 static void on_bye(weft_shutdown_t *req, int status) {
   (void) req;
-  if (status != 0 && status != UV_ECANCELED)
-    fail("shutdown", status);
+  if (status != 0 && status != UV_ECANCELED) fail("shutdown", status);
 }
 
 static void all_done(void) {
@@ -90,14 +86,12 @@ static void all_done(void) {
            (unsigned long long) info.migrations, (unsigned long long) info.duplicates);
   result = 0;
   err = weft_shutdown(&bye, &conn, on_bye); /* then the server ends too: UV_EOF in on_recv */
-  if (err != 0)
-    fail("shutdown", err);
+  if (err != 0) fail("shutdown", err);
 }
 
 /* `sending` and `message` are ours again only when the echo is here AND on_sent has been called. */
 static void one_less_awaited(void) {
-  if (--awaited > 0)
-    return;
+  if (--awaited > 0) return;
   if (++done == count)
     all_done();
   else if (pause_ms > 0)
@@ -134,10 +128,8 @@ static void on_recv(weft_conn_t *c, int status, weft_msg_t *msg) {
     return;
   }
   total_ns += took;
-  if (took < min_ns)
-    min_ns = took;
-  if (took > max_ns)
-    max_ns = took;
+  if (took < min_ns) min_ns = took;
+  if (took > max_ns) max_ns = took;
   one_less_awaited();
 }
 
@@ -146,8 +138,7 @@ static void on_connected(weft_connect_t *req, int status) {
 
   (void) req;
   if (status != 0) {
-    if (status != UV_ECANCELED)
-      fail("connect", status);
+    if (status != UV_ECANCELED) fail("connect", status);
     return;
   }
   print_choice();
@@ -169,20 +160,16 @@ int main(int argc, char **argv) {
   uv_loop_t loop;
   int err;
 
-  if (argc > 2)
-    count = (unsigned) strtoul(argv[2], NULL, 10);
-  if (argc > 3)
-    size = strtoul(argv[3], NULL, 10);
-  if (argc > 4)
-    pause_ms = (unsigned) strtoul(argv[4], NULL, 10);
+  if (argc > 2) count = (unsigned) strtoul(argv[2], NULL, 10);
+  if (argc > 3) size = strtoul(argv[3], NULL, 10);
+  if (argc > 4) pause_ms = (unsigned) strtoul(argv[4], NULL, 10);
   if (argc < 2 || argc > 5 || *argv[1] == '-' || count == 0 || size == 0) {
     fprintf(stderr, "Usage: echo_client URL [COUNT [SIZE [PAUSE_MS]]]\n");
     return 2;
   }
   message = malloc(size);
   if (message == NULL || (err = uv_loop_init(&loop)) != 0 ||
-      (err = weft_init(&loop, &weft, NULL)) != 0 ||
-      (err = weft_conn_init(&weft, &conn)) != 0) {
+      (err = weft_init(&loop, &weft, NULL)) != 0 || (err = weft_conn_init(&weft, &conn)) != 0) {
     fprintf(stderr, "starting: %s\n", message == NULL ? "out of memory" : weft_strerror(err));
     return 1;
   }

@@ -45,8 +45,7 @@ static void on_peer_closed(weft_conn_t *conn) {
 }
 
 static void drop(struct peer *peer) {
-  if (!weft_is_closing(&peer->conn))
-    weft_conn_close(&peer->conn, on_peer_closed);
+  if (!weft_is_closing(&peer->conn)) weft_conn_close(&peer->conn, on_peer_closed);
 }
 
 static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg);
@@ -69,8 +68,7 @@ static int send_back(struct peer *peer, weft_msg_t *msg) {
   uv_buf_t buf;
   int err;
 
-  if (echo == NULL)
-    return UV_ENOMEM;
+  if (echo == NULL) return UV_ENOMEM;
   memset(echo, 0, sizeof(*echo));
   echo->conn = &peer->conn;
   echo->msg = weft_msg_retain(msg); /* keeps the bytes in place until on_echoed */
@@ -91,8 +89,7 @@ static int send_back(struct peer *peer, weft_msg_t *msg) {
 static void on_bye(weft_shutdown_t *req, int status) {
   struct peer *peer = req->data;
 
-  if (status != UV_ECANCELED)
-    drop(peer);
+  if (status != UV_ECANCELED) drop(peer);
 }
 
 static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
@@ -102,8 +99,7 @@ static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
   if (status == UV_EOF) {
     /* The peer has said all it had to say; it still gets the echoes that are under way. */
     peer->bye.data = peer;
-    if (weft_shutdown(&peer->bye, conn, on_bye) != 0)
-      drop(peer);
+    if (weft_shutdown(&peer->bye, conn, on_bye) != 0) drop(peer);
     return;
   }
   if (status < 0) {
@@ -145,8 +141,7 @@ static void on_peer(weft_listener_t *l, int status) {
   peer->conn.data = peer;
   LIST_INSERT_HEAD(&peers, peer, link);
 
-  if (who != NULL)
-    printf("peer %s%s%s\n", who->address, *who->name != '\0' ? ", " : "", who->name);
+  if (who != NULL) printf("peer %s%s%s\n", who->address, *who->name != '\0' ? ", " : "", who->name);
   if (weft_accept(l, &peer->conn) != 0 || weft_conn_on_event(&peer->conn, on_event) != 0 ||
       weft_recv_start(&peer->conn, NULL, on_recv) != 0)
     drop(peer);
@@ -158,7 +153,7 @@ static void on_signal(uv_signal_t *handle, int signum) {
   (void) handle;
   (void) signum;
   LIST_FOREACH(peer, &peers, link)
-    drop(peer);
+  drop(peer);
   weft_listener_close(&listener, NULL);
   weft_close(&weft, NULL);
   uv_close((uv_handle_t *) &signals[0], NULL);

@@ -68,15 +68,13 @@ static void on_read(uv_stream_t *stream, ssize_t nread, const uv_buf_t *buf) {
   struct client *client = stream->data;
   uv_buf_t answer;
 
-  if (nread == 0)
-    return;
+  if (nread == 0) return;
   if (nread > 0) {
     stats.tcp_reads++;
     answer = uv_buf_init(buf->base, (unsigned) nread);
     client->write.data = client;
     uv_read_stop(stream); /* one answer at a time, so one buffer is enough */
-    if (uv_write(&client->write, stream, &answer, 1, on_written) == 0)
-      return;
+    if (uv_write(&client->write, stream, &answer, 1, on_written) == 0) return;
   }
   hang_up(client);
 }
@@ -107,8 +105,7 @@ static int start_tcp(int port) {
   int err;
 
   uv_ip4_addr("127.0.0.1", port, &at);
-  if ((err = uv_tcp_bind(&server, (const struct sockaddr *) &at, 0)) != 0)
-    return err;
+  if ((err = uv_tcp_bind(&server, (const struct sockaddr *) &at, 0)) != 0) return err;
   return uv_listen((uv_stream_t *) &server, 64, on_client);
 }
 
@@ -132,13 +129,11 @@ static void on_peer_closed(weft_conn_t *conn) {
 }
 
 static void drop(struct peer *peer) {
-  if (!weft_is_closing(&peer->conn))
-    weft_conn_close(&peer->conn, on_peer_closed);
+  if (!weft_is_closing(&peer->conn)) weft_conn_close(&peer->conn, on_peer_closed);
 }
 
 static void on_bye(weft_shutdown_t *req, int status) {
-  if (status != UV_ECANCELED)
-    drop(req->data);
+  if (status != UV_ECANCELED) drop(req->data);
 }
 
 static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
@@ -147,8 +142,7 @@ static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
 
   if (status == UV_EOF) {
     peer->bye.data = peer;
-    if (weft_shutdown(&peer->bye, conn, on_bye) != 0)
-      drop(peer);
+    if (weft_shutdown(&peer->bye, conn, on_bye) != 0) drop(peer);
     return;
   }
   if (status < 0) {
@@ -160,8 +154,7 @@ static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
    * gets UV_EAGAIN here, and this service then lets it go; echo_server.c shows the patient way. */
   answer.base = (char *) weft_msg_data(msg);
   answer.len = weft_msg_size(msg);
-  if (weft_try_send(conn, &answer, 1) != 0)
-    drop(peer);
+  if (weft_try_send(conn, &answer, 1) != 0) drop(peer);
 }
 
 static void on_peer(weft_listener_t *l, int status) {
@@ -197,14 +190,14 @@ static void stop(void) {
   struct peer *peer;
 
   LIST_FOREACH(client, &clients, link)
-    hang_up(client);
+  hang_up(client);
   uv_close((uv_handle_t *) &server, NULL);
   uv_close((uv_handle_t *) &ticker, NULL);
   uv_close((uv_handle_t *) &signals[0], NULL);
   uv_close((uv_handle_t *) &signals[1], NULL);
 
   LIST_FOREACH(peer, &peers, link)
-    drop(peer);
+  drop(peer);
   weft_close(&weft, NULL); /* closes the listener too */
 }
 

@@ -59,11 +59,9 @@ static void watch_input(void) {
   struct epoll_event ev = {.events = EPOLLIN, .data.fd = STDIN_FILENO};
   int want = connected && !blocked && !input_ended && !weft_is_closing(&conn);
 
-  if (want == watching)
-    return;
+  if (want == watching) return;
   watching = want;
-  if (input_is_file)
-    return;
+  if (input_is_file) return;
   if (epoll_ctl(epoll_fd, want ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, STDIN_FILENO, &ev) != 0) {
     if (errno == EPERM)
       input_is_file = 1;
@@ -75,8 +73,7 @@ static void watch_input(void) {
 /* When all lines are sent and all echoes are here: tell the server that no more comes. */
 static void on_bye(weft_shutdown_t *req, int status) {
   (void) req;
-  if (status != 0 && status != UV_ECANCELED)
-    fail("shutdown", status);
+  if (status != 0 && status != UV_ECANCELED) fail("shutdown", status);
 }
 
 static void end_if_done(void) {
@@ -87,8 +84,7 @@ static void end_if_done(void) {
   said_bye = 1;
   result = 0;
   err = weft_shutdown(&bye, &conn, on_bye);
-  if (err != 0)
-    fail("shutdown", err);
+  if (err != 0) fail("shutdown", err);
 }
 
 static int send_line(const char *line, size_t len) {
@@ -112,8 +108,7 @@ static void send_lines(void) {
   char *line = input, *end = input + input_len, *newline;
 
   while (line < end && (newline = memchr(line, '\n', (size_t) (end - line))) != NULL) {
-    if (send_line(line, (size_t) (newline - line)) != 0)
-      break;
+    if (send_line(line, (size_t) (newline - line)) != 0) break;
     line = newline + 1;
   }
   if (!blocked && line < end && (input_ended || (size_t) (end - line) == sizeof(input)) &&
@@ -129,12 +124,9 @@ static void read_input(void) {
 
   if (n < 0 && errno != EINTR && errno != EAGAIN)
     fail("standard input", uv_translate_sys_error(errno));
-  if (n == 0)
-    input_ended = 1;
-  if (n > 0)
-    input_len += (size_t) n;
-  if (n >= 0)
-    send_lines();
+  if (n == 0) input_ended = 1;
+  if (n > 0) input_len += (size_t) n;
+  if (n >= 0) send_lines();
 }
 
 /* ---- Weft ---- */
@@ -164,8 +156,7 @@ static void on_event(weft_conn_t *c, const weft_event_t *ev) {
 
 static void on_connected(weft_connect_t *req, int status) {
   (void) req;
-  if (status == 0)
-    status = weft_recv_start(&conn, NULL, on_recv);
+  if (status == 0) status = weft_recv_start(&conn, NULL, on_recv);
   if (status == 0)
     connected = 1;
   else if (status != UV_ECANCELED)
@@ -178,22 +169,17 @@ static int run(void) {
   struct epoll_event events[2], ev = {.events = EPOLLIN, .data.fd = weft_fd(&weft)};
   int i, n;
 
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, weft_fd(&weft), &ev) != 0)
-    return -1;
+  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, weft_fd(&weft), &ev) != 0) return -1;
   while (1) {
     weft_process(&weft); /* before each wait: it runs what is due and never blocks */
-    if (weft_is_closed)
-      return 0;
+    if (weft_is_closed) return 0;
     watch_input();
 
     n = epoll_wait(epoll_fd, events, 2, watching && input_is_file ? 0 : weft_timeout_ms(&weft));
-    if (n < 0 && errno != EINTR)
-      return -1;
+    if (n < 0 && errno != EINTR) return -1;
     for (i = 0; i < n; i++)
-      if (events[i].data.fd == STDIN_FILENO)
-        read_input();
-    if (watching && input_is_file)
-      read_input();
+      if (events[i].data.fd == STDIN_FILENO) read_input();
+    if (watching && input_is_file) read_input();
   }
 }
 
@@ -219,8 +205,7 @@ int main(int argc, char **argv) {
     char why[256] = "";
     weft_url_parse(argv[1], NULL, NULL, why, sizeof(why));
     fail(argv[1], err);
-    if (*why != '\0')
-      fprintf(stderr, "%s\n", why);
+    if (*why != '\0') fprintf(stderr, "%s\n", why);
   }
   if (run() != 0) {
     perror("epoll");

@@ -59,16 +59,14 @@ static const char *take_header(struct transfer *t, const void *data, size_t len)
   unsigned long long size;
   int name_at = 0;
 
-  if (len >= sizeof(text))
-    return "header too long";
+  if (len >= sizeof(text)) return "header too long";
   memcpy(text, data, len);
   text[len] = '\0';
   if (strncmp(text, "weft-file 1 ", 12) != 0 || text[12] < '0' || text[12] > '9')
     return "not a file transfer";
   errno = 0;
   size = strtoull(text + 12, &end, 10);
-  if (errno != 0 || *end != ' ' || size > INT64_MAX)
-    return "bad size";
+  if (errno != 0 || *end != ' ' || size > INT64_MAX) return "bad size";
   name_at = (int) (end + 1 - text);
 
   /* The name comes from the network: it must name a file in our directory and nothing else. */
@@ -95,10 +93,8 @@ static const char *take_header(struct transfer *t, const void *data, size_t len)
 static const char *write_all(int fd, const char *data, size_t len) {
   while (len > 0) {
     ssize_t n = write(fd, data, len);
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n < 0)
-      return strerror(errno);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return strerror(errno);
     data += n;
     len -= (size_t) n;
   }
@@ -110,15 +106,11 @@ static const char *write_all(int fd, const char *data, size_t len) {
 static const char *take_data(struct transfer *t, const void *data, size_t len) {
   const char *wrong;
 
-  if (len > t->size - t->got)
-    return "more bytes than announced";
-  if ((wrong = write_all(t->file, data, len)) != NULL)
-    return wrong;
-  if (EVP_DigestUpdate(t->hash, data, len) != 1)
-    return "SHA-256 failed";
+  if (len > t->size - t->got) return "more bytes than announced";
+  if ((wrong = write_all(t->file, data, len)) != NULL) return wrong;
+  if (EVP_DigestUpdate(t->hash, data, len) != 1) return "SHA-256 failed";
   t->got += len;
-  if (t->got == t->size)
-    t->step = take_digest;
+  if (t->got == t->size) t->step = take_digest;
   return NULL;
 }
 
@@ -127,8 +119,7 @@ static const char *take_digest(struct transfer *t, const void *data, size_t len)
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned digest_len;
 
-  if (EVP_DigestFinal_ex(t->hash, digest, &digest_len) != 1)
-    return "SHA-256 failed";
+  if (EVP_DigestFinal_ex(t->hash, digest, &digest_len) != 1) return "SHA-256 failed";
   if (len != SHA256_LEN || digest_len != SHA256_LEN || memcmp(digest, data, len) != 0)
     return "the checksum does not match";
   if (fsync(t->file) != 0 || renameat(directory, t->temporary, directory, t->name) != 0)
@@ -146,10 +137,8 @@ static void on_closed(weft_conn_t *conn) {
   struct transfer *t = conn->data;
   int good = t->step == NULL && t->reply[0] == 'o';
 
-  if (t->temporary[0] != '\0')
-    unlinkat(directory, t->temporary, 0);
-  if (t->file >= 0)
-    close(t->file);
+  if (t->temporary[0] != '\0') unlinkat(directory, t->temporary, 0);
+  if (t->file >= 0) close(t->file);
   EVP_MD_CTX_free(t->hash);
   LIST_REMOVE(t, link);
   free(t);
@@ -160,8 +149,7 @@ static void on_closed(weft_conn_t *conn) {
 }
 
 static void drop(struct transfer *t) {
-  if (!weft_is_closing(&t->conn))
-    weft_conn_close(&t->conn, on_closed);
+  if (!weft_is_closing(&t->conn)) weft_conn_close(&t->conn, on_closed);
 }
 
 static void on_replied(weft_send_t *req, int status) {
@@ -177,13 +165,11 @@ static void reply(struct transfer *t, const char *wrong) {
   else
     strcpy(t->reply, "ok");
   buf = uv_buf_init(t->reply, (unsigned) strlen(t->reply));
-  if (weft_send(&t->reply_req, &t->conn, &buf, 1, on_replied) != 0)
-    drop(t);
+  if (weft_send(&t->reply_req, &t->conn, &buf, 1, on_replied) != 0) drop(t);
 }
 
 static void on_bye(weft_shutdown_t *req, int status) {
-  if (status != UV_ECANCELED)
-    drop(req->data);
+  if (status != UV_ECANCELED) drop(req->data);
 }
 
 static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
@@ -192,8 +178,7 @@ static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
 
   if (status == UV_EOF) {
     t->bye.data = t;
-    if (weft_shutdown(&t->bye, conn, on_bye) != 0)
-      drop(t);
+    if (weft_shutdown(&t->bye, conn, on_bye) != 0) drop(t);
     return;
   }
   if (status < 0) {
@@ -203,15 +188,13 @@ static void on_recv(weft_conn_t *conn, int status, weft_msg_t *msg) {
     drop(t);
     return;
   }
-  if (t->step == NULL)
-    return; /* after an error: what was still under way */
+  if (t->step == NULL) return; /* after an error: what was still under way */
   wrong = t->step(t, weft_msg_data(msg), weft_msg_size(msg));
   if (wrong != NULL) {
     fprintf(stderr, "%s: %s\n", *t->name != '\0' ? t->name : "transfer", wrong);
     t->step = NULL;
   }
-  if (t->step == NULL)
-    reply(t, wrong);
+  if (t->step == NULL) reply(t, wrong);
 }
 
 static void on_peer(weft_listener_t *l, int status) {
@@ -231,8 +214,7 @@ static void on_peer(weft_listener_t *l, int status) {
   t->file = -1;
   t->step = take_header;
   LIST_INSERT_HEAD(&transfers, t, link);
-  if (weft_accept(l, &t->conn) != 0 || weft_recv_start(&t->conn, NULL, on_recv) != 0)
-    drop(t);
+  if (weft_accept(l, &t->conn) != 0 || weft_recv_start(&t->conn, NULL, on_recv) != 0) drop(t);
 }
 
 /* ---- Start and end ---- */
@@ -242,7 +224,7 @@ static void stop(void) {
 
   closing = 1;
   LIST_FOREACH(t, &transfers, link)
-    drop(t);
+  drop(t);
   weft_listener_close(&listener, NULL);
   weft_close(&weft, NULL);
   uv_close((uv_handle_t *) &signals[0], NULL);

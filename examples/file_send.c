@@ -46,8 +46,7 @@ static uint64_t started_at;
 static int result = 1;
 
 static void finish(void) {
-  if (!weft_is_closing(&conn))
-    weft_conn_close(&conn, NULL);
+  if (!weft_is_closing(&conn)) weft_conn_close(&conn, NULL);
 }
 
 static void fail(const char *what, const char *why) {
@@ -69,8 +68,7 @@ static void print_progress(void) {
   double seconds = (double) (uv_hrtime() - started_at) / 1e9;
   double rate = seconds > 0 ? (double) bytes_acked / 1e6 / seconds : 0;
 
-  if (percent == shown)
-    return;
+  if (percent == shown) return;
   if (isatty(STDERR_FILENO)) {
     shown = percent;
     fprintf(stderr, "\r[%-40.*s] %3d %%  %.0f MB/s ", percent * 40 / 100, bar, percent, rate);
@@ -87,16 +85,14 @@ static void on_chunk_sent(weft_send_t *req, int status);
 
 static void on_small_sent(weft_send_t *req, int status) {
   (void) req;
-  if (status != 0 && status != UV_ECANCELED)
-    fail_weft("send", status);
+  if (status != 0 && status != UV_ECANCELED) fail_weft("send", status);
 }
 
 static int send_digest(void) {
   uv_buf_t buf;
   unsigned len;
 
-  if (EVP_DigestFinal_ex(hash, digest, &len) != 1)
-    return UV_ENOMEM;
+  if (EVP_DigestFinal_ex(hash, digest, &len) != 1) return UV_ENOMEM;
   buf = uv_buf_init((char *) digest, len);
   return weft_send(&digest_req, &conn, &buf, 1, on_small_sent);
 }
@@ -111,16 +107,13 @@ static int send_chunk(struct slot *slot) {
 
   while (got < want) {
     ssize_t n = pread(file, slot->base + got, want - got, (off_t) (bytes_read + got));
-    if (n < 0 && errno == EINTR)
-      continue;
-    if (n < 0)
-      return uv_translate_sys_error(errno);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return uv_translate_sys_error(errno);
     if (n == 0)
       return UV_EIO; /* the file has become shorter: what was announced is no longer there */
     got += (size_t) n;
   }
-  if (EVP_DigestUpdate(hash, slot->base, want) != 1)
-    return UV_ENOMEM;
+  if (EVP_DigestUpdate(hash, slot->base, want) != 1) return UV_ENOMEM;
   bytes_read += want;
   slot->len = want;
   buf.base = slot->base;
@@ -132,24 +125,20 @@ static int send_chunk(struct slot *slot) {
 static void pump(void) {
   int i, err = 0;
 
-  if (weft_is_closing(&conn))
-    return;
+  if (weft_is_closing(&conn)) return;
   for (i = 0; i < IN_FLIGHT && bytes_read < file_size && err == 0; i++)
     if (slots[i].len == 0) {
       err = send_chunk(&slots[i]);
-      if (err == 0 && bytes_read == file_size)
-        err = send_digest();
+      if (err == 0 && bytes_read == file_size) err = send_digest();
     }
-  if (err != 0)
-    fail_weft("sending the file", err);
+  if (err != 0) fail_weft("sending the file", err);
 }
 
 /* Status 0: the receiver's end has the whole chunk, whatever happened to the paths meanwhile. */
 static void on_chunk_sent(weft_send_t *req, int status) {
   struct slot *slot = (struct slot *) req;
 
-  if (status == UV_ECANCELED)
-    return;
+  if (status == UV_ECANCELED) return;
   if (status != 0) {
     fail_weft("send", status);
     return;
@@ -164,8 +153,7 @@ static void on_chunk_sent(weft_send_t *req, int status) {
 
 static void on_bye(weft_shutdown_t *req, int status) {
   (void) req;
-  if (status != 0 && status != UV_ECANCELED)
-    finish();
+  if (status != 0 && status != UV_ECANCELED) finish();
 }
 
 static void on_recv(weft_conn_t *c, int status, weft_msg_t *msg) {
@@ -175,8 +163,7 @@ static void on_recv(weft_conn_t *c, int status, weft_msg_t *msg) {
     fail_weft("connection", status);
   } else if (weft_msg_size(msg) == 2 && memcmp(weft_msg_data(msg), "ok", 2) == 0) {
     result = 0;
-    if (weft_shutdown(&bye, c, on_bye) != 0)
-      finish();
+    if (weft_shutdown(&bye, c, on_bye) != 0) finish();
   } else {
     fprintf(stderr, "\nreceiver: %.*s\n", (int) (weft_msg_size(msg) & 0xffff),
             (const char *) weft_msg_data(msg));
@@ -195,16 +182,13 @@ static void on_event(weft_conn_t *c, const weft_event_t *ev) {
 
 static void on_connected(weft_connect_t *req, int status) {
   (void) req;
-  if (status == UV_ECANCELED)
-    return;
-  if (status == 0)
-    status = weft_recv_start(&conn, NULL, on_recv);
+  if (status == UV_ECANCELED) return;
+  if (status == 0) status = weft_recv_start(&conn, NULL, on_recv);
   if (status == 0) {
     uv_buf_t buf = uv_buf_init(header, (unsigned) strlen(header));
     status = weft_send(&header_req, &conn, &buf, 1, on_small_sent);
   }
-  if (status == 0 && file_size == 0)
-    status = send_digest();
+  if (status == 0 && file_size == 0) status = send_digest();
   if (status != 0) {
     fail_weft("connect", status);
     return;
@@ -238,8 +222,7 @@ static int open_file(const char *path) {
 static int get_memory(void) {
   int i, err = weft_mem_alloc(&weft, (size_t) CHUNK * IN_FLIGHT, &memory);
 
-  for (i = 0; err == 0 && i < IN_FLIGHT; i++)
-    slots[i].base = memory.base + (size_t) i * CHUNK;
+  for (i = 0; err == 0 && i < IN_FLIGHT; i++) slots[i].base = memory.base + (size_t) i * CHUNK;
   return err;
 }
 
@@ -251,8 +234,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "Usage: file_send FILE URL\n");
     return 2;
   }
-  if (open_file(argv[1]) != 0)
-    return 1;
+  if (open_file(argv[1]) != 0) return 1;
   hash = EVP_MD_CTX_new();
   if (hash == NULL || EVP_DigestInit_ex(hash, EVP_sha256(), NULL) != 1) {
     fprintf(stderr, "SHA-256 is not available\n");
@@ -265,8 +247,7 @@ int main(int argc, char **argv) {
   }
   weft_conn_on_event(&conn, on_event);
   err = get_memory();
-  if (err == 0)
-    err = weft_connect(&connecting, &conn, argv[2], NULL, on_connected);
+  if (err == 0) err = weft_connect(&connecting, &conn, argv[2], NULL, on_connected);
   if (err != 0) {
     char why[256] = "";
     weft_url_parse(argv[2], NULL, NULL, why, sizeof(why));
@@ -274,10 +255,8 @@ int main(int argc, char **argv) {
   }
 
   uv_run(&loop, UV_RUN_DEFAULT);
-  if (result == 0)
-    fprintf(stderr, "\n%s: sent and verified\n", argv[1]);
-  if (memory.base != NULL)
-    weft_mem_free(&weft, &memory); /* all sends have had their callbacks */
+  if (result == 0) fprintf(stderr, "\n%s: sent and verified\n", argv[1]);
+  if (memory.base != NULL) weft_mem_free(&weft, &memory); /* all sends have had their callbacks */
   weft_close(&weft, NULL);
   uv_run(&loop, UV_RUN_DEFAULT);
   uv_loop_close(&loop);

@@ -51,10 +51,8 @@ static double now(void) {
 
 /* Close what is open; then nothing holds the loop and main() goes on. */
 static void finish(void) {
-  if (conn.data != NULL && !weft_is_closing(&conn))
-    weft_conn_close(&conn, NULL);
-  if (listener.data != NULL && !weft_is_closing(&listener))
-    weft_listener_close(&listener, NULL);
+  if (conn.data != NULL && !weft_is_closing(&conn)) weft_conn_close(&conn, NULL);
+  if (listener.data != NULL && !weft_is_closing(&listener)) weft_listener_close(&listener, NULL);
   uv_timer_stop(&ticker);
   uv_timer_stop(&stopper);
 }
@@ -78,19 +76,16 @@ static void on_bye(weft_shutdown_t *req, int status) {
     return;
   }
   all_sent = 1;
-  if (all_heard)
-    finish();
+  if (all_heard) finish();
 }
 
 static void stop(void) {
-  if (finishing)
-    return;
+  if (finishing) return;
   streaming = 0;
   finishing = 1;
   uv_timer_stop(&ticker);
   int err = weft_shutdown(&bye, &conn, on_bye); /* after all that is queued */
-  if (err != 0)
-    fail("shutdown", err);
+  if (err != 0) fail("shutdown", err);
 }
 
 /* ---- The stream ---- */
@@ -114,8 +109,7 @@ static void fill(uint64_t *body, size_t size, uint64_t number) {
 static uint64_t checksum(const uint64_t *body, size_t size) {
   uint64_t h = 0xcbf29ce484222325;
 
-  for (size_t i = 0; i < size / 8; i++)
-    h = (h ^ body[i]) * 0x100000001b3;
+  for (size_t i = 0; i < size / 8; i++) h = (h ^ body[i]) * 0x100000001b3;
   return h;
 }
 
@@ -143,8 +137,7 @@ static void on_sent(weft_send_t *req, int status) {
     return;
   }
   acknowledged++;
-  if (streaming)
-    send_next(req->data);
+  if (streaming) send_next(req->data);
 }
 
 static void on_tick(uv_timer_t *timer) {
@@ -163,15 +156,12 @@ static void on_time_over(uv_timer_t *timer) {
 }
 
 static void stream(void) {
-  if (streaming || finishing)
-    return;
+  if (streaming || finishing) return;
   streaming = 1;
   started = uv_hrtime();
-  for (int i = 0; i < WINDOW && streaming; i++)
-    send_next(&slots[i]);
+  for (int i = 0; i < WINDOW && streaming; i++) send_next(&slots[i]);
   uv_timer_start(&ticker, on_tick, 1000, 1000);
-  if (connects)
-    uv_timer_start(&stopper, on_time_over, (uint64_t) seconds * 1000, 0);
+  if (connects) uv_timer_start(&stopper, on_time_over, (uint64_t) seconds * 1000, 0);
 }
 
 /* Numbers must come as 0, 1, 2, ... and every body must be what its sum says. */
@@ -179,12 +169,10 @@ static void check(const struct header *h, size_t size) {
   const uint64_t *body = (const uint64_t *) (h + 1);
   uint64_t at = uv_hrtime();
 
-  if (arrived_at != 0 && at - arrived_at > longest_pause)
-    longest_pause = at - arrived_at;
+  if (arrived_at != 0 && at - arrived_at > longest_pause) longest_pause = at - arrived_at;
   arrived_at = at;
 
-  if (h->number > received + lost)
-    lost += h->number - received - lost;
+  if (h->number > received + lost) lost += h->number - received - lost;
   if (h->number < received + lost) {
     duplicated++;
     return;
@@ -192,8 +180,7 @@ static void check(const struct header *h, size_t size) {
   received++;
   bytes += size;
   size -= sizeof(*h);
-  if (size != body_size(h->number) || checksum(body, size) != h->sum)
-    damaged++;
+  if (size != body_size(h->number) || checksum(body, size) != h->sum) damaged++;
 }
 
 /* ---- What was chosen, and why ---- */
@@ -221,8 +208,7 @@ static void print_candidates(void) {
     }
     last = v;
   }
-  if (*others != '\0')
-    printf("rejected  %s: weft_info -v says why\n", others);
+  if (*others != '\0') printf("rejected  %s: weft_info -v says why\n", others);
 }
 
 /* ---- Round trips ---- */
@@ -236,8 +222,7 @@ static void ping(void) {
 
   pinged_at = uv_hrtime();
   int err = weft_try_send(&conn, &buf, 1); /* copies; no callback */
-  if (err != 0)
-    fail("ping", err);
+  if (err != 0) fail("ping", err);
 }
 
 static int by_value(const void *a, const void *b) {
@@ -246,8 +231,7 @@ static int by_value(const void *a, const void *b) {
 }
 
 static void on_pong(void) {
-  if (pings >= 0)
-    round_trips[pings] = uv_hrtime() - pinged_at;
+  if (pings >= 0) round_trips[pings] = uv_hrtime() - pinged_at;
   if (++pings < PINGS) {
     ping();
     return;
@@ -265,8 +249,7 @@ static void on_recv(weft_conn_t *c, int status, weft_msg_t *msg) {
   if (status == UV_EOF) { /* the peer has shut down: nothing follows */
     all_heard = 1;
     stop();
-    if (all_sent)
-      finish();
+    if (all_sent) finish();
     return;
   }
   if (status < 0) {
@@ -335,12 +318,9 @@ static int start_listening(const char *url) {
   int err = weft_listener_init(&weft, &listener);
 
   listener.data = &listener;
-  if (err == 0)
-    err = weft_listen(&listener, url, 8, on_peer);
-  if (err == 0)
-    err = weft_listener_addr(&listener, text, &len);
-  if (err == 0)
-    printf("listening at %s\n", text);
+  if (err == 0) err = weft_listen(&listener, url, 8, on_peer);
+  if (err == 0) err = weft_listener_addr(&listener, text, &len);
+  if (err == 0) printf("listening at %s\n", text);
   return err;
 }
 
@@ -354,8 +334,7 @@ static int start_connecting(const char *url) {
 
 int main(int argc, char **argv) {
   connects = argc > 2 && strcmp(argv[1], "connect") == 0;
-  if (argc > 3)
-    seconds = atoi(argv[3]);
+  if (argc > 3) seconds = atoi(argv[3]);
   if (argc < 3 || argc > 4 || seconds < 1 || (!connects && strcmp(argv[1], "listen") != 0)) {
     fprintf(stderr, "Usage: quickstart_peer listen URL | connect URL [SECONDS]\n");
     return 2;
@@ -364,8 +343,7 @@ int main(int argc, char **argv) {
   for (int i = 0; i < WINDOW; i++) {
     slots[i].req.data = &slots[i];
     slots[i].body = malloc(BODY_MAX);
-    if (slots[i].body == NULL)
-      return 1;
+    if (slots[i].body == NULL) return 1;
   }
 
   uv_loop_init(&loop);
@@ -377,8 +355,7 @@ int main(int argc, char **argv) {
     return 1;
   }
   err = connects ? start_connecting(argv[2]) : start_listening(argv[2]);
-  if (err != 0)
-    fail(argv[2], err);
+  if (err != 0) fail(argv[2], err);
 
   uv_run(&loop, UV_RUN_DEFAULT); /* until the connection and the listener are closed */
   weft_close(&weft, NULL);
@@ -386,14 +363,12 @@ int main(int argc, char **argv) {
   uv_close((uv_handle_t *) &stopper, NULL);
   uv_run(&loop, UV_RUN_DEFAULT);
   uv_loop_close(&loop);
-  for (int i = 0; i < WINDOW; i++)
-    free(slots[i].body);
+  for (int i = 0; i < WINDOW; i++) free(slots[i].body);
 
   printf("sent %llu acknowledged %llu received %llu lost %llu duplicated %llu damaged %llu "
          "pause %.1f\n",
          (unsigned long long) sent, (unsigned long long) acknowledged,
-         (unsigned long long) received, (unsigned long long) lost,
-         (unsigned long long) duplicated, (unsigned long long) damaged,
-         (double) longest_pause / 1e6);
+         (unsigned long long) received, (unsigned long long) lost, (unsigned long long) duplicated,
+         (unsigned long long) damaged, (double) longest_pause / 1e6);
   return failed || lost || duplicated || damaged || acknowledged != sent;
 }

@@ -50,8 +50,7 @@ static int serve(struct sockaddr_in *addr) {
   fflush(stdout);
   for (;;) {
     int peer = accept(fd, NULL, NULL);
-    if (peer < 0)
-      return 1;
+    if (peer < 0) return 1;
     no_delay(peer);
     while (read_message(peer, buf) && write_message(peer, buf))
       ;
@@ -70,15 +69,12 @@ static int measure(const struct sockaddr_in *addr) {
   char buf[SIZE] = {0};
   int fd = socket(AF_INET, SOCK_STREAM, 0);
 
-  if (fd < 0 || connect(fd, (const struct sockaddr *) addr, sizeof(*addr)) != 0)
-    return 1;
+  if (fd < 0 || connect(fd, (const struct sockaddr *) addr, sizeof(*addr)) != 0) return 1;
   no_delay(fd);
   for (int i = -WARM_UP; i < PINGS; i++) {
     uint64_t from = now_ns();
-    if (!write_message(fd, buf) || !read_message(fd, buf))
-      return 1;
-    if (i >= 0)
-      took[i] = now_ns() - from;
+    if (!write_message(fd, buf) || !read_message(fd, buf)) return 1;
+    if (i >= 0) took[i] = now_ns() - from;
   }
   close(fd);
   qsort(took, PINGS, sizeof(took[0]), by_value);
@@ -95,8 +91,7 @@ int main(int argc, char **argv) {
       inet_pton(AF_INET, argv[2], &addr.sin_addr) == 1) {
     addr.sin_port = listens ? 0 : htons((uint16_t) atoi(argv[3]));
     rc = listens ? serve(&addr) : measure(&addr);
-    if (rc != 0)
-      perror(argv[2]);
+    if (rc != 0) perror(argv[2]);
   } else {
     fprintf(stderr, "Usage: quickstart_tcp listen ADDRESS | connect ADDRESS PORT\n");
   }
