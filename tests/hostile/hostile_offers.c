@@ -202,7 +202,9 @@ static void join_please_at_a_third_party(void) {
     }
   }
   assert_true(asked > 100);
-  if (hits > 16) /* 20 ms, doubled each time: 7 in this while */
+  /* 20 ms, doubled each time: 7 in this while; more where the machine's network changes meanwhile,
+   * for each change has all tried at once. Every wish heeded would be some thousands. */
+  if (hits > 100)
     fail_msg("%u wishes made the client connect to a third party %u times", asked, hits);
   dial_info(&d);
   assert_int_equal(d.info.open, 1);
