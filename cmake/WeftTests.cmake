@@ -101,7 +101,8 @@ endfunction()
 #   NAME.c   a program in bin/ and a ctest; internal: linked to the internals, shared: to libweft.so,
 #            bench: like shared and also to ZeroMQ where it is found, and never a ctest
 #   NAME.sh  a ctest; the environment names the programs (WEFT_BIN) and the sources (WEFT_SRC)
-#            a line "ctest: offline" in it says that it minds no other test: it opens no connection
+#   A line "ctest: beside" in one says that it minds no other test beside it: it neither measures time
+#   closely nor makes network devices.
 #   lib_*.c  are linked to each of the folder's programs; lib_*.sh is for sourcing
 # SERIAL: no other test of the tree runs at the same time.
 function(weft_area label seconds kind)
@@ -126,7 +127,10 @@ function(weft_area label seconds kind)
     weft_test_settings(${name} ${kind})
     if(NOT kind STREQUAL "bench")
       weft_register(${name} "${source}" ${label} ${seconds} ${name})
-      list(APPEND tests ${name})
+      file(STRINGS "${source}" beside REGEX "ctest: beside" LIMIT_COUNT 1)
+      if(NOT beside)
+        list(APPEND tests ${name})
+      endif()
     endif()
   endforeach()
   if(NOT kind STREQUAL "bench")
@@ -136,8 +140,8 @@ function(weft_area label seconds kind)
         set(name "${name}_sh")
       endif()
       weft_register(${name} "${script}" ${label} ${seconds} bash "${script}")
-      file(STRINGS "${script}" offline REGEX "^# ctest: offline$")
-      if(NOT offline)
+      file(STRINGS "${script}" beside REGEX "^# ctest: beside$")
+      if(NOT beside)
         list(APPEND tests ${name})
       endif()
     endforeach()

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The C of README.md and docs/ compiles without a warning, and the programs of README.md, the guide and migration.md do
 # what the text says. A block ```c is a whole program, named by its first line; ```c part is statements inside one.
+# ctest: beside
 set -eu
 src=${WEFT_SRC:-$(cd "$(dirname "$0")/../.." && pwd)}
 lib=${WEFT_LIB:-$src/build/release/lib}

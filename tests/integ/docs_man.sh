@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The man pages say what there is: every need, option with its default, reason and error stands in weft(7), every
 # option of a tool in its page; and they are set without a warning.
-# ctest: offline
+# ctest: beside
 set -eu
 src=${WEFT_SRC:-$(cd "$(dirname "$0")/../.." && pwd)}
 bin=${WEFT_BIN:-$src/build/release/bin}

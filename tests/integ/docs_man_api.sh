@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The man pages made from the headers: each function that libweft.so exports has one, with its declaration and a text of
 # its own; a function without a comment is refused; and the pages are set without a warning.
-# ctest: offline
+# ctest: beside
 . "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 lib=${WEFT_LIB:?}/libweft.so
 generator=${WEFT_SRC:?}/docs/man/api_pages.py

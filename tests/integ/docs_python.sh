@@ -3,6 +3,7 @@
 # The Python of README.md, docs/ and bindings/python/README.md does what the text says. A block ```python is a whole
 # program, named by its first line and run here; ```python part is statements, which compile and name nothing that weft
 # does not have.
+# ctest: beside
 . "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need weft_python
 [ "${WEFT_SANITIZE:-}" != thread ] || skip "ThreadSanitizer cannot be loaded into an interpreter"

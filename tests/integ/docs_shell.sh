@@ -4,6 +4,7 @@
 # run here, command by command, in an installation of this build; ```text is not; ```c and ```python have other tests.
 # A block of another kind, or one by indentation, fails, and so does a command that this test does not know how to run.
 # ctest: timeout=120
+# ctest: beside
 . "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need weft_info weft_perf echo_server echo_client
 src=${WEFT_SRC:?}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # examples/embed_uv.c: TCP clients, a timer and Weft peers on one loop.
+# ctest: beside
 . "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need embed_uv echo_client
 

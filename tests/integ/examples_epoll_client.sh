@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # examples/epoll_client.c: lines from a pipe, a file and nothing, and more than the queue takes.
+# ctest: beside
 . "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need epoll_client echo_server
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # examples/python: echo with Python and C on either end, a file to the receiver in C, replies and time limits.
 # ctest: timeout=90
+# ctest: beside
 . "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need weft_python echo_server echo_client file_recv
 [ "${WEFT_SANITIZE:-}" != thread ] || skip "ThreadSanitizer cannot be loaded into an interpreter"

@@ -3,6 +3,7 @@
 # examples/reconnect.c: the server is killed and started again, three times, while lines go into its file; each is there
 # once and in order. Weft itself brings no connection back: the client reports each loss.
 # ctest: timeout=120
+# ctest: beside
 . "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need reconnect
 program=$WEFT_BIN/reconnect

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # examples/request_reply.c: replies in any order, time limits of their own, a late reply that is dropped, a server that is
 # killed, and python/request_reply.py on the other end.
+# ctest: beside
 . "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need request_reply
 program=$WEFT_BIN/request_reply

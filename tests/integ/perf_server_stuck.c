@@ -2,7 +2,8 @@
 /* perf_server_stuck.c - the server of weft_perf lends itself to a floor whose client stands still,
  * or never ends: others are served when its time is over, and SIGTERM ends the server at once.
  *
- * ctest: timeout=120 */
+ * ctest: timeout=120
+ * ctest: beside */
 #include "lib_api.h"
 
 #include <arpa/inet.h>

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # bindings/tools/weft_info*.c without a server: the list, its reasons, -p and -d, -e, -l, exit status, wrong usage.
+# ctest: beside
 . "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need weft_info
 info=$WEFT_BIN/weft_info

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # weft_info -j: valid JSON whose keys and types are those of docs/weft_info_json.md, no more and no fewer, and which
 # does not contradict itself. The documents of --check and --explain come from a server of the test's own.
+# ctest: beside
 . "${BASH_SOURCE%/*}/lib_examples.sh" || exit 1
 need weft_info echo_server
 command -v python3 >/dev/null || skip "no python3 to read JSON with"
