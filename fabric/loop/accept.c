@@ -456,15 +456,10 @@ static void rank_first_contact(weft__conn_t *c) {
   weft__path_t *path;
   weft__cand_t cand;
   if (weft__session_paths(c->s, &path, 1) == 0 || !path->rail) return;
-  memset(&cand, 0, sizeof cand);
+  const weft__crail_t *cr = weft__crail_of(c->core, path);
+  memset(&cand, 0, sizeof cand); /* where no rail has this address only the provider is known */
   snprintf(cand.provider, sizeof cand.provider, "%s", weft__rail_provider(path->rail));
-  snprintf(cand.device, sizeof cand.device, "%s", weft__device_of(c->core, path));
-  for (weft__link_t *l = c->core->rails.next; l != &c->core->rails; l = l->next) {
-    const weft__crail_t *cr = weft__container(l, weft__crail_t, link);
-    if (strcmp(cr->cand.provider, cand.provider) == 0 && strcmp(cr->cand.device, cand.device) == 0)
-      cand.speed_bps = cr->cand.speed_bps;
-  }
-  weft__session_set_rank(c->s, path, weft__rank_number(&c->qos, &cand, true, 0));
+  weft__session_set_rank(c->s, path, weft__rank_number(&c->qos, cr ? &cr->cand : &cand, true, 0));
 }
 
 /* ---- A peer has introduced itself ---- */

@@ -374,17 +374,20 @@ uint64_t weft__rails_heard_since(weft__core_t *core) {
   return core->heard_since;
 }
 
-const char *weft__device_of(weft__core_t *core, const weft__path_t *path) {
-  const char *device = path->rail ? weft__rail_device(path->rail) : "";
-  /* a listener on all addresses takes peers on every device: what counts is the local address */
-  for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
-    weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+const weft__crail_t *weft__crail_of(weft__core_t *core, const weft__path_t *path) {
+  for (weft__link_t *l = core->rails.next; path->rail && l != &core->rails; l = l->next) {
+    const weft__crail_t *cr = weft__container(l, weft__crail_t, link);
     char text[80];
     size_t n = strlen(weft__addr_str(&cr->cand.addr, text, sizeof text));
     if (n && strncmp(path->local, text, n) == 0 &&
-        (path->local[n] == ':' || path->local[n] == '\0') && path->rail &&
+        (path->local[n] == ':' || path->local[n] == '\0') &&
         strcmp(cr->cand.provider, weft__rail_provider(path->rail)) == 0)
-      return cr->cand.device;
+      return cr;
   }
-  return device;
+  return NULL;
+}
+
+const char *weft__device_of(weft__core_t *core, const weft__path_t *path) {
+  const weft__crail_t *cr = weft__crail_of(core, path);
+  return cr ? cr->cand.device : path->rail ? weft__rail_device(path->rail) : "";
 }

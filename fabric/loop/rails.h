@@ -80,6 +80,9 @@ unsigned weft__rails_open_now(weft__core_t *, weft__cands_t *, const weft__cand_
 void weft__rails_close(weft__core_t *); /* all; core->nrails counts them down */
 /* weft__rail_heard_since over all rails, at most a tenth of a second old. */
 uint64_t weft__rails_heard_since(weft__core_t *);
+/* The rail whose own address is the path's local one; NULL: none. A listener on all addresses takes
+ * peers on every device, so it need not be the rail that the path belongs to. */
+const weft__crail_t *weft__crail_of(weft__core_t *, const weft__path_t *);
 /* Which device does this local address belong to, for people? */
 const char *weft__device_of(weft__core_t *, const weft__path_t *);
 

@@ -32,25 +32,12 @@ static const uint64_t DIAL_LIMIT = 3 * WEFT__S, ASKED_MIN = 20 * WEFT__MS;
 
 enum { RANK_FORBIDDEN = WEFT__RANK_NO_DATA, RANK_UNMET = 1 << 29 };
 
-static void view_of(const weft__cand_t *cand, const char *local, const char *remote,
-                    struct weft__cand_view *v) {
-  memset(v, 0, sizeof *v);
-  v->provider = cand->provider;
-  v->device = cand->device;
-  v->local = local;
-  v->remote = remote;
-  v->speed_bps = cand->speed_bps;
-  v->why = cand->why;
-  v->detail = cand->detail;
-  if (cand->loopback) v->flags |= WEFT__CAND_LOOPBACK;
-}
-
 int weft__rank_number(const weft_qos_t *qos, const weft__cand_t *cand, bool usable,
                       unsigned order) {
   struct weft__cand_view v;
   weft_verdict_t verdict;
   char why[160];
-  view_of(cand, "", "", &v);
+  weft__cand_view_of(cand, "", &v);
   uint64_t cost = weft__rank_cost_ns(&v, qos->message_size) / 8;
   if (cost > (1u << 22) - 1) cost = (1u << 22) - 1;
   int n = (int) cost * 64 + (int) (order < 63 ? order : 63);
@@ -194,8 +181,8 @@ static void judge_routes(weft__conn_t *c) {
     weft_verdict_t verdict;
     char local[80], remote[80];
     const weft__if_t *own = weft__ifs_find(ifs, &r->cand.addr);
-    view_of(&r->cand, weft__addr_str(&r->cand.addr, local, sizeof local),
-            weft__addr_str(&r->dst, remote, sizeof remote), &v);
+    weft__cand_view_of(&r->cand, weft__addr_str(&r->cand.addr, local, sizeof local), &v);
+    v.remote = weft__addr_str(&r->dst, remote, sizeof remote);
     weft__rank(&c->qos, &filter, &v, 1, &verdict, NULL);
     r->usable = verdict.rank >= 0;
     if (!r->usable) {
@@ -324,7 +311,7 @@ static void check_upgrade(weft__conn_t *c) {
   struct weft__cand_view v;
   weft_verdict_t verdict;
   char why[160];
-  view_of(&best->cand, "", "", &v);
+  weft__cand_view_of(&best->cand, "", &v);
   weft__rank(&c->qos, NULL, &v, 1, &verdict, NULL);
   bool meets = weft__rank_meets(&c->qos, &verdict, why, sizeof why);
   if (!meets && c->qos.strict) {
