@@ -252,7 +252,8 @@ WEFT_EXPORT void weft_conn_close(weft_conn_t *, weft_conn_close_cb);
 
 /* Send one message made of n buffers. The memory must stay valid and unchanged until the callback; the uv_buf_t array
  * is copied. Queued without bound (see weft_conn_queued_bytes): backpressure is the caller's to watch.
- * Errors: UV_EMSGSIZE (over the peer's limit), UV_ENOTCONN, UV_EPIPE (after shutdown), UV_EINVAL, UV_ENOMEM.
+ * Errors: UV_EMSGSIZE (over the peer's limit), UV_ENOTCONN (not connected, or lost: recv_cb says so after what had
+ * arrived), UV_EPIPE (after shutdown), UV_EINVAL, UV_ENOMEM.
  * Callback: 0; UV_ENOBUFS (the receiver refused it); UV_ECANCELED; UV_ECONNRESET, WEFT_EPEERLOST, ... */
 WEFT_EXPORT int weft_send(weft_send_t *, weft_conn_t *, const uv_buf_t bufs[], unsigned n, weft_send_cb);
 /* Copy and send, no callback: 0, or UV_EAGAIN when more than opts.send_queue bytes are queued (WEFT_EV_WRITABLE tells

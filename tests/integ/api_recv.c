@@ -185,6 +185,9 @@ static void test_what_was_acknowledged_outlives_the_peer(void **state) {
     RUN_UNTIL(&p.loop, 3000, p.srx.messages == 20);
     RUN_FOR(&p.loop, 50);
     assert_int_equal(p.srx.errors, 0); /* 30 are still to come */
+    /* not told of it yet, but nothing can be sent any more */
+    assert_int_equal(weft_send(&reqs[0], &p.server, &buf, 1, on_sent), UV_ENOTCONN);
+    assert_int_equal(weft_try_send(&p.server, &buf, 1), UV_ENOTCONN);
     assert_int_equal(weft_recv_start(&p.server, NULL, api_on_recv), 0);
     RUN_UNTIL(&p.loop, 3000, p.srx.errors == 1);
     assert_int_equal(p.srx.messages, N);

@@ -150,7 +150,8 @@ static void on_sent(weft_send_t *req, int status) {
   if (status == 0) fill(s);
 }
 
-static void send_one(slot_t *s, size_t size, uint32_t flags) {
+/* False where the connection is lost and its user has not been told yet. */
+static bool send_one(slot_t *s, size_t size, uint32_t flags) {
   msg_t *m = malloc(sizeof(*m) + size);
   head_t h = {
       .seq = ++s->tx_seq, .size = (uint32_t) size, .flags = flags, .salt = rnd(&s->side->rnd)};
@@ -176,9 +177,14 @@ static void send_one(slot_t *s, size_t size, uint32_t flags) {
   buf[0] = uv_buf_init(m->bytes, (unsigned) (size > 64 && h.salt % 2 != 0 ? 48 : size));
   buf[1] = uv_buf_init(m->bytes + buf[0].len, (unsigned) (size - buf[0].len));
   err = weft_send(&m->req, &s->conn, buf, buf[1].len != 0 ? 2 : 1, on_sent);
+  if (err == UV_ENOTCONN) { /* lost already; recv_cb says so after what has arrived before */
+    free(m);
+    return false;
+  }
   if (err != 0) die("weft_send: %s", weft_err_name(err));
   s->flight++;
   s->flight_bytes += size;
+  return true;
 }
 
 static void on_shut(weft_shutdown_t *req, int status) {
@@ -197,9 +203,9 @@ static void on_shut(weft_shutdown_t *req, int status) {
 static void fill(slot_t *s) {
   if (!s->open || s->said_last) return;
   while (!s->finishing && s->flight < FLIGHT && s->flight_bytes < FLIGHT_BYTES)
-    send_one(s, pick_size(&s->side->rnd), 0);
+    if (!send_one(s, pick_size(&s->side->rnd), 0)) return;
   if (s->finishing) {
-    send_one(s, sizeof(head_t), LAST);
+    if (!send_one(s, sizeof(head_t), LAST)) return;
     s->said_last = true;
     s->bye.data = s;
     if (weft_shutdown(&s->bye, &s->conn, on_shut) != 0) die("weft_shutdown");
