@@ -88,9 +88,13 @@ def _on_recv(handle: int, status: int, message: int) -> None:
                 # Once a turn, unless it answers: then each answer goes with what is acknowledged. What else has come is
                 # taken in one go, without a resumption per message.
                 conn._resumed_in = context._turns
-                context._eager -= 1
-                conn._getters.popleft().wake(None, True)
-                return
+                getter = conn._getters.popleft()
+                while getter.done() and conn._getters:  # cancelled, and its task has not run since
+                    getter = conn._getters.popleft()
+                if not getter.done():
+                    context._eager -= 1
+                    getter.wake(None, True)
+                    return
             else:
                 conn._wake_getters(False)
         if context._spins:

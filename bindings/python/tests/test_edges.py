@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What happens in the gaps: a task cancelled between two steps, a call made twice, a signal in the wrong place, a fork
+while others run. One scenario a test."""
+
+import asyncio
+import time
+import unittest
+
+import lib
+import weft
+from test_api import URL, pair
+from weft import _conn, _ffi
+
+
+class interrupted:
+    """libweft in which a Ctrl-C comes right after one function has returned."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def __getattr__(self, name):
+        real = getattr(_ffi.lib, name)
+        if name != self._function:
+            return real
+
+        def call(*arguments):
+            real(*arguments)
+            raise KeyboardInterrupt
+
+        return call
+
+    def __enter__(self):
+        _conn.lib = self
+
+    def __exit__(self, *exc):
+        _conn.lib = _ffi.lib
+
+
+class Edges(lib.Case):
+    async def test_a_message_for_a_receiver_that_is_being_cancelled_wakes_the_next(self):
+        async with pair() as (a, b):
+            first, second = asyncio.ensure_future(b.recv()), asyncio.ensure_future(b.recv())
+            await asyncio.sleep(0.05)
+            a.send_nowait(b"m")
+
+            def cancel_and_turn():  # the task of `first` runs only after this turn of Weft has brought the message
+                first.cancel()
+                turns = b._context._turns
+                deadline = time.monotonic() + 2
+                while not b._rx and b._context._turns < turns + 500 and time.monotonic() < deadline:
+                    a._context._run()
+                    b._context._run()
+
+            asyncio.get_running_loop().call_soon(cancel_and_turn)
+            self.assertEqual(await asyncio.wait_for(second, 2 * lib.SLOW), b"m")
+            with self.assertRaises(asyncio.CancelledError):
+                await first
+
+
+def _conn_start(conn):
+    conn._paused = False
+    assert _ffi.lib.weft_recv_start(conn._address, None, _conn._ON_RECV) == 0
+    conn._context._kick()
+
+
+if __name__ == "__main__":
+    unittest.main()
