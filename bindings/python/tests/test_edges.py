@@ -3,8 +3,10 @@
 while others run. One scenario a test."""
 
 import asyncio
+import gc
 import time
 import unittest
+import weakref
 
 import lib
 import weft
@@ -55,6 +57,33 @@ class Edges(lib.Case):
             self.assertEqual(await asyncio.wait_for(second, 2 * lib.SLOW), b"m")
             with self.assertRaises(asyncio.CancelledError):
                 await first
+
+    async def test_a_second_shutdown_leaves_the_first_ones_request(self):
+        async with pair() as (a, b):
+            b._pause()
+            for _ in range(40):
+                a.send_nowait(bytes(60_000)) if a.queued_bytes < 900_000 else None
+            owners, block = [], _ffi.block
+
+            def watched(name):
+                owner, address = block(name)
+                owners.append(weakref.ref(owner))
+                return owner, address
+
+            _ffi.block = watched
+            self.addCleanup(setattr, _ffi, "block", block)
+            first = asyncio.ensure_future(a.shutdown())
+            await asyncio.sleep(0)
+            with self.assertRaises(weft.Error) as twice:
+                await a.shutdown()
+            self.assertEqual(twice.exception.code, weft.EALREADY)
+            self.assertIsNotNone(owners[0](), "libweft still writes there")
+            del twice
+            gc.collect()
+            _conn_start(b)
+            async for _ in b:
+                pass
+            await first
 
 
 def _conn_start(conn):

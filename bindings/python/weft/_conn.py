@@ -37,7 +37,8 @@ LINGER = 1.0  # seconds that close waits for the peer's own end after ours
 
 _conns: Dict[int, "Connection"] = {}
 _connects: Dict[int, "Connection"] = {}
-_shutdowns: Dict[int, "Connection"] = {}
+#: request -> (connection, what owns the request)
+_shutdowns: Dict[int, Tuple["Connection", Any]] = {}
 #: Sends under way: request -> (context, connection, future or None, what holds the memory, exported?, length)
 _sends: Dict[int, Tuple[Any, ...]] = {}
 
@@ -133,7 +134,7 @@ def _on_connected(request: int, status: int) -> None:
 
 
 def _on_shutdown(request: int, status: int) -> None:
-    conn = _shutdowns.pop(request)
+    conn, _ = _shutdowns.pop(request)
     error = Error(status, "" if status == _errors.ETIMEDOUT else conn._why(), conn._name()) if status < 0 else None
     _settle(conn._shutting, error)
 
@@ -213,7 +214,6 @@ class Connection:
         self._closing = False
         self._connecting: Optional[asyncio.Future[None]] = None
         self._shutting: Optional[asyncio.Future[None]] = None
-        self._shutdown_owner: Any = None
         self._connect_owner: Any = None
         self._close_waiters: List[asyncio.Future[None]] = []
         self._streams: List[EventStream] = []
@@ -568,13 +568,14 @@ class Connection:
         """Send what is queued, then tell the peer that no more comes: it reads EOF, and may still send. Returns when the
         peer has everything. Error ETIMEDOUT when nothing moves for the option shutdown_timeout_ms (5 s), EALREADY the
         second time, or what ended the connection."""
-        self._shutdown_owner, request = _ffi.block("SHUTDOWN")
+        owner, request = _ffi.block("SHUTDOWN")
         future = self._loop.create_future()
+        _shutdowns[request] = (self, owner)
         code = lib.weft_shutdown(request, self._address, _ON_SHUTDOWN)
         if code < 0:
+            del _shutdowns[request]
             raise self._send_error(code)
         self._shutting = future
-        _shutdowns[request] = self
         self._context._kick()
         await future
 
