@@ -85,6 +85,30 @@ class Edges(lib.Case):
                 pass
             await first
 
+    async def test_a_cancelled_shutdown_goes_on_and_close_waits_for_it(self):
+        async with pair() as (a, b):
+            b._pause()
+            await asyncio.sleep(0.02)
+            sent = 0
+            try:
+                while True:
+                    a.send_nowait(bytes(60_000))
+                    sent += 1
+            except weft.Error:
+                pass
+            with self.assertRaises(asyncio.TimeoutError):
+                await asyncio.wait_for(a.shutdown(), 0.05)
+            closing = asyncio.ensure_future(a.close())
+            await asyncio.sleep(_conn.LINGER * 1.3)
+            self.assertFalse(closing.done(), "the peer has not got everything yet")
+            _conn_start(b)
+            got = 0
+            async for m in b:
+                got += len(m) == 60_000
+            self.assertEqual(got, sent)
+            await b.close()
+            await closing
+
 
 def _conn_start(conn):
     conn._paused = False

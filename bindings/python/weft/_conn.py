@@ -137,6 +137,8 @@ def _on_shutdown(request: int, status: int) -> None:
     conn, _ = _shutdowns.pop(request)
     error = Error(status, "" if status == _errors.ETIMEDOUT else conn._why(), conn._name()) if status < 0 else None
     _settle(conn._shutting, error)
+    if error is not None and conn._shutting is not None and not conn._shutting.cancelled():
+        conn._shutting.exception()  # whoever waited may be gone: that is no news for the event loop's log
 
 
 def _on_event(handle: int, pointer: int) -> None:
@@ -567,7 +569,15 @@ class Connection:
     async def shutdown(self) -> None:
         """Send what is queued, then tell the peer that no more comes: it reads EOF, and may still send. Returns when the
         peer has everything. Error ETIMEDOUT when nothing moves for the option shutdown_timeout_ms (5 s), EALREADY the
-        second time, or what ended the connection."""
+        second time, or what ended the connection. When the task is cancelled it goes on, and `close` waits for it."""
+        self._begin_shutdown()
+        try:
+            await self._shut()
+        except Error:
+            self._told = True
+            raise
+
+    def _begin_shutdown(self) -> None:
         owner, request = _ffi.block("SHUTDOWN")
         future = self._loop.create_future()
         _shutdowns[request] = (self, owner)
@@ -577,7 +587,12 @@ class Connection:
             raise self._send_error(code)
         self._shutting = future
         self._context._kick()
-        await future
+
+    async def _shut(self) -> None:
+        """Wait for what _begin_shutdown began. It goes on when the task that waits is cancelled."""
+        assert self._shutting is not None
+        await asyncio.wait([self._shutting])
+        self._shutting.result()
 
     async def close(self) -> None:
         """End in order: shut down (unless that was done), give the peer up to a second to end too, close. Messages that
@@ -588,9 +603,9 @@ class Connection:
             try:
                 if self._error is None:
                     if self._shutting is None:
-                        await self.shutdown()
-                    elif not self._shutting.done():
-                        await asyncio.shield(self._shutting)
+                        self._begin_shutdown()
+                    if self._shutting is not None and not (self._shutting.done() and self._told):
+                        await self._shut()
                     await self._linger()
                 elif not self._told:
                     failed = Error(self._error.code, self._error.reason)
