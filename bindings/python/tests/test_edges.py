@@ -109,6 +109,19 @@ class Edges(lib.Case):
             await b.close()
             await closing
 
+    async def test_a_refused_send_does_not_silence_close(self):
+        async with pair(server={"max_message": "1MiB"}) as (a, b):
+            with self.assertRaises(weft.Error) as big:
+                await a.send(bytes((1 << 20) + 1))
+            self.assertEqual(big.exception.code, weft.EMSGSIZE)
+            b._pause()
+            a.send_nowait(b"lost")
+            b.abort()
+            await self.until(lambda: a._error is not None, "the reset")
+            with self.assertRaises(weft.Error) as lost:
+                await a.close()
+            self.assertEqual(lost.exception.code, weft.ECONNRESET)
+
 
 def _conn_start(conn):
     conn._paused = False

@@ -47,6 +47,8 @@ _msg_data = lib.weft_msg_data
 _try_send = lib.weft_try_send
 _bytes_at = _ffi.bytes_at
 _EAGAIN = _errors.EAGAIN
+#: Errors of one call, which leave the connection as it is.
+_OF_ONE_CALL = (_errors.EMSGSIZE, _errors.ENOBUFS, _errors.EPIPE, _errors.EALREADY, _errors.EINVAL)
 
 
 def _settle(future: Optional["asyncio.Future[Any]"], error: Optional[Error] = None) -> None:
@@ -417,7 +419,8 @@ class Connection:
             return Error(_errors.ECANCELED, "the connection is closed", self._name())
         if code == _errors.EAGAIN:
             return Error(code, f"{self._queued()} bytes are queued; await write() waits for room", self._name())
-        self._told = True
+        if self._error is not None or code not in _OF_ONE_CALL:
+            self._told = True
         if self._error is not None and code in (_errors.ENOTCONN, self._error.code, _errors.EPIPE):
             return Error(self._error.code, self._error.reason)
         return Error(code, self._why(), self._name())
