@@ -4,6 +4,7 @@ while others run. One scenario a test."""
 
 import asyncio
 import gc
+import sys
 import time
 import unittest
 import weakref
@@ -11,7 +12,7 @@ import weakref
 import lib
 import weft
 from test_api import URL, pair
-from weft import _conn, _ffi
+from weft import _conn, _ffi, _wait
 
 
 class interrupted:
@@ -121,6 +122,26 @@ class Edges(lib.Case):
             with self.assertRaises(weft.Error) as lost:
                 await a.close()
             self.assertEqual(lost.exception.code, weft.ECONNRESET)
+
+    async def test_an_interrupt_after_the_call_does_not_lose_the_buffer(self):
+        async with pair() as (a, b):
+            b._pause()
+            await asyncio.sleep(0.02)
+            data = bytearray(4 << 20)
+            with interrupted("weft_send"), self.assertRaises(KeyboardInterrupt):
+                a._post(data, _wait.Waiter(a._loop), 0)
+            with self.assertRaises(BufferError):
+                data.append(1)  # libweft reads from it
+            big = bytes(4 << 20)
+            count = sys.getrefcount(big)
+            with interrupted("weft_send"), self.assertRaises(KeyboardInterrupt):
+                a._post(big, _wait.Waiter(a._loop), 0)
+            a._context._bytes_buf.base = None
+            self.assertGreater(sys.getrefcount(big), count)
+            a.abort()
+            await a.wait_closed()
+            data.append(1)
+            self.assertFalse(_conn._sends)
 
 
 def _conn_start(conn):

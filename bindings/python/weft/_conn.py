@@ -247,10 +247,11 @@ class Connection:
             self._context._spins = True
         self._connecting = self._loop.create_future()
         self._start()
+        _connects[request] = self
         code = lib.weft_connect(request, self._address, self.url.encode(), ctypes.addressof(needs), _ON_CONNECTED)
         if code < 0:
+            del _connects[request]
             raise Error(code, self._why(), self.url)
-        _connects[request] = self
         self._context._kick()
         await self._connecting
 
@@ -290,7 +291,7 @@ class Connection:
             buf = context._bytes_buf
             buf.base = data
             buf.len = len(data)
-            code = lib.weft_send(request, self._address, context._bytes_at, 1, _ON_SENT)
+            at = context._bytes_at
         else:
             try:
                 held, exported = _memory.export(data), True
@@ -300,13 +301,16 @@ class Connection:
             buf = context._buf
             buf.base = held.buf
             buf.len = held.len
-            code = lib.weft_send(request, self._address, context._buf_at, 1, _ON_SENT)
+            at = context._buf_at
+        # Before the call: a signal's exception right after it may not let go of what libweft reads from.
+        _sends[request] = (context, self, future, held, exported, length)
+        code = lib.weft_send(request, self._address, at, 1, _ON_SENT)
         if code < 0:
+            del _sends[request]
             free.append(request)
             if exported:
                 _memory.unexport(held)
             raise self._send_error(code)
-        _sends[request] = (context, self, future, held, exported, length)
         return request
 
     def send_nowait(self, data: Any) -> None:
