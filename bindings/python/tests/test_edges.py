@@ -143,6 +143,14 @@ class Edges(lib.Case):
             data.append(1)
             self.assertFalse(_conn._sends)
 
+    async def test_a_large_message_that_is_acknowledged_is_not_kept(self):
+        async with pair() as (a, b):
+            data = bytes(1 << 20)
+            count = sys.getrefcount(data)
+            await a.send(data)
+            await b.recv()
+            self.assertEqual(sys.getrefcount(data), count)
+
 
 def _conn_start(conn):
     conn._paused = False

@@ -287,7 +287,7 @@ class Connection:
         request = free.pop() if free else context._requests.take()
         held: Any = data
         exported = False
-        if type(data) is bytes:
+        if type(data) is bytes and len(data) <= TRY_MAX:  # what the staging buffer names it keeps until the next send
             buf = context._bytes_buf
             buf.base = data
             buf.len = len(data)
