@@ -151,6 +151,13 @@ class Edges(lib.Case):
             await b.recv()
             self.assertEqual(sys.getrefcount(data), count)
 
+    async def test_event_streams_that_nobody_has_are_forgotten(self):
+        async with pair() as (a, _):
+            for _ in range(10):
+                a.events()
+            gc.collect()
+            self.assertEqual(len(a._streams), 0)
+
 
 def _conn_start(conn):
     conn._paused = False

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ctypes
+import weakref
 from collections import deque
 from typing import Any, AsyncIterator, Callable, Deque, Dict, Generator, List, Optional, Tuple
 
@@ -220,7 +221,7 @@ class Connection:
         self._shutting: Optional[asyncio.Future[None]] = None
         self._connect_owner: Any = None
         self._close_waiters: List[asyncio.Future[None]] = []
-        self._streams: List[EventStream] = []
+        self._streams: "weakref.WeakSet[EventStream]" = weakref.WeakSet()
         check(lib.weft_conn_init(context._address, self._address), url)
         _conns[self._address] = self
         context._conns.add(self)
@@ -535,7 +536,7 @@ class Connection:
         stream = EventStream(self._loop)
         if self._closing:
             stream._end()
-        self._streams.append(stream)
+        self._streams.add(stream)
         return stream
 
     def info(self) -> Dict[str, Any]:
