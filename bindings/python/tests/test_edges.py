@@ -158,6 +158,18 @@ class Edges(lib.Case):
             gc.collect()
             self.assertEqual(len(a._streams), 0)
 
+    async def test_two_tasks_on_one_event_stream(self):
+        async with pair() as (a, _):
+            stream = a.events()
+
+            async def take():
+                return [e async for e in stream]
+
+            taking = [asyncio.ensure_future(take()) for _ in range(2)]
+            await asyncio.sleep(0.01)
+            a.abort()
+            self.assertEqual(len(await asyncio.wait_for(asyncio.gather(*taking), 2 * lib.SLOW)), 2, "both end")
+
 
 def _conn_start(conn):
     conn._paused = False

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from dataclasses import dataclass
-from typing import Any, AsyncIterator, Deque, Optional
+from typing import Any, AsyncIterator, Deque, List
 from collections import deque
 
 from . import _ffi
@@ -64,12 +64,13 @@ class EventStream(AsyncIterator[Event]):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._queue: Deque[Event] = deque(maxlen=256)
-        self._waiter: Optional[asyncio.Future[None]] = None
+        self._waiters: List[asyncio.Future[None]] = []
         self._ended = False
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     def _put(self, event: Event) -> None:
         self._queue.append(event)
@@ -86,9 +87,10 @@ class EventStream(AsyncIterator[Event]):
         while not self._queue:
             if self._ended:
                 raise StopAsyncIteration
-            self._waiter = self._loop.create_future()
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
             try:
-                await self._waiter
+                await waiter
             finally:
-                self._waiter = None
+                self._waiters.remove(waiter)
         return self._queue.popleft()
