@@ -7,6 +7,7 @@ import gc
 import sys
 import time
 import unittest
+import warnings
 import weakref
 
 import lib
@@ -169,6 +170,22 @@ class Edges(lib.Case):
             await asyncio.sleep(0.01)
             a.abort()
             self.assertEqual(len(await asyncio.wait_for(asyncio.gather(*taking), 2 * lib.SLOW)), 2, "both end")
+
+    async def test_a_context_whose_close_is_cancelled(self):
+        async with pair() as (a, b):
+            context = a._context
+            await weft.listen(URL, context=context)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                closing = asyncio.ensure_future(context.close())
+                await asyncio.sleep(0)
+                closing.cancel()
+                await asyncio.wait([closing])
+                del closing
+                gc.collect()
+            self.assertEqual([str(w.message) for w in said], [])
+            await context.close()
+            self.assertTrue(context._gone)
 
 
 def _conn_start(conn):

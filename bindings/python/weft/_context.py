@@ -235,9 +235,10 @@ class Context:
             return
         loop = self._attach() if not self._closing else asyncio.get_running_loop()
         self._close_now()
-        waits = [c.wait_closed() for c in list(self._conns)] + [li._wait_closed() for li in list(self._listeners)]
-        for wait in waits:
-            await wait
+        for conn in list(self._conns):
+            await conn.wait_closed()
+        for listener in list(self._listeners):
+            await listener._wait_closed()
         if self._gone:
             return
         if self._views:
