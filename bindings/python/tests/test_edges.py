@@ -3,6 +3,7 @@
 while others run. One scenario a test."""
 
 import asyncio
+import ctypes
 import gc
 import sys
 import time
@@ -13,7 +14,7 @@ import weakref
 import lib
 import weft
 from test_api import URL, pair
-from weft import _conn, _ffi, _wait
+from weft import _conn, _ffi, _needs, _wait
 
 
 class interrupted:
@@ -186,6 +187,14 @@ class Edges(lib.Case):
             self.assertEqual([str(w.message) for w in said], [])
             await context.close()
             self.assertTrue(context._gone)
+
+    async def test_a_peer_whose_needs_are_no_text(self):
+        raw = _ffi.Peer(name=b"\xff\xfe", address=b"127.0.0.1:1")
+        raw.qos.require = b"\xff\xfe"
+        peer = _needs.Peer._of(ctypes.addressof(raw))
+        self.assertEqual(peer.needs["require"], "\ufffd\ufffd")
+        v = _ffi.Verdict(provider=b"\xff", device=b"\xff", remote=b"\xff", local=b"\xff")
+        self.assertEqual(_needs.Verdict._of(v).remote, "\ufffd")
 
 
 def _conn_start(conn):

@@ -136,10 +136,10 @@ class Verdict:
         return Verdict(
             why=lib.weft_why_name(v.why).decode(),
             rank=v.rank,
-            provider=v.provider.decode(),
-            device=v.device.decode(),
-            local=v.local.decode(),
-            remote=v.remote.decode(),
+            provider=v.provider.decode(errors="replace"),
+            device=v.device.decode(errors="replace"),
+            local=v.local.decode(errors="replace"),
+            remote=v.remote.decode(errors="replace"),
             latency=v.latency_ns / 1e9 if v.latency_ns else None,
             bandwidth=v.bandwidth or None,
             speed=v.speed_bps or None,
@@ -198,8 +198,10 @@ class Peer:
         for name, *_ in _ffi.Qos._fields_:
             if name not in ("size", "reserved"):
                 value = getattr(p.qos, name)
-                needs[name] = value.decode() if isinstance(value, bytes) else value
-        return Peer(p.address.decode(), p.name.decode(errors="replace"), bytes(p.instance), needs, p.offers, spins(p.qos))
+                needs[name] = value.decode(errors="replace") if isinstance(value, bytes) else value
+        # Text from another machine: what is not UTF-8 may not keep its peer from an answer.
+        address, name = p.address.decode(errors="replace"), p.name.decode(errors="replace")
+        return Peer(address, name, bytes(p.instance), needs, p.offers, spins(p.qos))
 
 
 __all__ = ["Value", "Option", "options", "Verdict", "candidates", "Peer", "EURL"]
