@@ -5,7 +5,10 @@ while others run. One scenario a test."""
 import asyncio
 import ctypes
 import gc
+import os
+import signal
 import sys
+import threading
 import time
 import unittest
 import warnings
@@ -13,6 +16,7 @@ import weakref
 
 import lib
 import weft
+import weft.sync
 from test_api import URL, pair
 from weft import _conn, _ffi, _needs, _wait
 
@@ -201,6 +205,55 @@ def _conn_start(conn):
     conn._paused = False
     assert _ffi.lib.weft_recv_start(conn._address, None, _conn._ON_RECV) == 0
     conn._context._kick()
+
+
+class Forks(unittest.TestCase):
+    def child(self, function, seconds=15 * lib.SLOW):
+        """What a forked child prints by `function`; fails when it hangs."""
+        readable, writable = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                said = repr(function())
+            except BaseException as error:
+                said = repr(error)
+            os.write(writable, said.encode())
+            os._exit(0)
+        os.close(writable)
+        deadline = time.monotonic() + seconds
+        while os.waitpid(pid, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                os.close(readable)
+                self.fail("the child hangs")
+            time.sleep(0.01)
+        with os.fdopen(readable) as said:
+            return said.read()
+
+    def test_fork_while_another_thread_starts_weft_sync(self):
+        with weft.sync.listen(URL) as listener:
+            inside, leave = threading.Event(), threading.Event()
+
+            def hold():
+                with weft.sync._lock:
+                    inside.set()
+                    leave.wait()
+
+            thread = threading.Thread(target=hold)
+            thread.start()
+            inside.wait()
+
+            def talk():
+                with weft.sync.connect(listener.url) as c:
+                    c.send(b"x")
+                return "sent"
+
+            try:
+                self.assertEqual(self.child(talk, 5 * lib.SLOW), "'sent'")
+            finally:
+                leave.set()
+                thread.join()
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 from types import TracebackType
 from typing import Any, Coroutine, Dict, Iterator, List, Optional, Type, TypeVar
@@ -99,6 +100,14 @@ class _Runner:
 
 _lock = threading.Lock()
 _default: Optional[_Runner] = None
+
+
+def _in_child() -> None:
+    global _lock
+    _lock = threading.Lock()  # the thread that held it when the process forked is not here to give it back
+
+
+os.register_at_fork(after_in_child=_in_child)
 
 
 def _runner() -> _Runner:
