@@ -255,6 +255,26 @@ class Forks(unittest.TestCase):
                 leave.set()
                 thread.join()
 
+    def test_a_child_that_unwinds_leaves_the_parents_loop_alone(self):
+        async def main():
+            async with pair() as (a, b):
+                await a.send(b"x")
+                await b.recv()
+                pid = os.fork()
+                if pid == 0:
+                    try:
+                        for context in (a._context, b._context):
+                            context._run()  # a turn that was booked before the fork
+                    finally:
+                        os._exit(0)
+                os.waitpid(pid, 0)
+                for _ in range(20):
+                    await asyncio.sleep(0.01)  # nothing is scheduled: only the descriptor tells
+                    a.send_nowait(b"y")
+                    self.assertEqual(await asyncio.wait_for(b.recv(), 5 * lib.SLOW), b"y")
+
+        asyncio.run(main())
+
 
 if __name__ == "__main__":
     unittest.main()

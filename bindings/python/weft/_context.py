@@ -148,7 +148,7 @@ class Context:
         if self._unflushed:
             self._active = True
         try:
-            open_handles = _process(self._address)
+            _process(self._address)
         finally:
             self._inside = False
             self._unflushed = 0
@@ -157,8 +157,8 @@ class Context:
             raise raised
         if self._gone or self._loop is None:
             return
-        if open_handles < 0:  # a forked child: nothing of this is its own
-            self._detach()
+        if self._generation != _errors.generation:  # a forked child: nothing of this is its own
+            self._abandon_in_child()
             return
         timeout = _timeout_ms(self._address)
         if timeout == 0 or (self._spins and self._spin_on()):
@@ -275,8 +275,10 @@ class Context:
         self._dispose()
 
     def _abandon_in_child(self) -> None:
-        """In a forked child: forget it. The parent has it."""
+        """In a forked child: forget it. The parent has it. The descriptor stays in the event loop's epoll set, which is
+        the parent's set too."""
         self._gone = self._closing = True
+        self._loop = None
         _contexts.pop(self._address, None)
 
     def _dispose(self, limit: float = 5.0) -> None:
