@@ -12,12 +12,15 @@
  *    comes before the loop sleeps. libuv reckons how long only after all of them. In every other
  *    phase our prepare stops it again before that, so nothing polls in vain.
  *  - A spin ends `spin_ns` after the last sign of activity, when a timer is due, when another
- *    thread posts, and after SPIN_STRETCH in any case, so that other fds are served; then the loop
- *    polls without waiting and the spin goes on. It is given up for a while when the scheduler
+ *    thread posts, when after SPIN_PEEK one of the loop's other fds is ready, and after SPIN_STRETCH
+ *    in any case, because fds that were started meanwhile are in the loop's set only after it has
+ *    polled; then the loop polls without waiting and the spin goes on. A turn of the loop costs a
+ *    dozen system calls, a look at its fds one. The spin is given up for a while when the scheduler
  *    keeps taking the CPU away: then others need it.
  *  - An idle context does nothing: no periodic timer, no wakeup. A turn of the user's loop that has
  *    nothing for us costs two callbacks and one test per rail. */
 #include <errno.h>
+#include <poll.h>
 #include <sys/resource.h>
 
 #include "loop/conn.h"
@@ -28,7 +31,8 @@ enum {
   NIVCSW_AUTO = 5,  /* involuntary switches in SPIN_WINDOW that mean: oversubscribed */
   NIVCSW_SPIN = 25, /* ... where the needs say cpu=spin: one other program per CPU is put up with */
 };
-static const uint64_t LARGE_SPIN = 900000, SPIN_STRETCH = 200000, SPIN_WINDOW = 100 * WEFT__MS;
+static const uint64_t LARGE_SPIN = 900000, SPIN_WINDOW = 100 * WEFT__MS;
+static const uint64_t SPIN_PEEK = 200000, SPIN_STRETCH = 1000000;
 static const uint64_t SPIN_OFF_MIN = 100 * WEFT__MS, SPIN_OFF_MAX = 2 * WEFT__S;
 
 /* ---- Staying awake ---- */
@@ -254,8 +258,14 @@ static bool spin_over(weft__core_t *core) {
   return true;
 }
 
+/* Is an fd of the loop's ready? Ours are among them: ask when they have just been read. */
+static bool others_wait(const weft__core_t *core) {
+  struct pollfd p = {.fd = uv_backend_fd(core->loop), .events = POLLIN};
+  return poll(&p, 1, 0) != 0;
+}
+
 static void spin(weft__core_t *core) {
-  uint64_t start = weft__refresh(core), timer_at = UINT64_MAX;
+  uint64_t start = weft__refresh(core), peek_at = start + SPIN_PEEK, timer_at = UINT64_MAX;
   if (spin_over(core) || oversubscribed(core)) return;
   bool look = true;
   for (;;) {
@@ -280,10 +290,12 @@ static void spin(weft__core_t *core) {
     weft__refresh(core);
     if (__atomic_load_n(&core->wake, __ATOMIC_RELAXED)) return;
     if (core->now_ns >= timer_at || spin_over(core)) return;
-    if (core->now_ns - start >= SPIN_STRETCH) {
+    bool peek = core->now_ns >= peek_at && !look; /* look: something of ours may be ready still */
+    if (core->now_ns - start >= SPIN_STRETCH || (peek && others_wait(core))) {
       weft__stay_awake(core); /* others get their turn, then on with it */
       return;
     }
+    if (peek) peek_at = core->now_ns + SPIN_PEEK;
   }
 }
 

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { THREADS = 4, POSTS = 5000 };
 typedef struct poster {
@@ -132,11 +133,140 @@ static void test_wakes_a_sleeping_loop(void **state) {
   api_pair_close(&p);
 }
 
+/* A connection that always has something to do, in a loop that spins for it: another fd of the loop
+ * is served all the same, also one that was started in the spin. How long that takes is counted in
+ * messages, so that a busy machine does not matter; the first ones may wait until the loop knows
+ * the fd. */
+enum { BYTES = 50, PINGS_MEANWHILE = 60 };
+typedef struct pinger {
+  char url[300];
+  int fd; /* a number every 2 ms */
+  unsigned written, pongs;
+  volatile bool served;
+  weft_t w;
+  weft_conn_t conn;
+  uv_timer_t timer;
+} pinger_t;
+static uv_poll_t other;
+static bool other_started;
+static unsigned other_bytes, pings, pings_then;
+
+static void ping(weft_conn_t *conn) {
+  uv_buf_t buf = uv_buf_init((char *) "ping", 4);
+  CHECK(weft_try_send(conn, &buf, 1) == 0);
+}
+static void on_pong(weft_conn_t *conn, int status, weft_msg_t *msg) {
+  pinger_t *k = conn->data;
+  (void) msg;
+  CHECK(status == 0);
+  k->pongs++;
+  if (!k->served) {
+    ping(conn);
+    return;
+  }
+  weft_conn_close(conn, NULL);
+  uv_close((uv_handle_t *) &k->timer, NULL);
+  weft_close(&k->w, NULL);
+}
+static void on_pinger_connected(weft_connect_t *req, int status) {
+  pinger_t *k = req->data;
+  CHECK(status == 0 && weft_recv_start(&k->conn, NULL, on_pong) == 0);
+  ping(&k->conn);
+}
+static void on_byte_due(uv_timer_t *t) {
+  pinger_t *k = t->data;
+  if (k->written < BYTES && k->pongs > k->written) {
+    unsigned now = __atomic_load_n(&pings, __ATOMIC_ACQUIRE);
+    CHECK(write(k->fd, &now, sizeof now) == sizeof now);
+    k->written++;
+  }
+}
+static void *pinger_run(void *arg) {
+  pinger_t *k = arg;
+  uv_loop_t loop;
+  weft_connect_t req = {.data = k};
+  CHECK(uv_loop_init(&loop) == 0 && weft_init(&loop, &k->w, NULL) == 0);
+  CHECK(weft_conn_init(&k->w, &k->conn) == 0);
+  k->conn.data = k;
+  CHECK(uv_timer_init(&loop, &k->timer) == 0);
+  k->timer.data = k;
+  CHECK(uv_timer_start(&k->timer, on_byte_due, 2, 2) == 0);
+  CHECK(weft_connect(&req, &k->conn, k->url, NULL, on_pinger_connected) == 0);
+  CHECK(uv_run(&loop, UV_RUN_DEFAULT) == 0 && uv_loop_close(&loop) == 0);
+  return NULL;
+}
+
+static void on_other(uv_poll_t *p, int status, int events) {
+  pinger_t *k = p->data;
+  uv_os_fd_t fd;
+  unsigned then;
+  (void) events;
+  CHECK(status == 0 && uv_fileno((uv_handle_t *) p, &fd) == 0);
+  CHECK(read(fd, &then, sizeof then) == sizeof then);
+  if (other_bytes > 2 && pings - then > pings_then) pings_then = pings - then;
+  if (++other_bytes < BYTES) return;
+  k->served = true;
+  uv_close((uv_handle_t *) p, NULL);
+}
+static void on_ping(weft_conn_t *conn, int status, weft_msg_t *msg) {
+  (void) msg;
+  if (status != 0) {
+    weft_conn_close(conn, NULL);
+    return;
+  }
+  if (!other_started) {
+    CHECK(uv_poll_start(&other, UV_READABLE, on_other) == 0);
+    other_started = true;
+  }
+  __atomic_add_fetch(&pings, 1, __ATOMIC_RELEASE);
+  ping(conn);
+}
+static void on_pinger(weft_listener_t *lis, int status) {
+  CHECK(status == 0 && weft_accept(lis, lis->data) == 0);
+  CHECK(weft_recv_start(lis->data, NULL, on_ping) == 0);
+  weft_listener_close(lis, NULL);
+}
+static void test_a_spin_serves_other_fds(void **state) {
+  static pinger_t k;
+  uv_loop_t loop;
+  weft_t w;
+  weft_listener_t lis;
+  weft_conn_t conn;
+  pthread_t thread;
+  size_t len = 200;
+  int fds[2];
+  (void) state;
+  assert_int_equal(pipe(fds), 0);
+  assert_int_equal(uv_loop_init(&loop), 0);
+  assert_int_equal(weft_init(&loop, &w, NULL), 0);
+  assert_int_equal(weft_listener_init(&w, &lis), 0);
+  assert_int_equal(weft_conn_init(&w, &conn), 0);
+  assert_int_equal(weft_listen(&lis, "weft://127.0.0.1:0", 8, on_pinger), 0);
+  lis.data = &conn;
+  assert_int_equal(weft_listener_addr(&lis, k.url, &len), 0);
+  strcat(k.url, "?cpu=spin&standby=0");
+  k.fd = fds[1];
+  assert_int_equal(uv_poll_init(&loop, &other, fds[0]), 0);
+  other.data = &k;
+  assert_int_equal(pthread_create(&thread, NULL, pinger_run, &k), 0);
+  while (uv_run(&loop, UV_RUN_ONCE) != 0 && !weft_is_closing(&conn))
+    ;
+  pthread_join(thread, NULL);
+  assert_int_equal(other_bytes, BYTES);
+  assert_true(pings_then < PINGS_MEANWHILE);
+  weft_close(&w, NULL);
+  assert_int_equal(uv_run(&loop, UV_RUN_DEFAULT), 0);
+  assert_int_equal(uv_loop_close(&loop), 0);
+  close(fds[0]);
+  close(fds[1]);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_threads),
       cmocka_unit_test(test_close_cancels),
       cmocka_unit_test(test_wakes_a_sleeping_loop),
+      cmocka_unit_test(test_a_spin_serves_other_fds),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
