@@ -1,0 +1,21 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+# echo.sh [ADDRESS-OF-A]: examples/echo_*: small and large messages go over verbs, from one device to the other.
+. "$WEFT_VM_CASE"
+address=${1:-$A}
+start a server.log "$WEFT_BIN/echo_server" "weft://$address:0"
+server=$JOB
+url=$(listening server.log)
+for args in "300 64" "50 20000" "5 3000000"; do
+  # shellcheck disable=SC2086
+  on b timeout 60 "$WEFT_BIN/echo_client" "$url?require=verbs" $args >"$TMP/client.log" 2>&1 ||
+    fail "echo_client $args"
+  grep -q "^${args%% *} echoes of ${args##* } bytes over verbs $DEVICE_B" "$TMP/client.log" ||
+    fail "echo_client $args says something else"
+  tail -n 1 "$TMP/client.log"
+done
+# Its own choice, without a need.
+on b timeout 60 "$WEFT_BIN/echo_client" "$url" 300 64 >"$TMP/client.log" 2>&1 || fail "echo_client"
+grep -q "^300 echoes of 64 bytes over verbs $DEVICE_B" "$TMP/client.log" || fail "not over verbs by itself"
+stop "$server"
+ends "$server" 0

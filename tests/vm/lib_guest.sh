@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# lib_guest.sh - on the host: starts a guest. Sourced by run, and by lib_two.sh for each of two.
+#
+# A guest has a folder that it sees as /out, the one place that both sides write. In it:
+#   command   what the guest is to do, a script
+#   log       what that printed
+#   status    its exit code
+#   console, qemu   what the kernel and qemu said
+# Wants $vm, the folder that prepare printed, and $here, this folder.
+
+# guest_order OUT WORD...: a command, with the caller's folder and variables.
+guest_order() {
+  local out=$1 name
+  shift
+  {
+    printf 'cd %q\n' "$PWD"
+    for name in $(compgen -e | grep -E '^(WEFT_|FI_|CI$|(A|L|UB|T)SAN_OPTIONS$)' || true); do
+      printf 'export %s=%q\n' "$name" "${!name}"
+    done
+    printf 'export WEFT_VM_GUEST=%q WEFT_VM_CACHE=%q\n' "$here/guest" "$vm"
+    printf '%q ' "$@"
+    echo
+  } >"$out/command"
+}
+
+# guest_start OUT [QEMU-ARGUMENT...]: its process id is in $GUEST.
+guest_start() {
+  local out=$1 wish=${WEFT_VM_ACCEL:-} accel
+  shift
+  # The kernel unpacks archives one after the other: the cached one, then the init of this tree.
+  cp "$vm/initrd.cpio" "$out/initrd.cpio"
+  (cd "$here/guest" && echo init | cpio -o -H newc --quiet) >>"$out/initrd.cpio"
+
+  if [ -z "$wish" ]; then
+    wish=tcg
+    [ -r /dev/kvm ] && [ -w /dev/kvm ] && wish=kvm
+  fi
+  case $wish in
+  kvm) accel=(-accel kvm -accel tcg) ;; # qemu takes the first that works
+  tcg) accel=(-accel "tcg,thread=multi,tb-size=256") ;;
+  *) echo "WEFT_VM_ACCEL=$wish: kvm or tcg" >&2; return 2 ;;
+  esac
+
+  qemu-system-x86_64 -machine q35 "${accel[@]}" -cpu max \
+    -smp "${WEFT_VM_CPUS:-2}" -m "${WEFT_VM_MEMORY:-2048}" \
+    -nodefaults -no-user-config -display none -no-reboot -serial "file:$out/console" \
+    -kernel "$vm/kernel" -initrd "$out/initrd.cpio" \
+    -append "console=ttyS0 quiet panic=-1 nokaslr mitigations=off pti=off tsc=reliable no_timer_check \
+random.trust_cpu=on weft.main=$here/guest/main.sh weft.root=$vm/root" \
+    -fsdev "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap" \
+    -device virtio-9p-pci,fsdev=host,mount_tag=host \
+    -fsdev "local,id=out,path=$out,security_model=none" \
+    -device virtio-9p-pci,fsdev=out,mount_tag=out \
+    -device isa-debug-exit,iobase=0xf4,iosize=0x1 "$@" </dev/null >"$out/qemu" 2>&1 9>&- &
+  GUEST=$!
+}
+
+# guest_wait SECONDS: until $GUEST ends; 1 when the time is up and it was killed.
+guest_wait() {
+  local deadline=$((SECONDS + $1)) rc=0
+  while kill -0 "$GUEST" 2>/dev/null; do
+    if [ $SECONDS -ge $deadline ]; then
+      kill -9 "$GUEST" 2>/dev/null || true
+      rc=1
+      break
+    fi
+    sleep 0.1
+  done
+  wait "$GUEST" 2>/dev/null || true
+  GUEST=
+  return $rc
+}
