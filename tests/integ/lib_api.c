@@ -14,8 +14,9 @@ uint64_t api_now_ms(void) {
 }
 
 unsigned api_slow(void) {
-  const char *s = getenv("WEFT_SANITIZE");
-  return s && *s ? 5 : 1;
+  const char *s = getenv("WEFT_SANITIZE"), *machine = getenv("WEFT_TIME_FACTOR");
+  unsigned factor = machine ? (unsigned) atoi(machine) : 1;
+  return (s && *s ? 5 : 1) * (factor ? factor : 1);
 }
 
 static void on_tick(uv_timer_t *t) {
@@ -126,16 +127,32 @@ static void on_connect(weft_connect_t *req, int status) {
   p->connect_status = status;
 }
 
+/* Each end's own devices, where the environment names them. */
+static const weft_opts_t *with_devices(weft_opts_t *mine, const weft_opts_t *given,
+                                       const char *variable) {
+  const char *devices = getenv(variable);
+  if (!devices) return given;
+  if (given) *mine = *given;
+  else weft_opts_init(mine, sizeof *mine);
+  assert_int_equal(weft_opts_set(mine, "devices", devices), 0);
+  return mine;
+}
+
 void api_pair_start(api_pair_t *p, const weft_opts_t *a, const weft_opts_t *b) {
   size_t len = sizeof p->url;
+  const char *at = getenv("WEFT_TEST_LISTEN"), *needs = getenv("WEFT_TEST_NEEDS");
+  weft_opts_t opts[2];
   memset(p, 0, sizeof *p);
+  a = with_devices(&opts[0], a, "WEFT_TEST_DEVICES_A");
+  b = with_devices(&opts[1], b, "WEFT_TEST_DEVICES_B");
   assert_int_equal(uv_loop_init(&p->loop), 0);
   assert_int_equal(weft_init(&p->loop, &p->a, a), 0);
   assert_int_equal(weft_init(&p->loop, &p->b, b), 0);
   assert_int_equal(weft_listener_init(&p->a, &p->lis), 0);
   p->lis.data = p;
-  assert_int_equal(weft_listen(&p->lis, api_listen_url, 16, on_peer), 0);
+  assert_int_equal(weft_listen(&p->lis, at ? at : api_listen_url, 16, on_peer), 0);
   assert_int_equal(weft_listener_addr(&p->lis, p->url, &len), 0);
+  if (needs) snprintf(p->url + strlen(p->url), sizeof p->url - strlen(p->url), "?%s", needs);
   p->req.data = p;
 }
 

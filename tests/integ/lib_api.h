@@ -6,6 +6,9 @@
  *  - Each scenario makes its own loop and contexts and ends by closing all of it: a handle that
  *    does not close, or a loop that does not become empty, fails the scenario.
  *  - Two contexts stand on one loop, one listens, one connects. Ports come from the system.
+ *  - The same scenarios run over other transports (tests/vm) by the environment: WEFT_TEST_LISTEN is
+ *    where to listen, WEFT_TEST_NEEDS what to add to the URL ("require=verbs": then no other carries a
+ *    message), WEFT_TEST_DEVICES_A and _B the devices of either end. WEFT_TIME_FACTOR stretches limits.
  *  - Callbacks count; the scenario asserts on the counts. CHECK is for inside callbacks: it ends
  *    the program. */
 #ifndef WEFT_TESTS_LIB_API_H

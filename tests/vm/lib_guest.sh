@@ -9,6 +9,9 @@
 #   console, qemu   what the kernel and qemu said
 # Wants $vm, the folder that prepare printed, and $here, this folder.
 
+export WEFT_SRC=${WEFT_SRC:-$(cd "$here/../.." && pwd)}
+export WEFT_BIN=${WEFT_BIN:-$WEFT_SRC/build/dev/bin}
+
 # guest_order OUT WORD...: a command, with the caller's folder and variables.
 guest_order() {
   local out=$1 name

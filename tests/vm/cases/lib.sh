@@ -18,8 +18,9 @@
 set -u
 export LC_ALL=C
 : "${WEFT_BIN:?the folder of the programs, as build/dev/bin}"
-# The guest is some ten times slower than the machine.
+# The guest is some ten times slower than the machine; to open an RDMA device takes it seconds.
 export WEFT_TIME_FACTOR=10
+export WEFT_CONNECT_TIMEOUT_MS=40s WEFT_HANDSHAKE_TIMEOUT_MS=30s WEFT_UPGRADE_BUDGET_MS=20s
 
 devices() { # HOST
   case $1 in
