@@ -32,7 +32,10 @@ host_alive() { [ -s "$hosts/$1/qemu.pid" ] && kill -0 "$(cat "$hosts/$1/qemu.pid
 hosts_ready() {
   local deadline=$((SECONDS + $1)) host
   for host in a b; do
-    host_alive $host && [ ! -e "$hosts/$host/dead" ] || { rm -f "$cable/$host"; host_start $host; }
+    if ! host_alive $host || [ -e "$hosts/$host/dead" ]; then
+      rm -f "$cable/$host"
+      host_start $host
+    fi
   done
   for host in a b; do
     until [ -e "$hosts/$host/ready" ]; do

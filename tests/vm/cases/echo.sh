@@ -1,12 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# echo.sh [ADDRESS-OF-A]: examples/echo_*: small and large messages go over verbs, from one device to the other.
+# echo.sh [ADDRESS-OF-A ["COUNT SIZE"...]]: examples/echo_*: small and large messages go over verbs, from one device
+# to the other.
 . "$WEFT_VM_CASE"
 address=${1:-$A}
+[ $# -gt 1 ] || set -- "$address" "300 64" "50 20000" "5 3000000"
 start a server.log "$WEFT_BIN/echo_server" "weft://$address:0"
 server=$JOB
 url=$(listening server.log)
-for args in "300 64" "50 20000" "5 3000000"; do
+for args in "${@:2}"; do
   # shellcheck disable=SC2086
   on b timeout 60 "$WEFT_BIN/echo_client" "$url?require=verbs" $args >"$TMP/client.log" 2>&1 ||
     fail "echo_client $args"

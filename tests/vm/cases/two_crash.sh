@@ -13,4 +13,4 @@ sleep 2
 crash b
 ends "$client" 1 60
 tail -n 3 "$TMP/client.log"
-grep -Eq '\((ETIMEDOUT|UV_ETIMEDOUT|ECONNRESET|UV_ECONNRESET)\)' "$TMP/client.log" || fail "no clear error"
+grep -q 'WEFT_EPEERLOST' "$TMP/client.log" || fail "no clear error"

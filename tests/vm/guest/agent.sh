@@ -36,7 +36,7 @@ reset() {
     [ "$n" != 75 ] || { echo "left open on the RDMA device:"; vm_resources; rc=1; }
     sleep 0.2
   done
-  vm_network_down && vm_layout host || rc=1
+  if ! vm_network_down || ! vm_layout host; then rc=1; fi
   vm_resources >/run/before
   return $rc
 }
