@@ -5,7 +5,7 @@
 start a server.log "$WEFT_BIN/weft_perf" --server --listen "$A:7471"
 server=$JOB
 wait_for server.log "7471"
-on b timeout 90 "$WEFT_BIN/weft_perf" "$A:7471" --test rtt,rate,bw --duration 2 --sleep \
+on b timeout 90 "$WEFT_BIN/weft_perf" "$A:7471" --test rtt,rate,bw --duration 1 --sleep \
   --qos require=verbs >"$TMP/client.log" 2>&1 || fail "weft_perf"
 cat "$TMP/client.log"
 grep -q "verbs $DEVICE_B" "$TMP/client.log" || fail "weft_perf does not name verbs $DEVICE_B"
