@@ -132,8 +132,10 @@ static const weft_opts_t *with_devices(weft_opts_t *mine, const weft_opts_t *giv
                                        const char *variable) {
   const char *devices = getenv(variable);
   if (!devices) return given;
-  if (given) *mine = *given;
-  else weft_opts_init(mine, sizeof *mine);
+  if (given)
+    *mine = *given;
+  else
+    weft_opts_init(mine, sizeof *mine);
   assert_int_equal(weft_opts_set(mine, "devices", devices), 0);
   return mine;
 }
