@@ -428,13 +428,14 @@ int weft_accept(weft_listener_t *l, weft_conn_t *conn) {
   if (!lis || !fresh || lis->core != fresh->core) return UV_EINVAL;
   if (weft__forked(lis->core)) return WEFT_EFORK;
   if (fresh->state != WEFT__CN_NEW || fresh->h.closing || lis->h.closing) return UV_EINVAL;
-  if (!(c = who_waits(lis))) return UV_EAGAIN;
-  leave_backlog(lis, c);
-  int err = weft__session_accept(c->s);
-  if (err) {
+  for (;;) {
+    bool judged = lis->current != NULL;
+    if (!(c = who_waits(lis))) return UV_EAGAIN;
+    leave_backlog(lis, c);
+    if (weft__session_accept(c->s) == 0) break;
     c->state = WEFT__CN_ENDED;
     weft__conn_later(c);
-    return UV_EAGAIN;
+    if (judged) return UV_EAGAIN; /* the caller looked at this one, and wants no other */
   }
   /* the handle moves from the fresh object to the one that has the session */
   c->pub = conn;

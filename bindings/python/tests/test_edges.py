@@ -176,6 +176,32 @@ class Edges(lib.Case):
             a.abort()
             self.assertEqual(len(await asyncio.wait_for(asyncio.gather(*taking), 2 * lib.SLOW)), 2, "both end")
 
+    async def test_wait_closed_waits_for_an_open_connection(self):
+        async with pair() as (a, _):
+            waiting = asyncio.ensure_future(a.wait_closed())
+            await asyncio.sleep(0.01)
+            self.assertFalse(waiting.done())
+            a.abort()
+            await asyncio.wait_for(waiting, 5 * lib.SLOW)
+
+    async def test_peers_that_found_the_queue_full_are_all_taken(self):
+        listener = await weft.listen(URL, backlog=2)
+        peers = [await weft.connect(listener.url) for _ in range(2)]
+        late = [asyncio.ensure_future(weft.connect(listener.url)._open()) for _ in range(2)]
+        while not listener._more:
+            await asyncio.sleep(0.01)
+        taken = []
+        for _ in range(4):
+            taken.append(await asyncio.wait_for(listener.accept(), 5 * lib.SLOW))
+        peers += await asyncio.wait_for(asyncio.gather(*late), 5 * lib.SLOW)
+        for number, conn in enumerate(peers):
+            await conn.send(b"%d" % number)
+        said = [await asyncio.wait_for(conn.recv(), 5 * lib.SLOW) for conn in taken]
+        self.assertEqual(sorted(said), [b"0", b"1", b"2", b"3"])
+        for conn in taken + peers:
+            conn.abort()
+        await listener.close()
+
     async def test_a_context_whose_close_is_cancelled(self):
         async with pair() as (a, b):
             context = a._context
@@ -254,6 +280,24 @@ class Forks(unittest.TestCase):
             finally:
                 leave.set()
                 thread.join()
+
+    def test_events_in_a_child_are_an_error(self):
+        async def main():
+            async with pair() as (a, _):
+                stream = a.events()
+
+                def ask():
+                    told = []
+                    for step in (a.events, lambda: stream.__anext__().send(None)):
+                        try:
+                            step()
+                        except weft.Error as error:
+                            told.append(error.name)
+                    return told
+
+                self.assertEqual(self.child(ask), "['WEFT_EFORK', 'WEFT_EFORK']")
+
+        asyncio.run(main())
 
     def test_a_child_that_unwinds_leaves_the_parents_loop_alone(self):
         async def main():

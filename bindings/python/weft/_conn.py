@@ -532,7 +532,9 @@ class Connection:
     # ---- Watching ----
 
     def events(self) -> EventStream:
-        """An asynchronous iterator over the events from now until the connection is closed."""
+        """An asynchronous iterator over the events from now until the connection is closed. Error EFORK in a forked
+        child, also from an iterator made before."""
+        check_fork(self._generation, "this connection")
         stream = EventStream(self._loop)
         if self._closing:
             stream._end()
@@ -654,8 +656,9 @@ class Connection:
         self._context._kick()
 
     async def wait_closed(self) -> None:
-        """Until libweft has given back the connection and every buffer it was sending from."""
-        if self._address in _conns and self._closing:
+        """Until somebody has closed the connection and libweft has given back every buffer it was sending from. In a
+        forked child: not at all."""
+        if self._address in _conns and self._generation == _errors.generation:
             waiter = self._loop.create_future()
             self._close_waiters.append(waiter)
             await waiter

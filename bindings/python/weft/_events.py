@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, AsyncIterator, Deque, List
 from collections import deque
 
-from . import _ffi
+from . import _errors, _ffi
+from ._errors import check_fork
 from ._ffi import lib
 
 _TYPES = _ffi.ENUMS["weft_event_type"]
@@ -63,6 +64,7 @@ class EventStream(AsyncIterator[Event]):
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._generation = _errors.generation
         self._queue: Deque[Event] = deque(maxlen=256)
         self._waiters: List[asyncio.Future[None]] = []
         self._ended = False
@@ -84,6 +86,7 @@ class EventStream(AsyncIterator[Event]):
         return self
 
     async def __anext__(self) -> Event:
+        check_fork(self._generation, "this event stream")
         while not self._queue:
             if self._ended:
                 raise StopAsyncIteration

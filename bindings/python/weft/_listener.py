@@ -64,6 +64,7 @@ class Listener:
         self._admit = admit
         self._tasks: Set[asyncio.Task[None]] = set()
         self._queue: Deque[Connection] = deque()
+        self._more = False  # others wait in libweft's backlog: they found the queue full
         self._getters: Deque[asyncio.Future[None]] = deque()
         self._error: Optional[Error] = None
         self._closing = False
@@ -102,6 +103,8 @@ class Listener:
                 return
         if len(self._queue) < self._backlog:
             self._take_peer(peer)
+        else:
+            self._more = True
 
     def _take_peer(self, peer: Optional[Peer]) -> bool:
         conn = Connection(self._context, self.url, peer)
@@ -164,8 +167,8 @@ class Listener:
                     self._wake(False)
                 raise
         conn = self._queue.popleft()
-        if not self._closing and len(self._queue) == self._backlog - 1:
-            self._take_peer(None)  # one that had no room here
+        while self._more and not self._closing and len(self._queue) < self._backlog:
+            self._more = self._take_peer(None)
         return conn
 
     def __aiter__(self) -> AsyncIterator[Connection]:

@@ -9,7 +9,8 @@
 
 Design notes
   - One thread per process runs an event loop with one context; every call here hands a coroutine to it and waits.
-    Calls may come from any thread. A call that times out or is interrupted is cancelled there, and waits for that.
+    Calls may come from any thread. A call that times out has ended there when it returns; one that is interrupted
+    (Ctrl-C) is cancelled there and does not wait for it.
   - A forked child has no such thread: what was opened before the fork answers Error EFORK; new connections start a
     thread anew.
 """
