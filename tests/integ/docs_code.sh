@@ -73,6 +73,7 @@ echo "$programs blocks compile"
 # --- run --------------------------------------------------------------------------------------------------
 serve() { # [PROGRAM]: starts it, or hello_server; sets url and server
   local n=0
+  : >"$work/server" # here: the child may come to it only when the last one's line has been read again
   "$work/${1:-hello_server}" weft://127.0.0.1:0 >"$work/server" 2>&1 </dev/null &
   server=$!
   pids=("$server")
