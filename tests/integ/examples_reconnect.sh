@@ -8,7 +8,7 @@
 need reconnect
 program=$WEFT_BIN/reconnect
 file=$TMP/file
-lines=1500000
+lines=300000
 [ -z "${WEFT_SANITIZE:-}" ] || lines=150000
 seq -f 'line %.0f' $lines >"$TMP/in"
 
