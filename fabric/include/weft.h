@@ -222,9 +222,9 @@ typedef struct weft_peer_s {
 WEFT_EXPORT const weft_peer_t *weft_listener_peer(weft_listener_t *);
 
 /* Take the waiting peer: `conn` must be fresh from weft_conn_init and is open when this returns 0. The first call
- * inside listen_cb succeeds; UV_EAGAIN when nobody waits. A peer neither accepted nor rejected waits in the backlog
- * for this context's connect_timeout_ms (its own is not known here), then it is turned away; until then it counts against
- * half_open_max of its source. */
+ * inside listen_cb succeeds; UV_EAGAIN when nobody waits: who has gone meanwhile is passed over. A peer neither accepted
+ * nor rejected waits in the backlog for this context's connect_timeout_ms (its own is not known here), then it is turned
+ * away; until then it counts against half_open_max of its source. */
 WEFT_EXPORT int weft_accept(weft_listener_t *, weft_conn_t *conn);
 /* Turn the waiting peer away: it gets WEFT_EREJECTED and `why` (at most 200 bytes) in weft_conn_error. */
 WEFT_EXPORT int weft_reject(weft_listener_t *, int err, const char *why);

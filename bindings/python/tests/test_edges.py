@@ -187,7 +187,7 @@ class Edges(lib.Case):
     async def test_peers_that_found_the_queue_full_are_all_taken(self):
         listener = await weft.listen(URL, backlog=2)
         peers = [await weft.connect(listener.url) for _ in range(2)]
-        late = [asyncio.ensure_future(weft.connect(listener.url)._open()) for _ in range(2)]
+        late = [asyncio.ensure_future(weft.connect(listener.url)) for _ in range(2)]
         while not listener._more:
             await asyncio.sleep(0.01)
         taken = []
