@@ -102,7 +102,6 @@ static void test_close_cancels(void **state) {
 typedef struct waker {
   weft_t *w;
   weft_post_t req;
-  volatile int go;
 } waker_t;
 static int woken;
 static void on_wake(weft_post_t *req, int status) {
@@ -142,7 +141,7 @@ typedef struct pinger {
   char url[300];
   int fd; /* a number every 2 ms */
   unsigned written, pongs;
-  volatile bool served;
+  bool served; /* set by the other thread */
   weft_t w;
   weft_conn_t conn;
   uv_timer_t timer;
@@ -160,7 +159,7 @@ static void on_pong(weft_conn_t *conn, int status, weft_msg_t *msg) {
   (void) msg;
   CHECK(status == 0);
   k->pongs++;
-  if (!k->served) {
+  if (!__atomic_load_n(&k->served, __ATOMIC_ACQUIRE)) {
     ping(conn);
     return;
   }
@@ -205,7 +204,7 @@ static void on_other(uv_poll_t *p, int status, int events) {
   CHECK(read(fd, &then, sizeof then) == sizeof then);
   if (other_bytes > 2 && pings - then > pings_then) pings_then = pings - then;
   if (++other_bytes < BYTES) return;
-  k->served = true;
+  __atomic_store_n(&k->served, true, __ATOMIC_RELEASE);
   uv_close((uv_handle_t *) p, NULL);
 }
 static void on_ping(weft_conn_t *conn, int status, weft_msg_t *msg) {
