@@ -309,7 +309,7 @@ static void on_data(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h,
   uint32_t off = 0;
   for (unsigned i = 0; i < h->count; i++) {
     weft__rec_t r;
-    weft__werr_t e = weft__rec_next(p, h->length, &off, &r);
+    weft__werr_t e = weft__data_next(h, p, &off, &r);
     if (e != WEFT__W_OK) {
       weft__s_violation(s, sp, "record %u of %u: %s", i + 1, h->count, weft__wire_why(e));
       return;

@@ -8,6 +8,8 @@
  *  - A record gets its number when it first leaves; until then it can be cancelled without a hole.
  *  - Large ones that have a number stand in s->large too, in the same order: what a frame of the
  *    peer names is found there, however long the queue is.
+ *  - A small message that leaves by itself goes without record header where it then fits what the
+ *    provider takes inline: 64 bytes and their frame are 128, which is all that tcp takes.
  *  - tx_bytes is the sum of the small messages before `unsent`: rewinding for replay rewinds it
  *    too, so the receiver's byte window means the same on every path. */
 #include <errno.h>
@@ -156,8 +158,14 @@ static bool may_leave(const weft__session_t *s, const weft__txm_t *m) {
   return m->kind != WEFT__R_MSG || s->tx_bytes + m->size <= s->tx_win_bytes;
 }
 
-/* Writes m's record at `to`; returns its space. */
-static uint32_t put_record(weft__session_t *s, weft__txm_t *m, uint8_t *to) {
+/* Does m leave in a frame of its own, which the provider takes inline without the record header? */
+static bool goes_alone(const weft__txm_t *m, const weft__path_limits_t *lim) {
+  return m->kind == WEFT__R_MSG && m->size + WEFT__HDR <= lim->inject_max &&
+         m->size <= WEFT__EAGER_MAX && !m->next && !(m->flags & WEFT__TX_REFUSED);
+}
+
+/* Writes m's record at `to`, or only its bytes when it goes alone; returns its space there. */
+static uint32_t put_record(weft__session_t *s, weft__txm_t *m, uint8_t *to, bool alone) {
   uint32_t space = space_of(m);
   bool first = m->seq == 0;
   if (first)
@@ -186,16 +194,19 @@ static uint32_t put_record(weft__session_t *s, weft__txm_t *m, uint8_t *to) {
     if (!(m->flags & WEFT__TX_POSTED)) s->unposted++;
     m->flags |= WEFT__TX_LARGE;
   } else {
-    if (m->size & 7) memset(to + space - 8, 0, 8);
-    weft__rec_put(to, m->kind, (uint32_t) m->size);
+    if (!alone) {
+      if (m->size & 7) memset(to + space - 8, 0, 8);
+      weft__rec_put(to, m->kind, (uint32_t) m->size);
+      to += WEFT__REC;
+    }
     if (m->niov == 1)
-      memcpy(to + WEFT__REC, m->iov[0].iov_base, m->size);
+      memcpy(to, m->iov[0].iov_base, m->size);
     else
-      copy_from(m, to + WEFT__REC, m->size);
+      copy_from(m, to, m->size);
     s->tx_bytes += m->size;
   }
   s->queued_space -= space;
-  return space;
+  return alone ? (uint32_t) m->size : space;
 }
 
 /* At-most-once keeps nothing: a small message is done when it has left. */
@@ -233,12 +244,13 @@ void weft__s_emit(weft__session_t *s, bool full_only) {
     uint64_t seq = 0;
     bool ask = false;
     weft__txm_t *m = s->unsent;
+    bool alone = goes_alone(m, &sp->path->lim);
     while (m && count < UINT16_MAX) {
       uint32_t space = space_of(m);
       if (used + space > room || !may_leave(s, m)) break;
       if (count && m->next) __builtin_prefetch(m->next);
       if (is_large(m) || m->kind == WEFT__R_FIN) ask = true;
-      used += put_record(s, m, p + used);
+      used += put_record(s, m, p + used, alone);
       if (!seq) seq = m->seq;
       count++;
       m = m->next;
@@ -251,7 +263,8 @@ void weft__s_emit(weft__session_t *s, bool full_only) {
       s->rtt_at = weft__now(s);
     }
     if (!s->unacked_at) s->unacked_at = weft__now(s);
-    weft__s_frame_post(sp, b, WEFT__F_DATA, ask ? WEFT__FL_ACK_REQ : 0, count, seq, used);
+    unsigned flags = (ask ? WEFT__FL_ACK_REQ : 0) | (alone ? WEFT__FL_ALONE : 0);
+    weft__s_frame_post(sp, b, WEFT__F_DATA, flags, count, seq, used);
     if (s->at_most_once) drop_sent_small(s);
     if (sp->broken) break;
   }

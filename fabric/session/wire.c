@@ -113,6 +113,12 @@ static bool payload_fits(unsigned type, const uint8_t *p, uint32_t length) {
   }
 }
 
+/* The flags that only frames of this type may have. */
+static inline unsigned own_flags(unsigned type) {
+  if (type == WEFT__F_DATA) return WEFT__FL_ALONE;
+  return type == WEFT__F_RESUME ? WEFT__FL_LEFT : 0;
+}
+
 weft__werr_t weft__hdr_get(const uint8_t *frame, size_t len, weft__hdr_t *out) {
   uint64_t first, last;
 
@@ -122,8 +128,7 @@ weft__werr_t weft__hdr_get(const uint8_t *frame, size_t len, weft__hdr_t *out) {
   out->type = (uint8_t) (first >> 8);
   if (out->type == 0 || out->type >= WEFT__F_TYPES) return WEFT__W_TYPE;
   out->flags = (uint8_t) (first >> 16);
-  if (out->flags & ~(WEFT__FL_ACK_REQ | (out->type == WEFT__F_RESUME ? WEFT__FL_LEFT : 0)))
-    return WEFT__W_FLAGS;
+  if (out->flags & ~(WEFT__FL_ACK_REQ | own_flags(out->type))) return WEFT__W_FLAGS;
   if (first & 0x0000ffffff000000u) return WEFT__W_SUITE;
   last = load64(frame + 56);
   out->length = (uint32_t) last;
@@ -139,6 +144,10 @@ weft__werr_t weft__hdr_get(const uint8_t *frame, size_t len, weft__hdr_t *out) {
   if (__builtin_expect(out->type == WEFT__F_DATA, 1)) {
     if (out->count == 0 || out->seq == 0 || out->seq > UINT64_MAX - out->count)
       return WEFT__W_COUNT;
+    if (out->flags & WEFT__FL_ALONE) {
+      if (out->count != 1) return WEFT__W_COUNT;
+      return len <= WEFT__FRAME_MAX - WEFT__REC ? WEFT__W_OK : WEFT__W_PAYLOAD;
+    }
     return out->length / WEFT__REC >= out->count && out->length % 8 == 0 ? WEFT__W_OK
                                                                          : WEFT__W_PAYLOAD;
   }

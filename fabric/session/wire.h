@@ -45,6 +45,8 @@ typedef enum {
 #define WEFT__FL_ACK_REQ 0x01u /* the sender waits for an acknowledgement */
 #define WEFT__FL_LEFT                                                                              \
   0x02u /* RESUME: the path that carried this direction before is dead for its sender */
+#define WEFT__FL_ALONE                                                                             \
+  0x04u /* DATA: the payload is one message, with neither record header nor padding */
 
 typedef enum {
   WEFT__R_MSG = 0,   /* a whole message */
@@ -106,6 +108,17 @@ static inline uint32_t weft__rec_space_large(uint32_t head) {
   return weft__rec_space(8u + head);
 }
 void weft__rec_put(uint8_t *out, unsigned kind, uint32_t size); /* the 8-byte record header */
+/* The next record of a DATA frame whose header weft__hdr_get has passed, alone or not. */
+static inline weft__werr_t weft__data_next(const weft__hdr_t *h, const uint8_t *payload,
+                                           uint32_t *off, weft__rec_t *out) {
+  if (!(h->flags & WEFT__FL_ALONE)) return weft__rec_next(payload, h->length, off, out);
+  out->kind = WEFT__R_MSG;
+  out->data = payload;
+  out->size = h->length;
+  out->total = h->length;
+  *off = h->length;
+  return WEFT__W_OK;
+}
 
 /* Payloads of the control frames. */
 /* first: lowest number that will still be sent; bytes: of all MSG records before it (at-most-once

@@ -71,6 +71,8 @@ static const char large_frame[] = /* announces 65536 bytes with the first 3, the
     "01 01 00 00 0000 0200" KEY_FC " 0900000000000000" ACK_WIN LEN(
         "20000000") " 0b000000 0100 0000 0000010000000000 616263 0000000000"
                     " 00000000 0200 0000";
+static const char alone_frame[] = /* "hello" alone */
+    "01 01 05 00 0000 0100" KEY_FC " 0700000000000000" ACK_WIN LEN("05000000") " 68656c6c6f";
 static const char ack_frame[] = CONTROL("02") LEN("00000000");
 static const char resume_frame[] =
     CONTROL("04") LEN("18000000") " 0300000000000000 0700000000000000 0040000000000000";
@@ -101,6 +103,7 @@ static const struct {
 } goldens[] = {
     {data_frame, WEFT__F_DATA, WEFT__FL_ACK_REQ, 2, 7, 24},
     {large_frame, WEFT__F_DATA, 0, 2, 9, 32},
+    {alone_frame, WEFT__F_DATA, WEFT__FL_ACK_REQ | WEFT__FL_ALONE, 1, 7, 5},
     {ack_frame, WEFT__F_ACK, 0, 0, 0, 0},
     {resume_frame, WEFT__F_RESUME, 0, 0, 0, 24},
     {resume_ack_frame, WEFT__F_RESUME_ACK, 0, 0, 0, 16},
@@ -254,8 +257,9 @@ static void unknown_types(void **state) {
 }
 
 static void unknown_flags(void **state) {
-  uint8_t f[64];
+  uint8_t f[128];
   unsigned bit;
+  size_t len;
 
   (void) state;
   hex(ack_frame, f);
@@ -263,6 +267,47 @@ static void unknown_flags(void **state) {
     f[2] = (uint8_t) (1u << bit);
     assert_int_equal(check(f, 64), bit == 0 ? WEFT__W_OK : WEFT__W_FLAGS);
   }
+  hex(resume_frame, f);
+  for (bit = 0; bit < 8; bit++) {
+    f[2] = (uint8_t) (1u << bit);
+    assert_int_equal(check(f, 64 + 24), bit <= 1 ? WEFT__W_OK : WEFT__W_FLAGS);
+  }
+  len = hex(alone_frame, f);
+  for (bit = 0; bit < 8; bit++) {
+    f[2] = (uint8_t) (WEFT__FL_ALONE | 1u << bit);
+    assert_int_equal(check(f, len), bit == 0 || bit == 2 ? WEFT__W_OK : WEFT__W_FLAGS);
+  }
+}
+
+/* One message without record header: any size up to the largest record's, and nothing beside it. */
+static void alone(void **state) {
+  static const uint32_t sizes[] = {0, 1, 7, 8, 64, 16311, 16312, 16313, 16320, 16321};
+  static uint8_t f[WEFT__FRAME_MAX + 8];
+  weft__hdr_t h, back;
+  weft__rec_t r;
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+    uint32_t off = 0, n = sizes[i];
+    h = golden_hdr(WEFT__F_DATA, WEFT__FL_ALONE, 1, 7, n);
+    weft__hdr_put(f, &h);
+    assert_int_equal(weft__hdr_get(f, WEFT__HDR + n, &back), n <= 16312   ? WEFT__W_OK
+                                                             : n <= 16320 ? WEFT__W_PAYLOAD
+                                                                          : WEFT__W_LENGTH);
+    if (n > 16312) continue;
+    assert_int_equal(weft__data_next(&back, f + WEFT__HDR, &off, &r), WEFT__W_OK);
+    assert_int_equal(r.kind, WEFT__R_MSG);
+    assert_ptr_equal(r.data, f + WEFT__HDR);
+    assert_int_equal(r.size, n);
+    assert_int_equal(r.total, n);
+    assert_int_equal(off, n);
+  }
+  h = golden_hdr(WEFT__F_DATA, WEFT__FL_ALONE, 2, 7, 16);
+  weft__hdr_put(f, &h);
+  assert_int_equal(weft__hdr_get(f, WEFT__HDR + 16, &back), WEFT__W_COUNT);
+  weft__put16(f + 6, 0);
+  assert_int_equal(weft__hdr_get(f, WEFT__HDR + 16, &back), WEFT__W_COUNT);
 }
 
 static void suite_and_trailer_must_be_zero(void **state) {
@@ -518,6 +563,7 @@ int main(void) {
       cmocka_unit_test(wrong_version),
       cmocka_unit_test(unknown_types),
       cmocka_unit_test(unknown_flags),
+      cmocka_unit_test(alone),
       cmocka_unit_test(suite_and_trailer_must_be_zero),
       cmocka_unit_test(counts_and_numbers),
       cmocka_unit_test(payload_sizes),

@@ -38,6 +38,12 @@ static void frame(const uint8_t *p, size_t len) {
   weft__hdr_put(again, &h);
   CHECK(memcmp(again, p, WEFT__HDR) == 0);
   if (h.type != WEFT__F_DATA) return;
+  if (h.flags & WEFT__FL_ALONE) {
+    CHECK(h.count == 1 && weft__data_next(&h, p + WEFT__HDR, &off, &r) == WEFT__W_OK);
+    CHECK(r.data + r.size == p + len && off == h.length && len <= WEFT__FRAME_MAX - WEFT__REC);
+    touch(r.data, r.size);
+    return;
+  }
   for (before = 0; weft__rec_next(p + WEFT__HDR, h.length, &off, &r) == WEFT__W_OK; before = off) {
     CHECK(off > before && off <= h.length && off % 8 == 0);
     CHECK(r.data >= p + WEFT__HDR && r.data + r.size <= p + len);

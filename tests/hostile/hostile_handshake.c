@@ -393,7 +393,7 @@ static void session_id_taken(void) {
   peer_close(&b);
   assert_true(peer_record(&a, WEFT__R_MSG, "12345678", 8));
   assert_int_equal(peer_read_type(&a, &f, WEFT__F_DATA, 5000), 1);
-  assert_memory_equal(f.payload + WEFT__REC, "12345678", 8);
+  assert_true(peer_brought(&f, "12345678", 8));
   peer_close(&a);
 }
 

@@ -208,7 +208,7 @@ static void data_on_standby(void) {
   assert_int_equal(peer_read_type(&j, &f, WEFT__F_PONG, 5000), 1);
   peer_record(&p, WEFT__R_MSG, "12345678", 8);
   assert_int_equal(peer_read_type(&p, &f, WEFT__F_DATA, 5000), 1);
-  assert_memory_equal(f.payload + WEFT__REC, "12345678", 8);
+  assert_true(peer_brought(&f, "12345678", 8));
   peer_close(&j);
   peer_close(&p);
 }
@@ -263,7 +263,7 @@ static void resume_ping_pong(void) {
   }
   peer_record(&p, WEFT__R_MSG, "12345678", 8);
   assert_int_equal(peer_read_type(&p, &f, WEFT__F_DATA, 5000), 1);
-  assert_memory_equal(f.payload + WEFT__REC, "12345678", 8);
+  assert_true(peer_brought(&f, "12345678", 8));
   peer_close(&j);
   peer_close(&p);
 }
@@ -364,7 +364,7 @@ static void write_that_outlives_its_key(void) {
   frag(&victim, &v);
   do assert_int_equal(peer_read_type(&victim, &f, WEFT__F_DATA, 5000), 1);
   while (victim.next != 2);
-  assert_int_equal(weft__rec_next(f.payload, f.h.length, &off, &r), WEFT__W_OK);
+  assert_int_equal(weft__data_next(&f.h, f.payload, &off, &r), WEFT__W_OK);
   assert_int_equal(r.total, sizeof(zeros));
   for (i = 0; i < r.size; i++) /* the echo's first bytes */
     assert_int_equal(r.data[i], 0);

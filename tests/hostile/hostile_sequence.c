@@ -421,7 +421,7 @@ static void still_echoes(peer_t *p) {
   }
   assert_true(peer_record(p, WEFT__R_MSG, sent, sizeof(sent)));
   do assert_int_equal(peer_read_type(p, &f, WEFT__F_DATA, 5000), 1);
-  while (f.h.length < WEFT__REC + sizeof(sent) ||
+  while (f.h.length < sizeof(sent) ||
          memcmp(f.payload + f.h.length - sizeof(sent), sent, sizeof(sent)) != 0);
 }
 

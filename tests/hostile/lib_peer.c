@@ -490,3 +490,11 @@ int peer_read_type(peer_t *p, peer_frame_t *f, unsigned type, int ms) {
   }
   return 0;
 }
+
+bool peer_brought(const peer_frame_t *f, const void *bytes, uint32_t len) {
+  uint32_t off = 0;
+  weft__rec_t r;
+
+  return f->h.type == WEFT__F_DATA && weft__data_next(&f->h, f->payload, &off, &r) == WEFT__W_OK &&
+         r.kind == WEFT__R_MSG && r.size == len && memcmp(r.data, bytes, len) == 0;
+}

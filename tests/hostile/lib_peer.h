@@ -101,6 +101,8 @@ bool peer_ping(peer_t *);                     /* also brings the other end our g
 int peer_read(peer_t *, peer_frame_t *, int ms);
 /* The next frame of this type, passing over others; 0, -1 as above. */
 int peer_read_type(peer_t *, peer_frame_t *, unsigned type, int ms);
+/* Is the first record of this DATA frame a small message of these bytes? */
+bool peer_brought(const peer_frame_t *, const void *bytes, uint32_t len);
 
 /* A small generator, so that every run of a seed is the same. */
 uint64_t peer_random(uint64_t *state);

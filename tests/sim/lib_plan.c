@@ -39,7 +39,7 @@ static void draw_link(weft__rng_t *r, weft__sim_link_conf_t *c) {
   for (i = 0; i < 2; i++) {
     l = &c->lim[i];
     l->frame_max = WEFT__FRAME_MAX;
-    l->inject_max = 64;
+    l->inject_max = (uint32_t) PICK(r, 64, 96, WEFT__FRAME_MAX);
     l->tx_depth = (uint32_t) PICK(r, 2, 3, 4, 8, 16, 64);
     l->rx_depth = (uint32_t) PICK(r, 8, 8, 9, 12, 16, 32, 64);
     l->rma_depth = (uint32_t) PICK(r, 1, 2, 4, 16);
