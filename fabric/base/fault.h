@@ -36,7 +36,8 @@
   XX(accept, "fi_accept of a path")                                                                \
   XX(post_recv, "posting a receive buffer")                                                        \
   XX(post_send, "posting a frame")                                                                 \
-  XX(post_write, "posting an RMA read or write")                                                   \
+  XX(post_write, "posting an RMA write")                                                           \
+  XX(post_read, "posting an RMA read")                                                             \
   XX(pool_grow, "growing a pool of buffers")                                                       \
   XX(thread_start, "starting the context's private thread")                                        \
   XX(resolve, "looking up a host name")                                                            \

@@ -92,7 +92,8 @@ static inline void weft__rbuf_unref(weft__rbuf_t *b) {
 
 /* ---- Path ---- */
 
-/* How large messages move on this path (the quirks table decides). */
+/* How large messages move on this path: the best that the quirks table allows. A rail that reads
+ * writes as well. */
 typedef enum { WEFT__XFER_WRITE, WEFT__XFER_COPY, WEFT__XFER_READ } weft__xfer_t;
 
 typedef struct weft__path_limits {
@@ -107,20 +108,28 @@ typedef struct weft__path_limits {
   bool late_writes;
 } weft__path_limits_t;
 
-/* Memory opened to the peer's RMA on this path. addr and key travel in the clear-to-send. */
+/* What memory is opened for: exactly this, and nothing else. */
+typedef enum {
+  WEFT__OPEN_WRITE, /* the peer writes to it */
+  WEFT__OPEN_READ,  /* the peer reads it */
+  WEFT__OPEN_SINK,  /* our own reads land in it; nothing of it travels to the peer */
+} weft__open_t;
+
+/* Memory opened for RMA on this path. addr and key travel to the peer, but a sink's. */
 typedef struct weft__mr {
   uint64_t addr, key;
-  void *priv;
+  void *priv, *desc; /* the rail's */
 } weft__mr_t;
 
-/* One RMA write. Caller-owned until rma_done. */
+/* One RMA write or read. Caller-owned until rma_done. */
 typedef struct weft__rma {
   struct weft__rma *next; /* the caller's */
   void *data;             /* the caller's */
-  struct iovec iov[4];    /* local source; at most 4 pieces */
+  struct iovec iov[4];    /* local: source of a write, at most 4 pieces; sink of a read, one */
   uint32_t niov;
-  uint64_t addr, key; /* remote */
-  uint64_t priv[6];   /* the rail's */
+  const weft__mr_t *sink; /* a read's: where iov[0] lies. Looked at only within the call */
+  uint64_t addr, key;     /* remote */
+  uint64_t priv[6];       /* the rail's */
 } weft__rma_t;
 
 typedef struct weft__path_cbs {
@@ -147,16 +156,23 @@ typedef struct weft__path_ops {
   /* 0: rma_done follows; -EAGAIN: `writable` follows; other: `down` has been or will be reported,
    * no rma_done. */
   int (*write)(weft__path_t *, weft__rma_t *);
-  /* Open buf to the peer's writes; at most rma_max bytes. 0 or negative errno. Keys are the rail's,
-   * not the path's: a peer that has one may use it on another path of the same rail. Where
-   * lim.late_writes says so a write begun there outlives unexpose: then open only memory that
-   * nobody else gets until weft__rail_heard_since shows that it is over. */
-  int (*expose)(weft__path_t *, void *buf, size_t len, weft__mr_t *);
+  /* As write. Only where lim.xfer was READ when the path was made; elsewhere -EOPNOTSUPP, and the
+   * path lives. Reads and frames have no order. */
+  int (*read)(weft__path_t *, weft__rma_t *);
+  /* Open buf, at most rma_max bytes. 0 or negative errno; -EOPNOTSUPP: READ or SINK where the rail
+   * does not read. Keys are the rail's, not the path's: a peer that has one may use it on another
+   * path of the same rail. Memory known to the rail (weft__rail_mem_add) is opened for reading as a
+   * whole and for as long as it is known. Where lim.late_writes says so a write begun there
+   * outlives unexpose: then open only memory that nobody else gets until weft__rail_heard_since
+   * shows that it is over. */
+  int (*expose)(weft__path_t *, void *buf, size_t len, weft__open_t what, weft__mr_t *);
   /* When it returns, no write under this key can begin any more, and none that this path began can
    * land. Allowed until `closed` has returned. It costs nothing in the upcall of a frame of this
    * path (what the peer wrote before it has arrived), and on a path that is down or closing;
    * anywhere else a rail that cannot stop a write that has begun (tcp) puts the path to death
-   * (`down`, -ECANCELED). */
+   * (`down`, -ECANCELED). A sink: only when no read into it is under way. Memory that the peer
+   * reads: a read under way may fail, and the path with it, so only when the peer has said that it
+   * is through, or in `closed`. */
   void (*unexpose)(weft__path_t *, weft__mr_t *);
   /* Let go: shutdown, reap, close. `closed` follows, later. Once. */
   void (*close)(weft__path_t *);
@@ -219,6 +235,8 @@ int weft__rail_open(weft__env_t *, const weft__cand_t *, weft__rail_t **out, cha
 void weft__rail_close(weft__rail_t *);
 const char *weft__rail_provider(const weft__rail_t *);
 const char *weft__rail_device(const weft__rail_t *);
+/* The best way in which large messages move on its paths, if the peer's rail has it too. */
+weft__xfer_t weft__rail_xfer(const weft__rail_t *);
 const struct sockaddr *weft__rail_addr(const weft__rail_t *); /* local address, port 0 */
 
 /* One fd that is readable when a queue of this rail has something; level-triggered; never changes.

@@ -73,11 +73,11 @@ static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxl_t *it) {
   if (it->nout && it->nredo + it->nout + 1 > 2 * WEFT__CTS_MAX) return false;
   weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
   if (!b) return false;
-  weft__mr_t mr = {0, 0, NULL};
-  bool copy = sp->path->lim.xfer != WEFT__XFER_WRITE ||
+  weft__mr_t mr = {0};
+  bool copy = sp->path->lim.xfer == WEFT__XFER_COPY ||
               (sp->path->lim.late_writes && !s->ops->lasts(s->owner, it->dst));
   if (!copy) {
-    int rc = sp->path->ops->expose(sp->path, (uint8_t *) it->dst + off, len, &mr);
+    int rc = sp->path->ops->expose(sp->path, (uint8_t *) it->dst + off, len, WEFT__OPEN_WRITE, &mr);
     if (rc == -EAGAIN || rc == -ENOTCONN) {
       sp->path->ops->tx_put(sp->path, b);
       return false;
@@ -320,7 +320,7 @@ static void fragment_frame(weft__session_t *s, weft__spath_t *sp, weft__tbuf_t *
 /* As much of this fragment as goes now. true: finished. */
 static bool push_fragment(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t *x) {
   uint32_t len = x->cts.len;
-  if (x->cts.flags & WEFT__CTS_COPY || sp->path->lim.xfer != WEFT__XFER_WRITE ||
+  if (x->cts.flags & WEFT__CTS_COPY || sp->path->lim.xfer == WEFT__XFER_COPY ||
       s->writes_refused >= WRITES_REFUSED_MAX) {
     uint32_t most = sp->path->lim.frame_max - WEFT__HDR - WEFT__FRAG_SIZE;
     while (x->pos < len) {

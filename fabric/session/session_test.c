@@ -103,7 +103,8 @@ static int rma_write(weft__path_t *path, weft__rma_t *r) {
   p->done = r;
   return 0;
 }
-static int expose(weft__path_t *path, void *buf, size_t len, weft__mr_t *mr) {
+static int expose(weft__path_t *path, void *buf, size_t len, weft__open_t what, weft__mr_t *mr) {
+  assert_int_equal(what, WEFT__OPEN_WRITE);
   (void) path;
   (void) len;
   mr->addr = (uint64_t) (uintptr_t) buf;
@@ -117,8 +118,13 @@ static void unexpose(weft__path_t *path, weft__mr_t *mr) {
 static void path_close(weft__path_t *path) {
   ((port_t *) path)->closing = true;
 }
-static const weft__path_ops_t ops = {tx_get, tx_send,  tx_put,    rma_write,
-                                     expose, unexpose, path_close};
+static const weft__path_ops_t ops = {tx_get,
+                                     tx_send,
+                                     tx_put,
+                                     rma_write,
+                                     .expose = expose,
+                                     .unexpose = unexpose,
+                                     .close = path_close};
 
 static void on_hello(void *o, const weft__hello_t *h) {
   end_t *e = o;

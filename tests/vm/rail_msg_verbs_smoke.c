@@ -272,7 +272,7 @@ static void serve(const char *provider, const char *address, int out) {
   if (write(out, &ss, sizeof(ss)) != sizeof(ss)) FAIL("pipe: %s", strerror(errno));
   while (s.path == NULL) turn();
   s.memory = calloc(1, SIZE);
-  r = s.path->ops->expose(s.path, s.memory, SIZE, &s.mr);
+  r = s.path->ops->expose(s.path, s.memory, SIZE, WEFT__OPEN_WRITE, &s.mr);
   if (r != 0) FAIL("expose: %s", strerror(-r));
   offer[0] = PORT_MAGIC;
   offer[1] = s.mr.addr;

@@ -120,6 +120,7 @@ typedef struct weft__rmaslot {
   weft__ctx_t ctx;
   weft__rma_t *rma; /* NULL: free */
   uint32_t tx_post; /* frames posted before it are done when it is */
+  bool read;
   struct fid_mr *mr[4];
 } weft__rmaslot_t;
 
@@ -199,6 +200,7 @@ struct weft__rail {
   struct fid_fabric *fabric;
   struct fid_domain *domain;
   bool mr_local, mr_virt, mr_provkey;
+  bool iwarp; /* a read's sink is open to the peer's writes */
   uint64_t key_mask, keys[32];
   unsigned nkeys;
   uint32_t inject, rma_max, tx_depth, rx_depth, iov_max;
@@ -277,12 +279,15 @@ void weft__cq_failed(weft__ctx_t *, int err, const char *text);
 
 /* rma.c */
 int weft__mpath_write(weft__path_t *, weft__rma_t *);
-int weft__mpath_expose(weft__path_t *, void *buf, size_t len, weft__mr_t *);
+int weft__mpath_read(weft__path_t *, weft__rma_t *);
+int weft__mpath_expose(weft__path_t *, void *buf, size_t len, weft__open_t, weft__mr_t *);
 void weft__mpath_unexpose(weft__path_t *, weft__mr_t *);
 void weft__rma_finish(weft__rmaslot_t *, int status);
 
 /* mem.c */
 int weft__mem_reg(weft__rail_t *, void *base, size_t len, uint64_t access, struct fid_mr **out);
+/* The registration of what the owner made known, and where that begins; NULL: not known. */
+struct fid_mr *weft__mem_find(weft__rail_t *, const void *mem, size_t len, uintptr_t *base);
 void *weft__mem_desc(weft__rail_t *, const void *base, size_t len); /* NULL: not known */
 int weft__mem_pool_reg(void *rail, void *base, size_t len, void **mr, void **desc);
 void weft__mem_pool_unreg(void *rail, void *mr);

@@ -9,6 +9,8 @@
  *    closed, gives every region remote rights whatever was asked for, and patches malloc. It is
  *    switched off when this library is loaded, because libfabric reads the variable once; a rail
  *    that finds it on all the same does not open.
+ *  - Where peers read, memory that the owner made known is readable as a whole, so that a send from
+ *    it registers nothing: docs/trust.md says what that means.
  *  - A key opens memory to every peer of the domain, so keys come from getrandom, and none can be
  *    derived from another. */
 #include <errno.h>
@@ -92,19 +94,27 @@ void weft__mem_pool_unreg(void *arg, void *mr) {
   fi_close(&((struct fid_mr *) mr)->fid);
 }
 
-void *weft__mem_desc(weft__rail_t *rail, const void *base, size_t len) {
-  uintptr_t from = (uintptr_t) base, to = from + len;
+struct fid_mr *weft__mem_find(weft__rail_t *rail, const void *mem, size_t len, uintptr_t *base) {
+  uintptr_t from = (uintptr_t) mem, to = from + len;
+  struct fid_mr *mr = NULL;
   weft__region_t *r;
-  void *desc = NULL;
 
   pthread_mutex_lock(&rail->mem_lock);
   for (r = rail->mem; r != NULL; r = r->next)
     if (from >= r->base && to <= r->end) {
-      desc = fi_mr_desc(r->mr);
+      mr = r->mr;
+      *base = r->base;
       break;
     }
   pthread_mutex_unlock(&rail->mem_lock);
-  return desc;
+  return mr;
+}
+
+void *weft__mem_desc(weft__rail_t *rail, const void *base, size_t len) {
+  uintptr_t at;
+  struct fid_mr *mr = weft__mem_find(rail, base, len, &at);
+
+  return mr == NULL ? NULL : fi_mr_desc(mr);
 }
 
 int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle) {
@@ -118,7 +128,10 @@ int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle
   if (r == NULL) return -ENOMEM;
   r->base = (uintptr_t) base;
   r->end = r->base + len;
-  err = weft__mem_reg(rail, base, len, FI_SEND | FI_RECV | FI_WRITE, &r->mr);
+  err = weft__mem_reg(rail, base, len,
+                      FI_SEND | FI_RECV | FI_WRITE |
+                          (rail->q->xfer == WEFT__XFER_READ ? FI_REMOTE_READ : 0),
+                      &r->mr);
   if (err != 0) {
     weft__warn("%s: registering %zu bytes: %s", rail->name, len,
                weft__err_str(err, text, sizeof(text)));

@@ -422,7 +422,8 @@ static void operations_fail(void **state) {
     weft__fault_set(points[i]);
     pair_rails(&t, "127.0.0.1");
     pair_connect(&t);
-    assert_int_equal(t.y.path->ops->expose(t.y.path, memory, sizeof(memory), &mr), 0);
+    assert_int_equal(t.y.path->ops->expose(t.y.path, memory, sizeof(memory), WEFT__OPEN_WRITE, &mr),
+                     0);
     r.iov[0] = (struct iovec){.iov_base = memory, .iov_len = sizeof(memory)};
     r.addr = mr.addr;
     r.key = mr.key;
@@ -452,7 +453,8 @@ static void provider_is_full(void **state) {
   pair_rails(&t, "127.0.0.1");
   pair_connect(&t);
   t.y.check = true;
-  assert_int_equal(t.y.path->ops->expose(t.y.path, memory, sizeof(memory), &mr), 0);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, memory, sizeof(memory), WEFT__OPEN_WRITE, &mr),
+                   0);
   r.iov[0] = (struct iovec){.iov_base = memory, .iov_len = sizeof(memory)};
   r.addr = mr.addr;
   r.key = mr.key;
@@ -509,8 +511,10 @@ static void registering_fails(void **state) {
   pair_rails(&t, "127.0.0.1");
   pair_connect(&t);
   weft__fault_set("mr_reg:1:ENOMEM");
-  assert_int_equal(t.y.path->ops->expose(t.y.path, memory, sizeof(memory), &mr), -ENOMEM);
-  assert_int_equal(t.y.path->ops->expose(t.y.path, memory, sizeof(memory), &mr), 0);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, memory, sizeof(memory), WEFT__OPEN_WRITE, &mr),
+                   -ENOMEM);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, memory, sizeof(memory), WEFT__OPEN_WRITE, &mr),
+                   0);
   weft__fault_set(NULL);
   settle_for(&t.k, 2);
   assert_int_equal(t.y.downs, 0); /* the path lives */

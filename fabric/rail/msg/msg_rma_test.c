@@ -36,7 +36,7 @@ static void lands_in_pieces(void **state) {
   unsigned i;
 
   (void) state;
-  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, &mr), 0);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, WEFT__OPEN_WRITE, &mr), 0);
   for (i = 0; i < 4; i++)
     r.iov[i] = (struct iovec){.iov_base = source + i * (SIZE / 4), .iov_len = SIZE / 4};
   r.addr = mr.addr;
@@ -61,7 +61,7 @@ static void placed_before_the_frame(void **state) {
   unsigned i, round;
 
   (void) state;
-  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, &mr), 0);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, WEFT__OPEN_WRITE, &mr), 0);
   for (round = 0; round < 200; round++) {
     unsigned frames = t.y.frames, done = t.x.rma_done;
     for (i = 0; i < 4; i++) {
@@ -97,7 +97,7 @@ static void depth_and_writable(void **state) {
 
   (void) state;
   memset(r, 0, sizeof(r));
-  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, &mr), 0);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, WEFT__OPEN_WRITE, &mr), 0);
   for (i = 0; i <= RMA_DEPTH; i++) {
     r[i].niov = 1;
     r[i].iov[0] = (struct iovec){.iov_base = source, .iov_len = 1024};
@@ -123,7 +123,7 @@ static void limits_are_checked(void **state) {
   assert_int_equal(t.x.path->ops->write(t.x.path, &r), -EINVAL);
   r.niov = 1;
   assert_int_equal(t.x.path->ops->write(t.x.path, &r), -EINVAL); /* nothing to write */
-  assert_int_equal(t.y.path->ops->expose(t.y.path, target, 0, &mr), -EINVAL);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, 0, WEFT__OPEN_WRITE, &mr), -EINVAL);
   assert_int_equal(t.x.rma_done, 0);
 }
 
@@ -133,7 +133,8 @@ static void keys_differ(void **state) {
 
   (void) state;
   for (i = 0; i < 100; i++)
-    assert_int_equal(t.y.path->ops->expose(t.y.path, target + i * 64, 64, &mr[i]), 0);
+    assert_int_equal(t.y.path->ops->expose(t.y.path, target + i * 64, 64, WEFT__OPEN_WRITE, &mr[i]),
+                     0);
   for (i = 0; i < 100; i++)
     for (j = 0; j < i; j++) assert_true(mr[i].key != mr[j].key);
   for (i = 0; i < 100; i++) t.y.path->ops->unexpose(t.y.path, &mr[i]);
@@ -146,7 +147,7 @@ static void after_unexpose(void **state) {
 
   (void) state;
   memset(target, 7, SIZE);
-  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, &mr), 0);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, WEFT__OPEN_WRITE, &mr), 0);
   r.iov[0] = (struct iovec){.iov_base = source, .iov_len = SIZE};
   r.addr = mr.addr;
   r.key = mr.key;
@@ -168,7 +169,7 @@ static void in_the_middle_of_a_write(void **state) {
   unsigned i;
 
   (void) state;
-  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, &mr), 0);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, WEFT__OPEN_WRITE, &mr), 0);
   r.iov[0] = (struct iovec){.iov_base = source, .iov_len = SIZE};
   r.addr = mr.addr;
   r.key = mr.key;
@@ -188,7 +189,7 @@ static void out_of_range(void **state) {
 
   (void) state;
   memset(target, 7, SIZE);
-  assert_int_equal(t.y.path->ops->expose(t.y.path, target, 4096, &mr), 0);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, 4096, WEFT__OPEN_WRITE, &mr), 0);
   r.iov[0] = (struct iovec){.iov_base = source, .iov_len = 4097};
   r.addr = mr.addr;
   r.key = mr.key;
@@ -207,7 +208,7 @@ static void close_with_writes_outstanding(void **state) {
 
   (void) state;
   memset(r, 0, sizeof(r));
-  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, &mr), 0);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, WEFT__OPEN_WRITE, &mr), 0);
   for (i = 0; i < RMA_DEPTH; i++) {
     r[i].niov = 1;
     r[i].iov[0] = (struct iovec){.iov_base = source, .iov_len = SIZE};
@@ -237,7 +238,7 @@ static void close_the_written_end(void **state) {
 
   (void) state;
   memset(r, 0, sizeof(r));
-  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, &mr), 0);
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, WEFT__OPEN_WRITE, &mr), 0);
   for (i = 0; i < 4; i++) {
     r[i].niov = 1;
     r[i].iov[0] = (struct iovec){.iov_base = source, .iov_len = SIZE};

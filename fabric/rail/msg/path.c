@@ -319,7 +319,7 @@ void weft__cq_failed(weft__ctx_t *ctx, int err, const char *text) {
     break;
   }
   case CTX_RMA:
-    what = "write to";
+    what = p->rma[ctx->idx].read ? "read from" : "write to";
     weft__rma_finish(&p->rma[ctx->idx], err);
     break;
   default: break;
@@ -345,6 +345,7 @@ static const weft__path_ops_t ops = {
     .send = send_frame,
     .tx_put = tx_put,
     .write = weft__mpath_write,
+    .read = weft__mpath_read,
     .expose = weft__mpath_expose,
     .unexpose = weft__mpath_unexpose,
     .close = close_path,

@@ -10,6 +10,8 @@
  *  - tcp looks at the key of a write once, when its header comes, and goes on placing what follows.
  *  - tcp up to 1.17 takes no lock of its own in a domain that one thread drives (FI_THREAD_DOMAIN),
  *    and its control calls do not block, so the worker never touches it.
+ *  - verbs: reads. libfabric asks for as many reads under way as both devices bear, and a device that
+ *    has more posted than that waits with them by itself.
  *  - verbs: fi_endpoint resolves the address (2 s), and rdma_destroy_ep can wait for a dead device
  *    for ever, with the event queue's lock held. */
 #include "quirks.h"
@@ -34,7 +36,7 @@ static const weft__quirks_t table[] = {
      .signal_all = true,
      .threading = FI_THREAD_SAFE,
      .shard_paths = 64,
-     .xfer = WEFT__XFER_WRITE},
+     .xfer = WEFT__XFER_READ},
     {.provider = "tcp",
      0,
      UINT32_MAX,

@@ -33,7 +33,7 @@ typedef struct weft__quirks {
       pollfd; /* its queues list their sockets (FI_WAIT_POLLFD), which makes reading them cheaper */
   enum fi_threading threading;
   uint32_t shard_paths; /* most endpoints per completion queue */
-  weft__xfer_t xfer;
+  weft__xfer_t xfer;    /* READ: it writes, too */
 } weft__quirks_t;
 
 /* The row for a provider, or NULL. */

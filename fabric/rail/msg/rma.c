@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rma.c - writing into the peer's memory, and opening one's own to it.
+/* rma.c - writing into the peer's memory, reading from it, and opening one's own.
  *
  * Design notes
  *  - A write queues behind the frames before it in the provider's one send queue, so it may not
@@ -10,7 +10,12 @@
  *    the same path none of this path is under way, for a path is a stream; anywhere else nobody
  *    knows what the peer is at, and the path is put to death so that it cannot go on. Other paths
  *    of the domain take the same key: weft__rail_heard_since says when they are past it.
- *  - Source memory that needs registration and has none is registered for the one operation. */
+ *  - A write's source that needs registration and has none is registered for the one operation. A
+ *    read's sink is opened by the owner beforehand, so that a lack of memory to lock is told before
+ *    anything was asked for, and not by the death of the path.
+ *  - A sink gets exactly what the device asks for. iWARP wants it open to the peer's writes:
+ *    libfabric gives FI_READ remote-write rights there. So a sink on iWARP is always a registration
+ *    of its own, gone with the fragment, and never one that lasts. */
 #include <errno.h>
 #include <string.h>
 
@@ -43,7 +48,7 @@ static int describe(weft__rail_t *rail, weft__rmaslot_t *s, const weft__rma_t *r
   return 0;
 }
 
-int weft__mpath_write(weft__path_t *path, weft__rma_t *r) {
+static int post(weft__path_t *path, weft__rma_t *r, bool read) {
   weft__mpath_t *p = weft__mpath(path);
   weft__rail_t *rail = path->rail;
   weft__rmaslot_t *s = NULL;
@@ -67,7 +72,7 @@ int weft__mpath_write(weft__path_t *path, weft__rma_t *r) {
       s = &p->rma[i];
       break;
     }
-  if (rail->mr_local) {
+  if (rail->mr_local && !read) {
     err = describe(rail, s, r, desc);
     if (err != 0) {
       mr_drop(s);
@@ -84,8 +89,11 @@ int weft__mpath_write(weft__path_t *path, weft__rma_t *r) {
   msg.iov_count = r->niov;
   msg.desc = desc;
   msg.context = &s->ctx;
-  err = WEFT__FAULT(post_write);
-  if (err == 0) err = fi_writemsg(p->ep, &msg, FI_COMPLETION);
+  s->read = read;
+  if (read) desc[0] = r->sink->desc;
+  err = read ? WEFT__FAULT(post_read) : WEFT__FAULT(post_write);
+  if (err == 0)
+    err = read ? fi_readmsg(p->ep, &msg, FI_COMPLETION) : fi_writemsg(p->ep, &msg, FI_COMPLETION);
   if (err == 0) {
     s->rma = r;
     p->rma_used++;
@@ -100,9 +108,19 @@ int weft__mpath_write(weft__path_t *path, weft__rma_t *r) {
       weft__mpath_todo(p); /* no completion will come to wake the owner */
     return -EAGAIN;
   }
-  weft__mpath_die(p, weft__fi_err(err), false, "write to %s: %s", path->remote,
-                  weft__err_str(weft__fi_err(err), text, sizeof(text)));
+  weft__mpath_die(p, weft__fi_err(err), false, "%s %s: %s", read ? "read from" : "write to",
+                  path->remote, weft__err_str(weft__fi_err(err), text, sizeof(text)));
   return weft__fi_err(err);
+}
+
+int weft__mpath_write(weft__path_t *path, weft__rma_t *r) {
+  return post(path, r, false);
+}
+
+int weft__mpath_read(weft__path_t *path, weft__rma_t *r) {
+  if (path->rail->q->xfer != WEFT__XFER_READ) return -EOPNOTSUPP;
+  if (r->niov != 1 || r->sink == NULL) return -EINVAL;
+  return post(path, r, true);
 }
 
 void weft__rma_finish(weft__rmaslot_t *s, int status) {
@@ -117,22 +135,40 @@ void weft__rma_finish(weft__rmaslot_t *s, int status) {
   p->p.cbs->rma_done(&p->p, r, status);
 }
 
-int weft__mpath_expose(weft__path_t *path, void *buf, size_t len, weft__mr_t *out) {
+/* What stands in the memory that the owner made known needs no registration of its own. */
+static struct fid_mr *known(weft__rail_t *rail, const void *buf, size_t len, weft__open_t what,
+                            uintptr_t *base) {
+  if (what == WEFT__OPEN_WRITE || (what == WEFT__OPEN_SINK && rail->iwarp)) return NULL;
+  return weft__mem_find(rail, buf, len, base);
+}
+
+int weft__mpath_expose(weft__path_t *path, void *buf, size_t len, weft__open_t what,
+                       weft__mr_t *out) {
+  static const uint64_t access[] = {[WEFT__OPEN_WRITE] = FI_REMOTE_WRITE,
+                                    [WEFT__OPEN_READ] = FI_REMOTE_READ,
+                                    [WEFT__OPEN_SINK] = FI_READ};
   weft__rail_t *rail = path->rail;
-  struct fid_mr *mr;
+  uintptr_t base = (uintptr_t) buf;
+  struct fid_mr *mr, *own = NULL;
   char text[96];
   int err;
 
   if (len == 0 || len > path->lim.rma_max) return -EINVAL;
-  err = weft__mem_reg(rail, buf, len, FI_REMOTE_WRITE, &mr);
-  if (err != 0) {
-    weft__warn("%s: opening %zu bytes to %s: %s", rail->name, len, path->remote,
-               weft__err_str(err, text, sizeof(text)));
-    return err;
+  if (what != WEFT__OPEN_WRITE && rail->q->xfer != WEFT__XFER_READ) return -EOPNOTSUPP;
+  mr = known(rail, buf, len, what, &base);
+  if (mr == NULL) {
+    err = weft__mem_reg(rail, buf, len, access[what], &own);
+    if (err != 0) {
+      weft__warn("%s: opening %zu bytes to %s: %s", rail->name, len, path->remote,
+                 weft__err_str(err, text, sizeof(text)));
+      return err;
+    }
+    mr = own;
   }
-  out->addr = rail->mr_virt ? (uintptr_t) buf : 0;
-  out->key = fi_mr_key(mr);
-  out->priv = mr;
+  out->addr = rail->mr_virt ? (uintptr_t) buf : (uintptr_t) buf - base;
+  out->key = what == WEFT__OPEN_SINK ? 0 : fi_mr_key(mr);
+  out->desc = fi_mr_desc(mr);
+  out->priv = own;
   return 0;
 }
 
@@ -153,6 +189,10 @@ void weft__mpath_unexpose(weft__path_t *path, weft__mr_t *m) {
     weft__warn("%s: closing memory to %s: %s", path->rail->name, path->remote,
                weft__err_str(err, text, sizeof(text)));
   m->priv = NULL;
+}
+
+weft__xfer_t weft__rail_xfer(const weft__rail_t *rail) {
+  return rail->q->xfer;
 }
 
 uint64_t weft__rail_heard_since(const weft__rail_t *rail) {

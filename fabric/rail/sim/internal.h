@@ -189,7 +189,7 @@ void weft__sim_writable(end_t *);
 
 /* rma.c */
 int weft__sim_write(weft__path_t *, weft__rma_t *);
-int weft__sim_expose(weft__path_t *, void *buf, size_t len, weft__mr_t *);
+int weft__sim_expose(weft__path_t *, void *buf, size_t len, weft__open_t, weft__mr_t *);
 void weft__sim_unexpose(weft__path_t *, weft__mr_t *);
 void weft__sim_rop_arrive(end_t *to, rop_t *);
 void weft__sim_rop_drop(rop_t *); /* out of the queue without arriving */

@@ -249,7 +249,7 @@ void weft__sim_unexpose_all(end_t *e) {
   }
 }
 
-int weft__sim_expose(weft__path_t *p, void *buf, size_t len, weft__mr_t *mr) {
+int weft__sim_expose(weft__path_t *p, void *buf, size_t len, weft__open_t what, weft__mr_t *mr) {
   end_t *e = end_of(p);
   weft__sim_t *s = sim_of(e);
   exposure_t *x;
@@ -260,6 +260,7 @@ int weft__sim_expose(weft__path_t *p, void *buf, size_t len, weft__mr_t *mr) {
   }
   if (p->lim.xfer != WEFT__XFER_WRITE)
     weft__sim_violate(s, "path %u: expose on a path that copies", e->c->id);
+  if (what != WEFT__OPEN_WRITE) return -EOPNOTSUPP;
   if (len == 0 || len > p->lim.rma_max) {
     weft__sim_violate(s, "path %u: expose of %zu bytes, the limit is %u", e->c->id, len,
                       p->lim.rma_max);

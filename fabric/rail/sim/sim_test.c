@@ -325,7 +325,7 @@ static void writes_land_before_what_follows(void **state) {
   (void) state;
   begin();
   memset(src, 7, sizeof(src));
-  assert_int_equal(p[1]->ops->expose(p[1], dst, sizeof(dst), &mr), 0);
+  assert_int_equal(p[1]->ops->expose(p[1], dst, sizeof(dst), WEFT__OPEN_WRITE, &mr), 0);
   write_to(&mr, &r, src, sizeof(src), 100);
   assert_int_equal(p[0]->ops->write(p[0], &r), 0);
   assert_true(weft__sim_reading(sim, 0, src + 10, 1));
@@ -353,7 +353,7 @@ static void rma_limits(void **state) {
   (void) state;
   assert_non_null(dst);
   begin();
-  assert_int_equal(p[1]->ops->expose(p[1], dst, 1000, &mr), 0);
+  assert_int_equal(p[1]->ops->expose(p[1], dst, 1000, WEFT__OPEN_WRITE, &mr), 0);
   write_to(&mr, &r[0], src, sizeof(src), 0);
   write_to(&mr, &r[1], src, sizeof(src), 0);
   write_to(&mr, &r[2], src, sizeof(src), 0);
@@ -364,7 +364,7 @@ static void rma_limits(void **state) {
   assert_int_equal(heard[0].writable, 1);
   p[1]->ops->unexpose(p[1], &mr);
   no_violation();
-  assert_int_equal(p[1]->ops->expose(p[1], dst, 70000, &mr), -EINVAL);
+  assert_int_equal(p[1]->ops->expose(p[1], dst, 70000, WEFT__OPEN_WRITE, &mr), -EINVAL);
   a_violation("limit is");
   free(dst);
 }
@@ -376,7 +376,7 @@ static void writes_beyond_what_is_exposed(void **state) {
 
   (void) state;
   begin();
-  assert_int_equal(p[1]->ops->expose(p[1], dst, sizeof(dst), &mr), 0);
+  assert_int_equal(p[1]->ops->expose(p[1], dst, sizeof(dst), WEFT__OPEN_WRITE, &mr), 0);
   write_to(&mr, &r, src, sizeof(src), 1);
   assert_int_equal(p[0]->ops->write(p[0], &r), 0);
   run(WEFT__SIM_FOREVER);
@@ -397,7 +397,7 @@ static void unexposed_memory_is_safe(void **state) {
   (void) state;
   begin();
   memset(src, 7, sizeof(src));
-  assert_int_equal(p[1]->ops->expose(p[1], dst, sizeof(dst), &mr), 0);
+  assert_int_equal(p[1]->ops->expose(p[1], dst, sizeof(dst), WEFT__OPEN_WRITE, &mr), 0);
   write_to(&mr, &r, src, sizeof(src), 0);
   assert_int_equal(p[0]->ops->write(p[0], &r), 0);
   weft__sim_fail(p[0], -EIO, "dead");
@@ -418,7 +418,7 @@ static void closing_reports_every_write(void **state) {
 
   (void) state;
   begin();
-  assert_int_equal(p[1]->ops->expose(p[1], dst, sizeof(dst), &mr), 0);
+  assert_int_equal(p[1]->ops->expose(p[1], dst, sizeof(dst), WEFT__OPEN_WRITE, &mr), 0);
   weft__sim_link_stall(link_of[0], 3);
   write_to(&mr, &r, src, sizeof(src), 0);
   assert_int_equal(p[0]->ops->write(p[0], &r), 0);
