@@ -15,7 +15,7 @@
 #include "weft_perf_floor.h"
 #include "weft_perf_hist.h"
 
-#define PERF_MAGIC   0x315052455054464bull
+#define PERF_MAGIC   0x325052455054464bull
 #define PERF_TRY_MAX 65536 /* weft_try_send's limit */
 
 typedef enum {
@@ -34,6 +34,7 @@ typedef struct perf_ctl_s {
   uint64_t messages, bytes; /* REPORTED: data received since the last ECHO or SINK */
   uint64_t cpu_ns, rss;     /* REPORTED: of the server's process */
   uint64_t check;           /* REPORTED: sum of a word of each message, see perf_word */
+  uint64_t copies;          /* REPORTED: weft_conn_info's payload_copies at the server */
   perf_floor_spec_t floor;  /* FLOOR, FLOOR_AT */
 } perf_ctl_t;
 

@@ -207,6 +207,7 @@ static void floor_open(conn_t *c, perf_ctl_t *ctl) {
 
 static void control(conn_t *c, const perf_ctl_t *ask) {
   perf_ctl_t ctl = {.magic = PERF_MAGIC};
+  weft_conn_info_t info;
   switch (ask->op) {
   case PERF_ECHO:
   case PERF_SINK:
@@ -220,6 +221,7 @@ static void control(conn_t *c, const perf_ctl_t *ask) {
     ctl.check = c->check;
     ctl.cpu_ns = perf_cpu_ns();
     ctl.rss = rss_now();
+    if (weft_conn_info(&c->handle, &info, sizeof(info)) == 0) ctl.copies = info.payload_copies;
     answer(c, &ctl);
     return;
   case PERF_FLOOR:
