@@ -10,7 +10,6 @@
 #include "lib_bench.h"
 
 #include <signal.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,20 +19,6 @@
 #define ABOUT                                                                                      \
   "floor_check - raw libfabric (tcp, FI_EP_MSG), ours beside fi_pingpong, 64 B and 1 MiB.\n"       \
   "Bound: the mean round trips differ by at most 10 %."
-
-/* Does a socket of this machine listen on the port? Asked from the kernel's list: a connection would
- * use up the server's only accept. */
-static bool listens(unsigned port) {
-  char line[256];
-  unsigned p, state;
-  bool found = false;
-  FILE *f = fopen("/proc/net/tcp", "r");
-  if (!f) bench_die("/proc/net/tcp cannot be read");
-  while (!found && fgets(line, sizeof(line), f))
-    found = sscanf(line, "%*u: %*x:%x %*x:%*x %x", &p, &state) == 2 && p == port && state == 10;
-  fclose(f);
-  return found;
-}
 
 /* fi_pingpong as server on one core and client on the other: mean RTT in microseconds. */
 static double public_tool(const char *port, const char *size, const char *count) {
@@ -46,7 +31,7 @@ static double public_tool(const char *port, const char *size, const char *count)
            count, NULL);
     _exit(127);
   }
-  for (int i = 0; !listens((unsigned) atoi(port)); i++) {
+  for (int i = 0; !bench_listens((unsigned) atoi(port)); i++) {
     if (i == 1000) bench_die("fi_pingpong does not listen on port %s within 5 s", port);
     usleep(5000);
   }

@@ -51,6 +51,10 @@ uint64_t bench_rss_of(pid_t pid);
 uint64_t bench_peak_of(pid_t pid);
 void bench_peak_reset(pid_t pid);
 
+/* Does somebody on this machine listen at the TCP port? Asked from the kernel's list: a connection
+ * would use up the only accept of a server like fi_pingpong's or perftest's. */
+int bench_listens(unsigned port);
+
 double bench_median(const double *v, unsigned n);
 /* Median of a[i]/b[i]: both halves of a round saw the same machine. */
 double bench_ratio(const double *a, const double *b, unsigned n);

@@ -157,21 +157,6 @@ static void need(const char *tool) {
   if (system(command) != 0) bench_skip("%s is not installed (Debian: perftest)", tool);
 }
 
-/* Whether somebody listens at the TCP port. */
-static int listening(unsigned port) {
-  char line[256];
-  unsigned at, state;
-  int yes = 0;
-  for (int six = 0; six < 2 && !yes; six++) {
-    FILE *f = fopen(six ? "/proc/net/tcp6" : "/proc/net/tcp", "r");
-    while (f && !yes && fgets(line, sizeof(line), f))
-      yes = sscanf(line, "%*u: %*[0-9A-F]:%x %*[0-9A-F]:%*x %x", &at, &state) == 2 && at == port &&
-            state == 0x0a;
-    if (f) fclose(f);
-  }
-  return yes;
-}
-
 /* A command of the shell on a core, its output in a file of its own. */
 static pid_t command_start(const char *command, int core, FILE **out) {
   pid_t parent = getpid(), pid;
@@ -242,7 +227,7 @@ double bench_perftest(const bench_rdma_t *r, const char *tool, const char *optio
            options);
   server = command_start(command, BENCH_SERVER_CORE, &server_out);
   usleep(200000);
-  for (int i = 0; i < 500 && !listening(port); i++) usleep(10000);
+  for (int i = 0; i < 500 && !bench_listens(port); i++) usleep(10000);
   usleep(500000);
   snprintf(command, sizeof(command), "exec %s -R -F -d %s -p %u %s %s", tool, r->client.device,
            port, options, r->server.ip);
