@@ -23,6 +23,9 @@
 #include "loop/conn.h"
 #include "units.h"
 
+enum {
+  PEER_SPIN_US = 200
+}; /* what a peer's wish may cost us, unless the listener's URL asks for more */
 enum { SOURCES = 256, TOMBS_MAX = 65536, HALF_OPEN_ALL = 4096, HALF_OPEN_NEW = HALF_OPEN_ALL / 8 };
 
 typedef struct weft__source {
@@ -469,6 +472,7 @@ void weft__accept_hello(weft__conn_t *c) {
   const weft__hello_t *peer = weft__session_peer(c->s);
   c->qos = peer->qos;
   c->qos.size = sizeof c->qos;
+  c->spin_max_us = lis && lis->spin_us > PEER_SPIN_US ? lis->spin_us : PEER_SPIN_US;
   if (!lis || lis->h.closing) {
     c->lis = NULL;
     weft__session_reject(c->s, WEFT_EREJECTED, "nobody listens any more");

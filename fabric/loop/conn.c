@@ -144,6 +144,7 @@ weft__conn_t *weft__conn_new(weft__core_t *core) {
   weft__list_init(&c->h.link);
   weft__list_init(&c->backlog);
   weft_qos_init(&c->qos, sizeof c->qos);
+  c->spin_max_us = UINT32_MAX;
   weft__list_add(&core->conns, &c->link);
   core->nconns++;
   return c;

@@ -115,6 +115,7 @@ struct weft__conn {
   bool receiving, eof_held, eof_told, err_told;
   bool never_open; /* the connect failed: connect_cb has told, recv_cb need not */
   bool want_writable, upgrading, hello_seen, spins, need_missed;
+  uint32_t spin_max_us; /* however long the needs ask for */
   weft__conn_t *dirty_next;
   weft__later_t later;
   weft__session_t *s;
@@ -196,6 +197,8 @@ void weft__routes_asked(weft__conn_t *); /* the peer would like more paths */
 void weft__routes_retry(weft__core_t *,
                         bool plan); /* try what is not open at once; plan: with new candidates */
 bool weft__routes_satisfied(weft__conn_t *, bool *hopeless); /* the best allowed route is up */
+/* How long the loop may spin for it after the last sign of activity; 0: not at all. */
+uint64_t weft__spin_for(const weft__conn_t *);
 int weft__rank_number(const weft_qos_t *, const weft__cand_t *, bool usable, unsigned order);
 
 /* rescan.c */
@@ -238,6 +241,7 @@ struct weft__listener {
   char devices[WEFT_LIST_MAX];
   weft_addr_t addr;
   bool wildcard;
+  uint32_t spin_us; /* its own URL's, with cpu=spin; else 0 */
   int err;
 };
 

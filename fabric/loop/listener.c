@@ -314,17 +314,19 @@ int weft_listen(weft_listener_t *l, const char *url, int backlog, weft_listen_cb
   struct sockaddr_storage addr;
   weft__cands_t *cands;
   char why[300] = "";
+  weft_qos_t qos;
   int err;
   if (!lis || !url || !cb) return UV_EINVAL;
   weft__core_t *core = lis->core;
   if (weft__forked(core)) return WEFT_EFORK;
   if (lis->h.closing) return UV_EINVAL;
   if (lis->nlsts) return UV_EALREADY;
-  err = weft_url_parse(url, &lis->addr, NULL, why, sizeof why);
+  err = weft_url_parse(url, &lis->addr, &qos, why, sizeof why);
   if (err) {
     weft__warn("listen: %s", why);
     return err;
   }
+  lis->spin_us = qos.cpu == WEFT_CPU_SPIN ? qos.spin_us : 0;
   weft__refresh(core);
   memset(&addr, 0, sizeof addr);
   if (lis->addr.bind[0]) snprintf(lis->addr.host, sizeof lis->addr.host, "%s", lis->addr.bind);

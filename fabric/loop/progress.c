@@ -205,18 +205,23 @@ static void arm(weft__core_t *core) {
 
 /* ---- Spinning ---- */
 
+uint64_t weft__spin_for(const weft__conn_t *c) {
+  const weft_qos_t *q = &c->qos;
+  bool may = q->cpu == WEFT_CPU_SPIN ||
+             (q->cpu == WEFT_CPU_AUTO && q->latency_ns && q->latency_ns < 50000);
+  if (c->state != WEFT__CN_OPEN || !may) return 0;
+  return (q->spin_us < c->spin_max_us ? q->spin_us : c->spin_max_us) * 1000ull;
+}
+
 void weft__spin_update(weft__core_t *core) {
   core->spin_ns = 0;
   core->nivcsw_max = NIVCSW_AUTO;
   for (weft__link_t *l = core->conns.next; l != &core->conns; l = l->next) {
     weft__conn_t *c = weft__container(l, weft__conn_t, link);
     const weft_qos_t *q = &c->qos;
-    c->spins = c->state == WEFT__CN_OPEN && q->spin_us > 0 &&
-               (q->cpu == WEFT_CPU_SPIN ||
-                (q->cpu == WEFT_CPU_AUTO && q->latency_ns && q->latency_ns < 50000));
+    uint64_t ns = weft__spin_for(c);
+    c->spins = ns != 0;
     if (!c->spins) continue;
-    uint64_t ns = (c->initiator || q->spin_us < 200 ? q->spin_us : 200) *
-                  1000ull; /* a peer's wish has a limit */
     if (ns > core->spin_ns) core->spin_ns = ns;
     if (q->cpu == WEFT_CPU_SPIN) core->nivcsw_max = NIVCSW_SPIN;
   }

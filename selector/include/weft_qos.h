@@ -52,7 +52,8 @@ typedef struct weft_qos_s {
   uint32_t reliability;      /* weft_reliability */
   uint32_t ack;              /* weft_ack_mode */
   uint32_t cpu;              /* weft_cpu_mode */
-  uint32_t spin_us;          /* longest spin before a sleep, microseconds (default 50) */
+  uint32_t spin_us;          /* longest spin before a sleep, microseconds (default 50). The accepting end
+                              * keeps to 200, unless its listener's URL has cpu=spin and more */
   uint32_t strict;           /* 1: fail the connect when a need is not met; 0: take the best and tell (default) */
   uint32_t standby;          /* how many standby paths to keep open (default 1) */
   char require[WEFT_LIST_MAX];   /* only these providers may carry data, comma-separated, "" = any */
