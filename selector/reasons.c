@@ -75,7 +75,8 @@ static const struct reason {
            "Nothing to do. standby= says how many standby paths are kept open."),
     REASON(SYSTEM, "a system call failed",
            "The detail names the call and its error; EMFILE: raise ulimit -n; ENOMEM while "
-           "registering memory: raise ulimit -l."),
+           "registering memory: raise ulimit -l. For RDMA, docs/rdma.md goes through modules, "
+           "nodes of /dev/infiniband, permissions and locked memory."),
 #undef REASON
 };
 

@@ -24,6 +24,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "ib.h"
 #include "internal.h"
 
 #define IB_SYSFS "/sys/class/infiniband"
@@ -34,6 +35,7 @@ struct scan {
   const char *providers, *devices;
   struct ifaddrs *ifa;
   uint32_t version;
+  uint64_t memlock; /* of this process, where a device has to hold memory in place */
   int err;
 };
 
@@ -166,7 +168,7 @@ static bool listed(const struct scan *s, const char *provider, const char *devic
 
 /* Devices of the system that the provider did not offer. Returns how many there are at all. */
 static unsigned ib_rest(struct scan *s, const char *provider, bool has_provider) {
-  char state[64];
+  char state[64], text[160];
   struct dirent *d;
   unsigned n = 0;
   DIR *dir = opendir(IB_SYSFS);
@@ -187,6 +189,8 @@ static unsigned ib_rest(struct scan *s, const char *provider, bool has_provider)
     else if (!ib_active(d->d_name, state, sizeof(state)))
       reason(s, provider, d->d_name, WEFT_WHY_LINK_DOWN, "%.40s: no port is active (port 1: %s)",
              d->d_name, state);
+    else if (weft__ib_missing("", d->d_name, UINT64_MAX, text, sizeof(text)))
+      reason(s, provider, d->d_name, WEFT_WHY_SYSTEM, "%s", text);
     else
       reason(s, provider, d->d_name, WEFT_WHY_NO_ADDRESS,
              "%.40s: its network interface has no IP address, which connections need", d->d_name);
@@ -218,7 +222,7 @@ static void traits(weft__cand_t *c, const weft__quirks_t *q, const struct fi_inf
 static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info) {
   const char *device = info->domain_attr->name;
   const struct ifaddrs *i;
-  char ip[80], state[64], speed[32];
+  char ip[80], state[64], speed[32], text[160];
   weft__cand_t *c;
   long v;
   unsigned k;
@@ -264,6 +268,11 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
     if (!ib_active(device, state, sizeof(state))) {
       c->why = WEFT_WHY_LINK_DOWN;
       say(c, "%.40s %s: no port is active (port 1: %s)", device, ip, state);
+      return;
+    }
+    if (weft__ib_missing("", device, s->memlock, text, sizeof(text))) {
+      c->why = WEFT_WHY_SYSTEM;
+      say(c, "%s", text);
       return;
     }
   }
@@ -482,7 +491,10 @@ static void unknown_names(struct scan *s) {
 }
 
 int weft__cand_scan(const char *providers, const char *devices, weft__cand_list_t *out) {
-  struct scan s = {.providers = providers, .devices = devices, .version = fi_version()};
+  struct scan s = {.providers = providers,
+                   .devices = devices,
+                   .version = fi_version(),
+                   .memlock = weft__ib_memlock()};
   struct fi_info *provs = NULL, *i;
   const weft__quirks_t *q;
   unsigned k;
