@@ -107,7 +107,8 @@ void bench_rdma_opts(const bench_rdma_end_t *end, weft_opts_t *opts) {
   opts->connect_timeout_ms = 14000;
   opts->handshake_timeout_ms = 14000;
   opts->upgrade_budget_ms = 14000;
-  opts->settle_ms = 500; /* verbs may come up after that: then the connection moves */
+  opts->peer_timeout_ms = 120000; /* the loop stands still while others are measured */
+  opts->settle_ms = 500;          /* verbs may come up after that: then the connection moves */
 }
 
 void bench_rdma_server(bench_weft_t *w, const bench_rdma_t *r, const char *needs) {
