@@ -342,7 +342,10 @@ typedef struct weft_conn_info_s {
   uint64_t held_messages, held_bytes;     /* received, waiting for weft_recv_start */
   uint64_t payload_copies;      /* bytes of large messages that were copied by Weft (0 on the zero-copy path) */
   char last_cause[160];         /* of the last migration */
-  uint64_t reserved[8];
+  /* memory registrations that the context's rails made so far: buffers, weft_mem_*, destinations of large messages,
+   * and sources of large messages that are in no weft_mem_* memory */
+  uint64_t registrations;
+  uint64_t reserved[7];
 } weft_conn_info_t;
 
 /* Fill in what is known of the connection; `sz` is sizeof the caller's struct. */
@@ -367,8 +370,9 @@ WEFT_EXPORT int weft_candidates(const weft_opts_t *opts, weft_verdict_t *out, si
 
 /* ---- Memory ------------------------------------------------------------------------------------------------- */
 
-/* Memory that every rail of the context can send from without a copy or a registration per message (registered on
- * first use). weft_mem_free: any thread, after the callbacks of all sends that use it. */
+/* Memory that every rail of the context can send large messages from without a copy, and without a registration per
+ * message: each rail registers it once (weft_conn_info_t.registrations). Messages up to eager_max travel in a frame of
+ * Weft's own, which is one copy from any memory. weft_mem_free: any thread, after the callbacks of all sends that use it. */
 WEFT_EXPORT int weft_mem_alloc(weft_t *, size_t size, uv_buf_t *out);
 WEFT_EXPORT void weft_mem_free(weft_t *, uv_buf_t *);
 /* The same for memory you own; it must stay mapped until weft_mem_unregister. */

@@ -25,6 +25,7 @@ int weft_conn_info(const weft_conn_t *conn, weft_conn_info_t *out, size_t sz) {
   i.open = c->state == WEFT__CN_OPEN;
   i.eager_max = weft__session_eager_max();
   memcpy(i.last_cause, c->last_cause, sizeof i.last_cause);
+  i.registrations = __atomic_load_n(&c->core->env.registrations, __ATOMIC_RELAXED);
   if (c->s) {
     weft__session_stats_t st;
     const weft__path_t *path = weft__session_tx_path(c->s);
@@ -335,6 +336,7 @@ static json_t *info_json(const weft__conn_t *c, const weft_conn_info_t *i, const
   NUMBER(late_frames), NUMBER(migrations), NUMBER(last_gap_ns), NUMBER(stalls),
       NUMBER(queued_messages);
   NUMBER(queued_bytes), NUMBER(held_messages), NUMBER(held_bytes), NUMBER(payload_copies);
+  NUMBER(registrations);
 #undef NUMBER
   json_object_set_new(j, "last_cause", text(i->last_cause));
   json_object_set_new(j, "error", text(c->error ? c->error : ""));

@@ -62,6 +62,7 @@ struct weft__env {
   const uint64_t *now_ns;      /* loop time, refreshed at every drain; monotonic */
   uint32_t rx_depth, tx_depth; /* per path */
   uint64_t pool_bytes;         /* most bytes of buffers a rail may hold */
+  uint64_t registrations;      /* of memory, by all its rails so far; atomic */
 };
 
 /* ---- Buffers ---- */

@@ -28,7 +28,7 @@ struct chunk {
 };
 
 struct weft__pool {
-  weft__buf_t *free;
+  weft__buf_t *free[2];       /* by kind; all of them under the first where nothing is registered */
   unsigned max, total, nfree; /* buffers: allowed, existing, on the free list */
   unsigned reserved, lent, extra;
   bool told;
@@ -38,6 +38,18 @@ struct weft__pool {
   _Alignas(64) weft__buf_t *returned;
   int64_t orphans;
 };
+
+static unsigned list_of(const weft__pool_t *pool, weft__pool_kind kind) {
+  return pool->cfg.reg != NULL ? kind : 0;
+}
+
+static void push(weft__pool_t *pool, weft__buf_t *b) {
+  unsigned k = list_of(pool, b->kind);
+
+  b->next = pool->free[k];
+  pool->free[k] = b;
+  pool->nfree++;
+}
 
 static void destroy(weft__pool_t *pool) {
   struct chunk *c, *next;
@@ -74,9 +86,7 @@ static void harvest(weft__pool_t *pool, bool last) {
   for (b = __atomic_exchange_n(&pool->returned, last ? CLOSED : NULL, __ATOMIC_ACQ_REL); b != NULL;
        b = next) {
     next = b->next;
-    b->next = pool->free;
-    pool->free = b;
-    pool->nfree++;
+    push(pool, b);
     pool->lent--;
   }
 }
@@ -93,7 +103,7 @@ static bool low(const weft__rbuf_t *r) {
   return promised(pool) + MARGIN >= pool->max;
 }
 
-static int grow(weft__pool_t *pool) {
+static int grow(weft__pool_t *pool, weft__pool_kind kind) {
   size_t len = (size_t) POOL_CHUNK * SLOT;
   struct chunk *c;
   void *desc = NULL;
@@ -112,7 +122,7 @@ static int grow(weft__pool_t *pool) {
   }
   (void) madvise(c->base, len, MADV_NOHUGEPAGE); /* a huge page would make all of it resident */
   if (pool->cfg.reg != NULL) {
-    err = pool->cfg.reg(pool->cfg.arg, c->base, len, &c->mr, &desc);
+    err = pool->cfg.reg(pool->cfg.arg, kind, c->base, len, &c->mr, &desc);
     if (err != 0) {
       munmap(c->base, len);
       free(c);
@@ -127,24 +137,24 @@ static int grow(weft__pool_t *pool) {
     b->t.data = b->r.data;
     b->t.cap = WEFT__FRAME_MAX;
     b->pool = pool;
+    b->kind = kind;
     b->desc = desc;
-    b->next = pool->free;
-    pool->free = b;
+    push(pool, b);
   }
-  pool->nfree += POOL_CHUNK;
   pool->total += POOL_CHUNK;
   c->next = pool->chunks;
   pool->chunks = c;
   return 0;
 }
 
-static weft__buf_t *take(weft__pool_t *pool) {
-  weft__buf_t *b = pool->free;
+static weft__buf_t *take(weft__pool_t *pool, weft__pool_kind kind) {
+  unsigned k = list_of(pool, kind);
+  weft__buf_t *b = pool->free[k];
 
   if (__builtin_expect(b == NULL, 0)) {
     harvest(pool, false);
-    if (pool->free == NULL) {
-      int err = grow(pool);
+    if (pool->free[k] == NULL) {
+      int err = grow(pool, kind);
       if (err != 0) {
         if (!pool->told)
           weft__warn("buffer pool: cannot add %d buffers to %u: errno %d", (int) POOL_CHUNK,
@@ -154,9 +164,9 @@ static weft__buf_t *take(weft__pool_t *pool) {
       }
       pool->told = false;
     }
-    b = pool->free;
+    b = pool->free[k];
   }
-  pool->free = b->next;
+  pool->free[k] = b->next;
   pool->nfree--;
   return b;
 }
@@ -203,14 +213,16 @@ unsigned weft__pool_spare(const weft__pool_t *pool) {
   return used >= pool->max ? 0 : pool->max - used;
 }
 
-weft__buf_t *weft__pool_get(weft__pool_t *pool) {
-  return take(pool);
+weft__buf_t *weft__pool_get(weft__pool_t *pool, weft__pool_kind kind) {
+  return take(pool, kind);
+}
+
+int weft__pool_stock(weft__pool_t *pool, weft__pool_kind kind) {
+  return pool->free[list_of(pool, kind)] != NULL ? 0 : grow(pool, kind);
 }
 
 void weft__pool_put(weft__pool_t *pool, weft__buf_t *b) {
-  b->next = pool->free;
-  pool->free = b;
-  pool->nfree++;
+  push(pool, b);
 }
 
 weft__buf_t *weft__pool_get_extra(weft__pool_t *pool, bool force) {
@@ -220,7 +232,7 @@ weft__buf_t *weft__pool_get_extra(weft__pool_t *pool, bool force) {
     harvest(pool, false);
     if (promised(pool) >= pool->max) return NULL;
   }
-  b = take(pool);
+  b = take(pool, WEFT__POOL_TX);
   if (b != NULL) pool->extra++;
   return b;
 }

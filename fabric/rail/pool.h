@@ -12,6 +12,8 @@
  *    and always available; `lent` is held by users; `extra` is what sends hold beyond the promise.
  *    reserved + lent + extra never exceeds the capacity as long as users ask weft__rbuf.low before
  *    they keep a buffer: that is why a receive can always be reposted.
+ *  - Where chunks are registered, each is for one kind of buffer, with the rights of that kind only:
+ *    the device can never write to what is sent. Elsewhere every buffer serves for both.
  *  - weft__pool_drop ends registrations at once and frees the memory when the last lent buffer came
  *    back. */
 #ifndef WEFT_RAIL_POOL_H
@@ -21,11 +23,14 @@
 
 typedef struct weft__pool weft__pool_t;
 
+typedef enum { WEFT__POOL_RX, WEFT__POOL_TX } weft__pool_kind;
+
 typedef struct weft__buf {
   weft__rbuf_t r; /* first: the pool finds the buffer by it */
   weft__tbuf_t t;
   weft__pool_t *pool;
   struct weft__buf *next;
+  weft__pool_kind kind;
   void *desc;      /* descriptor of its registration, NULL when the provider needs none */
   uint64_t ctx[6]; /* the rail's, for the time the buffer is posted */
 } weft__buf_t;
@@ -33,7 +38,7 @@ typedef struct weft__buf {
 typedef struct weft__pool_cfg {
   uint64_t max_bytes;
   /* Registration of a chunk, or NULL. 0 or negative errno. */
-  int (*reg)(void *arg, void *base, size_t len, void **mr, void **desc);
+  int (*reg)(void *arg, weft__pool_kind, void *base, size_t len, void **mr, void **desc);
   void (*unreg)(void *arg, void *mr);
   void *arg;
 } weft__pool_cfg_t;
@@ -49,9 +54,11 @@ void weft__pool_unreserve(weft__pool_t *, unsigned n);
 unsigned weft__pool_spare(const weft__pool_t *);
 
 /* Within a promise. NULL only when the system is out of memory (or of registrations). */
-weft__buf_t *weft__pool_get(weft__pool_t *);
+weft__buf_t *weft__pool_get(weft__pool_t *, weft__pool_kind);
 void weft__pool_put(weft__pool_t *, weft__buf_t *);
-/* Beyond the promise: NULL when the limit is reached, unless forced. Given back by put_extra. */
+/* Have buffers of a kind in store. 0 or negative errno. */
+int weft__pool_stock(weft__pool_t *, weft__pool_kind);
+/* A buffer to send, beyond the promise: NULL when the limit is reached, unless forced. Given back by put_extra. */
 weft__buf_t *weft__pool_get_extra(weft__pool_t *, bool force);
 void weft__pool_put_extra(weft__pool_t *, weft__buf_t *);
 /* The holder of a received frame kept it: the pool's own reference ends here. */

@@ -106,6 +106,7 @@ static void test_json(void **state) {
   assert_non_null(strstr(json, "WEFT_WHY_IN_USE"));
   assert_non_null(strstr(json, "\"known\":\"expected\""));
   assert_non_null(strstr(json, "\"max_op\":null"));
+  assert_non_null(strstr(json, "\"registrations\":"));
   assert_non_null(strstr(json, "\"rma\":true,\"rdma\":false,\"events\":true"));
   free(json);
   api_pair_close(&p);

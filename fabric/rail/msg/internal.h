@@ -289,7 +289,7 @@ int weft__mem_reg(weft__rail_t *, void *base, size_t len, uint64_t access, struc
 /* The registration of what the owner made known, and where that begins; NULL: not known. */
 struct fid_mr *weft__mem_find(weft__rail_t *, const void *mem, size_t len, uintptr_t *base);
 void *weft__mem_desc(weft__rail_t *, const void *base, size_t len); /* NULL: not known */
-int weft__mem_pool_reg(void *rail, void *base, size_t len, void **mr, void **desc);
+int weft__mem_pool_reg(void *rail, weft__pool_kind, void *base, size_t len, void **mr, void **desc);
 void weft__mem_pool_unreg(void *rail, void *mr);
 void weft__mem_close(weft__rail_t *);
 bool weft__mem_cached(weft__rail_t *); /* libfabric's registration cache is on */

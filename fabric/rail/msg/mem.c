@@ -11,6 +11,8 @@
  *    that finds it on all the same does not open.
  *  - Where peers read, memory that the owner made known is readable as a whole, so that a send from
  *    it registers nothing: docs/trust.md says what that means.
+ *  - Each registration has the rights of its one use: frames to send none but the device's own
+ *    reading, receives and what the peer may write to just that.
  *  - A key opens memory to every peer of the domain, so keys come from getrandom, and none can be
  *    derived from another. */
 #include <errno.h>
@@ -31,24 +33,6 @@ __attribute__((constructor)) static void cache_off(void) {
   (void) setenv("FI_MR_CACHE_MAX_COUNT", "0", 0);
 }
 
-/* Registering the same bytes twice gives the same registration only where there is a cache. */
-bool weft__mem_cached(weft__rail_t *rail) {
-  struct fid_mr *a, *b;
-  bool same = false;
-  void *page = NULL;
-
-  if (!rail->mr_provkey || posix_memalign(&page, 4096, 4096) != 0) return false;
-  if (weft__mem_reg(rail, page, 4096, FI_SEND, &a) == 0) {
-    if (weft__mem_reg(rail, page, 4096, FI_SEND, &b) == 0) {
-      same = a == b;
-      fi_close(&b->fid);
-    }
-    fi_close(&a->fid);
-  }
-  free(page);
-  return same;
-}
-
 static uint64_t fresh_key(weft__rail_t *rail) {
   uint64_t key;
 
@@ -67,8 +51,7 @@ static uint64_t fresh_key(weft__rail_t *rail) {
   return key;
 }
 
-int weft__mem_reg(weft__rail_t *rail, void *base, size_t len, uint64_t access,
-                  struct fid_mr **out) {
+static int reg(weft__rail_t *rail, void *base, size_t len, uint64_t access, struct fid_mr **out) {
   int err = WEFT__FAULT(mr_reg), tries;
 
   for (tries = 0; err == 0 && tries < 8; tries++) {
@@ -79,9 +62,36 @@ int weft__mem_reg(weft__rail_t *rail, void *base, size_t len, uint64_t access,
   return err == 0 ? -EEXIST : err;
 }
 
-int weft__mem_pool_reg(void *arg, void *base, size_t len, void **mr, void **desc) {
+/* Registering the same bytes twice gives the same registration only where there is a cache. */
+bool weft__mem_cached(weft__rail_t *rail) {
+  struct fid_mr *a, *b;
+  bool same = false;
+  void *page = NULL;
+
+  if (!rail->mr_provkey || posix_memalign(&page, 4096, 4096) != 0) return false;
+  if (reg(rail, page, 4096, FI_SEND, &a) == 0) {
+    if (reg(rail, page, 4096, FI_SEND, &b) == 0) {
+      same = a == b;
+      fi_close(&b->fid);
+    }
+    fi_close(&a->fid);
+  }
+  free(page);
+  return same;
+}
+
+int weft__mem_reg(weft__rail_t *rail, void *base, size_t len, uint64_t access,
+                  struct fid_mr **out) {
+  int err = reg(rail, base, len, access, out);
+
+  if (err == 0) __atomic_add_fetch(&rail->env->registrations, 1, __ATOMIC_RELAXED);
+  return err;
+}
+
+int weft__mem_pool_reg(void *arg, weft__pool_kind kind, void *base, size_t len, void **mr,
+                       void **desc) {
   struct fid_mr *m;
-  int err = weft__mem_reg(arg, base, len, FI_SEND | FI_RECV | FI_WRITE, &m);
+  int err = weft__mem_reg(arg, base, len, kind == WEFT__POOL_RX ? FI_RECV : FI_SEND, &m);
 
   if (err != 0) return err;
   *mr = m;
@@ -118,6 +128,7 @@ void *weft__mem_desc(weft__rail_t *rail, const void *base, size_t len) {
 }
 
 int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle) {
+  uint64_t access = FI_WRITE;
   weft__region_t *r;
   char text[96];
   int err;
@@ -128,10 +139,9 @@ int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle
   if (r == NULL) return -ENOMEM;
   r->base = (uintptr_t) base;
   r->end = r->base + len;
-  err = weft__mem_reg(rail, base, len,
-                      FI_SEND | FI_RECV | FI_WRITE |
-                          (rail->q->xfer == WEFT__XFER_READ ? FI_REMOTE_READ : 0),
-                      &r->mr);
+  /* A source, which no device writes to; where messages are read, it may be the sink as well. */
+  if (rail->q->xfer == WEFT__XFER_READ) access |= FI_REMOTE_READ | (rail->iwarp ? 0 : FI_RECV);
+  err = weft__mem_reg(rail, base, len, access, &r->mr);
   if (err != 0) {
     weft__warn("%s: registering %zu bytes: %s", rail->name, len,
                weft__err_str(err, text, sizeof(text)));

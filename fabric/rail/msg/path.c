@@ -82,7 +82,7 @@ static weft__tbuf_t *tx_get(weft__path_t *path) {
   if (!alive(p)) return NULL;
   if (p->tx_head - p->tx_tail + p->tx_given < path->lim.tx_depth) {
     if (p->tx_bufs < 2) {
-      b = weft__pool_get(pool);
+      b = weft__pool_get(pool, WEFT__POOL_TX);
     } else {
       b = weft__pool_get_extra(pool, false);
       if (b == NULL && p->tx_unsignaled != 0 && !p->tx_force) {
@@ -212,7 +212,7 @@ static void rx_post(weft__mpath_t *p, uint32_t i, weft__buf_t *b) {
   ssize_t r;
   char text[96];
 
-  if (b == NULL) b = weft__pool_get(rail->pool);
+  if (b == NULL) b = weft__pool_get(rail->pool, WEFT__POOL_RX);
   if (__builtin_expect(b == NULL, 0)) {
     p->rx[i] = NULL;
     weft__mpath_todo(p); /* look again at every drain */
@@ -579,7 +579,7 @@ static bool may_write(weft__mpath_t *p) {
     return false;
   if (p->tx_bufs >= 2)
     return weft__pool_spare(pool) != 0 || (p->tx_unsignaled != 0 && !p->tx_force);
-  b = weft__pool_get(pool);
+  b = weft__pool_get(pool, WEFT__POOL_TX);
   if (b == NULL) {
     weft__mpath_todo(p);
     return false;

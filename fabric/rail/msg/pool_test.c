@@ -16,7 +16,7 @@ static void promises_and_limit(void **state) {
   assert_true(weft__pool_reserve(pool, 40));
   assert_false(weft__pool_reserve(pool, 60));
   for (i = 0; i < 40; i++) {
-    b[i] = weft__pool_get(pool);
+    b[i] = weft__pool_get(pool, WEFT__POOL_RX);
     assert_non_null(b[i]);
     assert_int_equal((uintptr_t) b[i]->t.data % 8, 0);
     assert_true(b[i]->t.cap >= WEFT__FRAME_MAX);
@@ -35,6 +35,70 @@ static void promises_and_limit(void **state) {
   weft__pool_drop(pool);
 }
 
+/* A registration of one kind, as the chunk's descriptor. */
+static unsigned regs[2], unregs;
+static int fake_reg(void *arg, weft__pool_kind kind, void *base, size_t len, void **mr,
+                    void **desc) {
+  (void) base;
+  assert_ptr_equal(arg, regs);
+  assert_true(len >= 64 * SLOT);
+  regs[kind]++;
+  *desc = *mr = &regs[kind];
+  return 0;
+}
+static void fake_unreg(void *arg, void *mr) {
+  assert_ptr_equal(arg, regs);
+  assert_true(mr == &regs[0] || mr == &regs[1]);
+  unregs++;
+}
+
+/* What is sent never lies in memory that the device may write to, whoever had the buffer before. */
+static void kinds_stay_apart(void **state) {
+  weft__pool_cfg_t cfg = {
+      .max_bytes = 1000 * SLOT, .reg = fake_reg, .unreg = fake_unreg, .arg = regs};
+  weft__pool_t *pool;
+  weft__buf_t *rx[100], *tx[100];
+  unsigned i, round;
+
+  (void) state;
+  regs[0] = regs[1] = unregs = 0;
+  assert_int_equal(weft__pool_new(&cfg, &pool), 0);
+#ifdef WEFT_FAULTS
+  assert_int_equal(weft__fault_set("pool_grow:1:ENOMEM"), 0);
+  assert_int_equal(weft__pool_stock(pool, WEFT__POOL_RX), -ENOMEM);
+  assert_int_equal(weft__fault_set(NULL), 0);
+#endif
+  assert_int_equal(weft__pool_stock(pool, WEFT__POOL_RX), 0);
+  assert_int_equal(weft__pool_stock(pool, WEFT__POOL_TX), 0);
+  assert_int_equal(weft__pool_stock(pool, WEFT__POOL_TX), 0); /* is there */
+  assert_int_equal(regs[WEFT__POOL_RX], 1);
+  assert_int_equal(regs[WEFT__POOL_TX], 1);
+  for (round = 0; round < 3; round++) {
+    for (i = 0; i < 100; i++) {
+      rx[i] = weft__pool_get(pool, WEFT__POOL_RX);
+      tx[i] = i % 2 ? weft__pool_get(pool, WEFT__POOL_TX) : weft__pool_get_extra(pool, false);
+      assert_ptr_equal(rx[i]->desc, &regs[WEFT__POOL_RX]);
+      assert_ptr_equal(tx[i]->desc, &regs[WEFT__POOL_TX]);
+    }
+    for (i = 0; i < 100; i++) {
+      rx[i]->r.refs = 1;
+      weft__rbuf_ref(&rx[i]->r); /* one half comes back from a user */
+      if (i % 2)
+        weft__pool_lend(pool, rx[i]), weft__rbuf_unref(&rx[i]->r);
+      else
+        weft__pool_put(pool, rx[i]);
+      if (i % 2)
+        weft__pool_put(pool, tx[i]);
+      else
+        weft__pool_put_extra(pool, tx[i]);
+    }
+  }
+  assert_int_equal(regs[WEFT__POOL_RX], 2);
+  assert_int_equal(regs[WEFT__POOL_TX], 2);
+  weft__pool_drop(pool);
+  assert_int_equal(unregs, 4);
+}
+
 /* Holders who ask `low` first can never take what is promised. */
 static void low_water(void **state) {
   weft__pool_cfg_t cfg = {.max_bytes = 100 * SLOT};
@@ -46,7 +110,7 @@ static void low_water(void **state) {
   weft__pool_new(&cfg, &pool);
   assert_true(weft__pool_reserve(pool, 40));
   for (;;) {
-    b = weft__pool_get(pool);
+    b = weft__pool_get(pool, WEFT__POOL_RX);
     if (b->r.low(&b->r)) break;
     b->r.refs = 1;
     weft__rbuf_ref(&b->r);
@@ -59,7 +123,7 @@ static void low_water(void **state) {
   assert_int_equal(weft__pool_lent(pool), n);
   for (i = 0; i < n; i++) weft__rbuf_unref(&kept[i]->r);
   assert_int_equal(weft__pool_lent(pool), 0);
-  b = weft__pool_get(pool);
+  b = weft__pool_get(pool, WEFT__POOL_RX);
   assert_false(b->r.low(&b->r));
   weft__pool_put(pool, b);
   weft__pool_drop(pool);
@@ -112,7 +176,7 @@ static void given_back_on_threads(void **state) {
     room = bag.n < 256;
     pthread_mutex_unlock(&bag.lock);
     if (!room) continue;
-    b = weft__pool_get(pool);
+    b = weft__pool_get(pool, WEFT__POOL_RX);
     assert_non_null(b);
     b->r.data[0] = 0x5a;
     b->r.refs = 1;
@@ -263,7 +327,7 @@ static void growing_fails(void **state) {
     unsigned i, n = 0;
     weft__pool_t *pool = t.a->pool;
     while (weft__pool_total(pool) == 64 && n < 64 - t.x.path->lim.rx_depth)
-      hoard[n++] = weft__pool_get(pool);
+      hoard[n++] = weft__pool_get(pool, WEFT__POOL_RX);
     weft__fault_set("pool_grow:1+:ENOMEM");
     assert_null(t.x.path->ops->tx_get(t.x.path));
     writable = t.x.writable;
@@ -280,9 +344,13 @@ static void growing_fails(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(promises_and_limit),     cmocka_unit_test(low_water),
-      cmocka_unit_test(given_back_on_threads),  cmocka_unit_test(kept_frames_outlive_the_rail),
-      cmocka_unit_test(receives_never_run_out), cmocka_unit_test(tight_pool_still_sends),
+      cmocka_unit_test(kinds_stay_apart),
+      cmocka_unit_test(promises_and_limit),
+      cmocka_unit_test(low_water),
+      cmocka_unit_test(given_back_on_threads),
+      cmocka_unit_test(kept_frames_outlive_the_rail),
+      cmocka_unit_test(receives_never_run_out),
+      cmocka_unit_test(tight_pool_still_sends),
 #ifdef WEFT_FAULTS
       cmocka_unit_test(growing_fails),
 #endif

@@ -152,6 +152,13 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
   step = "making a buffer pool";
   r = weft__pool_new(&cfg, &rail->pool);
   if (r != 0) goto failed;
+  if (rail->mr_local) {
+    /* Here, on the worker, and not at the first frames; and who may not lock memory hears it now. */
+    step = "registering buffers";
+    r = weft__pool_stock(rail->pool, WEFT__POOL_RX);
+    if (r == 0) r = weft__pool_stock(rail->pool, WEFT__POOL_TX);
+    if (r != 0) goto failed;
+  }
   if (!rail->q->eq_per_path) {
     step = "fi_eq_open";
     r = weft__eq_open(rail, &rail->eq);
