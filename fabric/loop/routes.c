@@ -372,7 +372,12 @@ static void on_dialled(weft__dial_t *d, const weft__dial_result_t *res) {
     c->no_session |= res->answered && res->answer.kind == WEFT__A_REJECT &&
                      res->answer.code == WEFT__J_NO_SESSION;
     r->refused = (uint8_t) (gone ? r->refused | bit : r->refused & ~bit);
-    failed(r, res->err == -ETIMEDOUT ? WEFT_WHY_TIMEOUT : WEFT_WHY_UNREACHABLE, res->why);
+    bool here = res->err == -ENOSPC || res->err == -ENOMEM || res->err == -ENOBUFS;
+    failed(r,
+           here                     ? WEFT_WHY_SYSTEM
+           : res->err == -ETIMEDOUT ? WEFT_WHY_TIMEOUT
+                                    : WEFT_WHY_UNREACHABLE,
+           res->why);
     if (c->alone_since && all_refused(c)) {
       if (c->no_session)
         snprintf(text, sizeof text,

@@ -315,7 +315,7 @@ static const weft__path_cbs_t client_cbs = {.connected = on_connected,
                                             .down = on_down,
                                             .closed = on_closed};
 
-static void ask(const char *provider, const char *address, const struct sockaddr_storage *to) {
+static void ask(const char *provider, const char *address, struct sockaddr_storage *to) {
   static uint8_t frame[WEFT__FRAME_MAX];
   socklen_t len =
       to->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
@@ -327,6 +327,8 @@ static void ask(const char *provider, const char *address, const struct sockaddr
   int r;
 
   open_rail(provider, address);
+  /* A link-local address came with the server's scope; this end's own is its rail's. */
+  if (to->ss_family == AF_INET6) ((struct sockaddr_in6 *) to)->sin6_scope_id = 0;
   r = weft__rail_connect(me.rail, (const struct sockaddr *) to, len, "hello", 5, &client_cbs, NULL,
                          &s.path);
   if (r != 0) FAIL("connect: %s", strerror(-r));

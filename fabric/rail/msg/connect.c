@@ -25,7 +25,7 @@ static void open_run(weft__job_t *job) {
 }
 
 static void go_on(weft__mpath_t *p) {
-  char text[96], what[64] = "fi_endpoint";
+  char text[96], what[160] = "fi_endpoint";
   int err = p->job_err;
 
   p->state = ST_CONNECTING;

@@ -24,6 +24,7 @@
 #include <rdma/fi_errno.h>
 #include <rdma/fi_rma.h>
 
+#include "plan.h"
 #include "quirks.h"
 #include "rail/path.h"
 #include "rail/pool.h"
@@ -38,11 +39,11 @@
 #define HALF_OPEN_NS UINT64_C(10000000000) /* who has not spoken for so long never will */
 
 enum {
-  BATCH = 32,               /* completions read at once */
-  BATCHES_MAX = 8,          /* per shard and drain */
-  RMA_DEPTH = 16,           /* RMA operations per path */
-  CM_DATA_MAX = 256,        /* the largest blob any provider delivers */
-  UNSIGNALED_BYTES = 32768, /* most bytes of buffers that wait for a completion to be asked for */
+  BATCH = 32,                 /* completions read at once */
+  BATCHES_MAX = 8,            /* per shard and drain */
+  RMA_DEPTH = WEFT__PLAN_RMA, /* most RMA operations per path */
+  CM_DATA_MAX = 256,          /* the largest blob any provider delivers */
+  UNSIGNALED_BYTES = 32768,   /* most bytes of buffers that wait for a completion to be asked for */
 };
 
 typedef enum { CTX_RX = 1, CTX_TX, CTX_RMA } weft__ctx_kind;
@@ -203,7 +204,8 @@ struct weft__rail {
   bool iwarp; /* a read's sink is open to the peer's writes */
   uint64_t key_mask, keys[32];
   unsigned nkeys;
-  uint32_t inject, rma_max, tx_depth, rx_depth, iov_max;
+  weft__plan_t plan;
+  unsigned nbound; /* paths that have their place in a completion queue */
   weft__pool_t *pool;
 
   int epfd, timer;
@@ -243,6 +245,7 @@ static inline void weft__eq_touch(weft__eq_t *eq) {
 }
 int weft__shard_take(weft__rail_t *,
                      weft__shard_t **out); /* one with room, made when there is none */
+void weft__shard_give(weft__shard_t *);    /* the place of a path that is gone */
 int weft__shard_empty(
     weft__shard_t *); /* read until nothing is left (bounded); completions handled */
 void weft__queues_close(weft__rail_t *);

@@ -216,7 +216,7 @@ int weft__req_accept(weft__req_t *q, const void *blob, size_t len, const weft__p
                      void *user, weft__path_t **out) {
   weft__rail_t *rail = q->lst->rail;
   const char *step = "making the path";
-  char text[96], what[64];
+  char text[96], what[160];
   weft__mpath_t *p;
   int err = len > WEFT__BLOB_MAX ? -EINVAL : weft__mpath_new(rail, cbs, user, &p);
 
@@ -230,6 +230,8 @@ int weft__req_accept(weft__req_t *q, const void *blob, size_t len, const weft__p
   q->info->rx_attr->size = rail->info->rx_attr->size;
   q->info->tx_attr->size = rail->info->tx_attr->size;
   q->info->tx_attr->inject_size = rail->info->tx_attr->inject_size;
+  q->info->rx_attr->iov_limit = rail->info->rx_attr->iov_limit;
+  q->info->tx_attr->iov_limit = rail->info->tx_attr->iov_limit;
 
   step = "fi_endpoint";
   err = WEFT__FAULT(ep_open);

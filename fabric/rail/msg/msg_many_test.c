@@ -259,11 +259,55 @@ static void pool_fills_up(void **state) {
   pair_close(&t);
 }
 
+/* A device that bears one connection: the next is told so, at whichever end, and gets its place when the
+ * first has gone. */
+static void device_is_full(void **state) {
+  pair_t t;
+  end_t second, late;
+
+  (void) state;
+  memset(&second, 0, sizeof(second));
+  memset(&late, 0, sizeof(late));
+  pair_rails(&t, "127.0.0.1");
+  pair_connect(&t);
+  t.a->plan.max_paths = 1;
+  t.a->plan.binds = "endpoints";
+  dial(t.a, &t.door, &second, "x", 1);
+  UNTIL(&t.k, second.downs);
+  assert_int_equal(second.err, -ENOSPC);
+  assert_non_null(strstr(second.why, "device full: 1 of 1 (endpoints) open here"));
+  end_close(&t.k, &second);
+
+  /* The other end is full: it refuses. */
+  t.a->plan.max_paths = 2;
+  t.b->plan.max_paths = 1;
+  memset(&second, 0, sizeof(second));
+  t.door.ends = &late;
+  t.door.nends = 1;
+  t.door.taken = 0;
+  dial(t.a, &t.door, &second, "x", 1);
+  UNTIL(&t.k, second.downs);
+  assert_int_equal(t.door.accept_err, -ENOSPC);
+  assert_int_equal(t.door.taken, 0);
+  end_close(&t.k, &second);
+
+  send_number(&t.x, 1, 64); /* who was there first noticed nothing */
+  UNTIL(&t.k, t.y.frames == 1);
+  end_close(&t.k, &t.x);
+  end_close(&t.k, &t.y);
+  memset(&second, 0, sizeof(second));
+  dial(t.a, &t.door, &second, "x", 1);
+  UNTIL(&t.k, second.connected && t.door.taken == 1);
+  end_close(&t.k, &second);
+  end_close(&t.k, &late);
+  pair_close(&t);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(three_hundred),      cmocka_unit_test(descriptors_are_reused),
       cmocka_unit_test(out_of_descriptors), cmocka_unit_test(coming_and_going),
-      cmocka_unit_test(pool_fills_up),
+      cmocka_unit_test(pool_fills_up),      cmocka_unit_test(device_is_full),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

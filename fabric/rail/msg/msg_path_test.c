@@ -223,6 +223,10 @@ static void full_and_writable(void **state) {
 
   (void) state;
   pair_rails(&t, "127.0.0.1");
+  if (t.a->info->ep_attr->protocol == FI_PROTO_IWARP) {
+    pair_close(&t);
+    skip_case("iWARP ends a connection that gets more than it has receives for");
+  }
   pair_connect(&t);
   t.y.check = true;
   while ((b = t.x.path->ops->tx_get(t.x.path)) != NULL) {

@@ -66,7 +66,6 @@ static void placed_before_the_frame(void **state) {
     unsigned frames = t.y.frames, done = t.x.rma_done;
     for (i = 0; i < 4; i++) {
       size_t len = 1 + (round * 7919u + i * 104729u) % 60000;
-      memset(source, (int) (round + i), 65536 * (i + 1));
       r[i].niov = 1;
       r[i].iov[0] = (struct iovec){.iov_base = source + 65536 * i, .iov_len = len};
       r[i].addr = mr.addr + 65536 * i;

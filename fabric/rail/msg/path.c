@@ -119,7 +119,7 @@ static int tx_post(weft__mpath_t *p) {
   uint32_t limit = p->p.lim.tx_depth;
   struct iovec iov = {.iov_base = s->buf->r.data, .iov_len = s->len};
   struct fi_msg msg = {.msg_iov = &iov, .desc = &s->buf->desc, .iov_count = 1, .context = &s->ctx};
-  bool small = s->len <= rail->inject;
+  bool small = s->len <= rail->plan.inject;
   bool signal = rail->q->signal_all || p->tx_force || (p->tx_unsignaled + 1) * 4 >= limit ||
                 p->tx_unsignaled_bytes + (small ? 0 : s->len) >= UNSIGNALED_BYTES ||
                 p->tx_head - p->tx_tail + p->tx_given >= limit;
@@ -353,7 +353,7 @@ static const weft__path_ops_t ops = {
 
 int weft__mpath_new(weft__rail_t *rail, const weft__path_cbs_t *cbs, void *user,
                     weft__mpath_t **out) {
-  uint32_t ring = 1, depth = rail->rx_depth, spare = weft__pool_spare(rail->pool);
+  uint32_t ring = 1, depth = rail->plan.rx_depth, spare = weft__pool_spare(rail->pool);
   weft__mpath_t *p;
 
   /* As the pool fills up, paths get fewer receives, so that more of them fit. */
@@ -363,7 +363,7 @@ int weft__mpath_new(weft__rail_t *rail, const weft__path_cbs_t *cbs, void *user,
                weft__pool_total(rail->pool));
     return -ENOBUFS;
   }
-  while (ring < rail->tx_depth) ring *= 2;
+  while (ring < rail->plan.tx_depth) ring *= 2;
   p = calloc(1, sizeof(*p));
   if (p != NULL) {
     p->tx = calloc(ring, sizeof(*p->tx));
@@ -385,11 +385,11 @@ int weft__mpath_new(weft__rail_t *rail, const weft__path_cbs_t *cbs, void *user,
   p->p.rail = rail;
   p->p.lim = (weft__path_limits_t){
       .frame_max = WEFT__FRAME_MAX,
-      .inject_max = rail->inject,
-      .tx_depth = rail->tx_depth,
+      .inject_max = rail->plan.inject,
+      .tx_depth = rail->plan.tx_depth,
       .rx_depth = depth,
-      .rma_depth = RMA_DEPTH,
-      .rma_max = rail->rma_max,
+      .rma_depth = rail->plan.rma_depth,
+      .rma_max = rail->plan.rma_max,
       .xfer = rail->q->xfer,
       .late_writes = rail->q->late_writes,
   };
@@ -418,7 +418,7 @@ void weft__mpath_free(weft__mpath_t *p) {
   for (i = 0; i < p->p.lim.rx_depth; i++)
     if (p->rx[i] != NULL) weft__pool_put(rail->pool, p->rx[i]);
   weft__pool_unreserve(rail->pool, p->p.lim.rx_depth + 2);
-  if (p->shard != NULL) p->shard->npaths--;
+  if (p->shard != NULL) weft__shard_give(p->shard);
   if (p->eq != NULL) weft__eq_close(p->eq);
   if (p->info != NULL) fi_freeinfo(p->info);
   if (p->prev != NULL)
@@ -431,9 +431,18 @@ void weft__mpath_free(weft__mpath_t *p) {
   free(p);
 }
 
+/* Why there is no place for one more path. */
+static const char *full(const weft__rail_t *rail, unsigned n, char *text, size_t len,
+                        const char *step) {
+  snprintf(text, len, "%sdevice full: %u of %u (%s) open here", step, n, rail->plan.max_paths,
+           rail->plan.binds != NULL ? rail->plan.binds : "memory");
+  return text;
+}
+
 int weft__mpath_setup(weft__mpath_t *p, char *what, size_t len) {
   weft__rail_t *rail = p->p.rail;
   const char *step;
+  char text[160];
   int err;
 
 #define STEP(name, call)                                                                           \
@@ -447,7 +456,11 @@ int weft__mpath_setup(weft__mpath_t *p, char *what, size_t len) {
     STEP("fi_eq_open", weft__eq_open(rail, &p->eq));
     p->eq->path = p;
   }
-  STEP("fi_cq_open", weft__shard_take(rail, &p->shard));
+  step = "fi_cq_open";
+  err = weft__shard_take(rail, &p->shard);
+  if (err == -ENOSPC && rail->nbound >= rail->plan.max_paths)
+    step = full(rail, rail->nbound, text, sizeof(text), "");
+  if (err != 0) goto failed;
   STEP("fi_ep_bind(eq)", fi_ep_bind(p->ep, &(p->eq != NULL ? p->eq : rail->eq)->eq->fid, 0));
   STEP("fi_ep_bind(tx cq)",
        fi_ep_bind(p->ep, &p->shard->cq->fid, FI_TRANSMIT | FI_SELECTIVE_COMPLETION));
@@ -455,6 +468,8 @@ int weft__mpath_setup(weft__mpath_t *p, char *what, size_t len) {
   step = "fi_enable";
   err = WEFT__FAULT(ep_enable);
   if (err == 0) err = weft__fi_err(fi_enable(p->ep));
+  if (rail->q->rdma && (err == -ENOMEM || err == -ENOSPC || err == -EAGAIN))
+    step = full(rail, rail->nbound - 1, text, sizeof(text), "fi_enable: ");
   if (err != 0) goto failed;
   rx_refill(p);
   if (p->rx_posted != p->p.lim.rx_depth) {

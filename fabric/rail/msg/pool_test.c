@@ -314,6 +314,10 @@ static void growing_fails(void **state) {
 
   (void) state;
   pair_rails(&t, "127.0.0.1");
+  if (t.a->mr_local) {
+    pair_close(&t);
+    skip_case("the first buffers are there when the rail opens");
+  }
   assert_int_equal(weft__fault_set("pool_grow:1:ENOMEM"), 0);
   dial(t.a, &t.door, &t.x, "x", 1);
   UNTIL(&t.k, t.x.downs);

@@ -206,8 +206,7 @@ static int shard_open(weft__rail_t *rail, weft__shard_t **out) {
   s->src = SRC_SHARD;
   s->rail = rail;
   s->dirty = true;
-  /* verbs reserves every receive of every endpoint in it. */
-  attr.size = (size_t) rail->q->shard_paths * (rail->rx_depth + rail->tx_depth + RMA_DEPTH);
+  attr.size = rail->plan.cq_size;
   if (!rail->q->rdma && attr.size > 1024) attr.size = 1024; /* the others grow by themselves */
   err = WEFT__FAULT(cq_open);
   if (err == 0) err = weft__fi_err(fi_cq_open(rail->domain, &attr, &s->cq, s));
@@ -230,8 +229,9 @@ int weft__shard_take(weft__rail_t *rail, weft__shard_t **out) {
   unsigned i;
   int err;
 
+  if (rail->nbound >= rail->plan.max_paths) return -ENOSPC;
   for (i = 0; i < rail->nshards; i++)
-    if (rail->shards[i]->npaths < rail->q->shard_paths) {
+    if (rail->shards[i]->npaths < rail->plan.per_cq) {
       best = rail->shards[i];
       break;
     }
@@ -240,8 +240,14 @@ int weft__shard_take(weft__rail_t *rail, weft__shard_t **out) {
     if (err != 0) return err;
   }
   best->npaths++;
+  rail->nbound++;
   *out = best;
   return 0;
+}
+
+void weft__shard_give(weft__shard_t *s) {
+  s->npaths--;
+  s->rail->nbound--;
 }
 
 static void shard_error(weft__shard_t *s) {

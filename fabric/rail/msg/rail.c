@@ -18,10 +18,6 @@
 #include "base/log.h"
 #include "internal.h"
 
-static uint32_t clamp(uint64_t v, uint64_t max) {
-  return (uint32_t) (v < max ? v : max);
-}
-
 static void teardown(weft__rail_t *rail) {
   char text[96];
   int err;
@@ -48,23 +44,31 @@ static void destroy(weft__rail_t *rail) {
   free(rail);
 }
 
-static void limits(weft__rail_t *rail) {
+static int limits(weft__rail_t *rail, char *why, size_t len) {
   struct fi_info *info = rail->info;
   weft__env_t *env = rail->env;
+  weft__plan_wish_t wish = {.paths = WEFT__PLAN_PATHS,
+                            .tx_depth = env->tx_depth,
+                            .rx_depth = env->rx_depth,
+                            .per_cq = rail->q->shard_paths};
+  weft__device_t device = {.sge = (uint32_t) info->tx_attr->iov_limit,
+                           .inject = (uint32_t) info->tx_attr->inject_size,
+                           .max_msg = info->ep_attr->max_msg_size};
+  int err;
 
-  rail->rx_depth = env->rx_depth > WEFT__FIRST_GRANT ? env->rx_depth : WEFT__FIRST_GRANT;
-  rail->tx_depth = env->tx_depth > 4 ? env->tx_depth : 4;
-  if (rail->q->rdma) {
-    /* What the device says it can, the provider has put into the attributes; the defaults are
-     * lower. */
-    rail->rx_depth = clamp(rail->rx_depth, 4096);
-    rail->tx_depth = clamp(rail->tx_depth, 4096);
+  /* What a provider without a device says of its queues' lengths means nothing. */
+  if (rail->q->rdma) weft__device_ask(info, &device);
+  err = weft__plan(&device, &wish, &rail->plan, why, len);
+  if (err != 0) return err;
+  if (rail->plan.tx_depth < env->tx_depth || rail->plan.rx_depth < env->rx_depth)
+    weft__info("%s: %u frames and %u receives per path: the device bears no more", rail->name,
+               rail->plan.tx_depth, rail->plan.rx_depth);
+  info->rx_attr->size = rail->plan.rx_depth;
+  info->tx_attr->size = rail->plan.tx_depth + rail->plan.rma_depth;
+  if (rail->q->rdma) { /* what is not used costs memory of the device in every endpoint */
+    info->rx_attr->iov_limit = 1;
+    info->tx_attr->iov_limit = rail->plan.iov_max;
   }
-  rail->inject = clamp(info->tx_attr->inject_size, WEFT__FRAME_MAX);
-  rail->iov_max = clamp(info->tx_attr->iov_limit, 4);
-  rail->rma_max = clamp(info->ep_attr->max_msg_size, 1u << 30);
-  info->rx_attr->size = rail->rx_depth;
-  info->tx_attr->size = rail->tx_depth + RMA_DEPTH;
   info->domain_attr->threading = rail->q->threading;
   rail->mr_local = (info->domain_attr->mr_mode & FI_MR_LOCAL) != 0;
   rail->iwarp = info->ep_attr->protocol == FI_PROTO_IWARP;
@@ -73,6 +77,7 @@ static void limits(weft__rail_t *rail) {
   rail->key_mask = info->domain_attr->mr_key_size >= 8
                        ? UINT64_MAX
                        : (UINT64_C(1) << (8 * info->domain_attr->mr_key_size)) - 1;
+  return 0;
 }
 
 int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **out, char *err,
@@ -82,7 +87,7 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
   weft__shard_t *shard;
   weft__rail_t *rail;
   const char *step;
-  char text[96];
+  char text[160];
   int r;
 
   *out = NULL;
@@ -120,7 +125,11 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
   r = -ENOMEM;
   rail->info = fi_dupinfo(cand->info);
   if (rail->info == NULL) goto failed;
-  limits(rail);
+  r = limits(rail, text, sizeof(text));
+  if (r != 0) {
+    snprintf(err, errlen, "%s: %s", rail->name, text);
+    goto refused;
+  }
 
   step = "epoll_create1";
   r = WEFT__FAULT(epoll);
@@ -167,7 +176,7 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
   step = "fi_cq_open";
   r = weft__shard_take(rail, &shard);
   if (r != 0) goto failed;
-  shard->npaths--;
+  weft__shard_give(shard);
   *out = rail;
   return 0;
 #undef STEP

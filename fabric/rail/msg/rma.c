@@ -60,10 +60,10 @@ static int post(weft__path_t *path, weft__rma_t *r, bool read) {
   ssize_t err;
 
   if (p->dying || p->ended || p->closing != CLOSE_NO) return -ENOTCONN;
-  if (r->niov == 0 || r->niov > 4 || r->niov > rail->iov_max) return -EINVAL;
+  if (r->niov == 0 || r->niov > 4 || r->niov > rail->plan.iov_max) return -EINVAL;
   for (i = 0; i < r->niov; i++) remote.len += r->iov[i].iov_len;
   if (remote.len == 0 || remote.len > path->lim.rma_max) return -EINVAL;
-  if (p->state != ST_UP || p->tx_post != p->tx_head || p->rma_used == RMA_DEPTH) {
+  if (p->state != ST_UP || p->tx_post != p->tx_head || p->rma_used >= path->lim.rma_depth) {
     p->want = true;
     return -EAGAIN;
   }
