@@ -372,7 +372,8 @@ WEFT_EXPORT int weft_candidates(const weft_opts_t *opts, weft_verdict_t *out, si
 
 /* Memory that every rail of the context can send large messages from without a copy, and without a registration per
  * message: each rail registers it once (weft_conn_info_t.registrations). Messages up to eager_max travel in a frame of
- * Weft's own, which is one copy from any memory. weft_mem_free: any thread, after the callbacks of all sends that use it. */
+ * Weft's own, which is one copy from any memory. weft_mem_free: any thread, after the callbacks of all sends that use it.
+ * On verbs a peer that was sent a large message from it can read all of it until it is freed: docs/trust.md. */
 WEFT_EXPORT int weft_mem_alloc(weft_t *, size_t size, uv_buf_t *out);
 WEFT_EXPORT void weft_mem_free(weft_t *, uv_buf_t *);
 /* The same for memory you own; it must stay mapped until weft_mem_unregister. */

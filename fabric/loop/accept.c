@@ -273,9 +273,11 @@ static int accept_path(weft__conn_t *c, weft__req_t *req, const weft__request_t 
   weft__path_t *path;
   a->kind = WEFT__A_ACCEPT;
   a->version = WEFT__WIRE_VERSION;
+  a->can = weft__can(weft__req_xfer(req));
   weft__answer_put(blob, a);
   int err = weft__req_accept(req, blob, sizeof blob, &mute, NULL, &path);
   if (err) return err;
+  weft__xfer_settle(&path->lim, rq->can);
   int rank = cand ? weft__rank_number(&c->qos, cand, true, 0) : 0;
   err = weft__session_add_path(c->s, path, a->key, rq->key, rank, 0);
   if (err) path->ops->close(path); /* out of memory, or the session has just ended */

@@ -45,6 +45,8 @@ static void on_connected(weft__path_t *path, const void *blob, size_t len) {
     snprintf(why, sizeof why, "%s: the answer is %s", weft__addr_str(&d->dst, to, sizeof to),
              r.answered ? "of another version of Weft" : "not Weft's");
     r.why = why;
+  } else {
+    weft__xfer_settle(&path->lim, r.answer.can);
   }
   finish(d, &r);
 }
@@ -116,9 +118,10 @@ int weft__dial_start(weft__crail_t *cr, const struct sockaddr_storage *dst,
   d->owner = owner;
   d->done = done;
   d->rq = *rq;
+  d->rq.can = weft__can(weft__rail_xfer(cr->rail));
   d->dst = *dst;
   d->timer.fire = on_timeout;
-  weft__request_put(blob, rq);
+  weft__request_put(blob, &d->rq);
   int err = weft__rail_connect(cr->rail, (const struct sockaddr *) dst, weft__addr_len(dst), blob,
                                sizeof blob, &cbs, d, &d->path);
   if (err) {

@@ -104,7 +104,7 @@ typedef struct weft__path_limits {
   uint32_t rx_depth;   /* receives that are kept posted, >= WEFT__FIRST_GRANT */
   uint32_t rma_depth;  /* RMA operations that may be outstanding */
   uint32_t rma_max;    /* bytes of one RMA operation */
-  weft__xfer_t xfer;
+  weft__xfer_t xfer;   /* the owner may lower it to what the peer's rail has */
   /* a write that began before unexpose may go on, on any path of the rail: see expose */
   bool late_writes;
 } weft__path_limits_t;
@@ -267,6 +267,7 @@ void weft__lst_close(
 
 const void *weft__req_blob(const weft__req_t *, size_t *len);
 const struct sockaddr *weft__req_peer(const weft__req_t *);
+weft__xfer_t weft__req_xfer(const weft__req_t *); /* of the rail that it came to */
 /* Both consume the request. Accept: 0 and a path, on which frames may arrive from the next drain on
  * and may be sent at once; or negative errno. The path is usable at once; no `connected` upcall. */
 int weft__req_accept(weft__req_t *, const void *blob, size_t len, const weft__path_cbs_t *,

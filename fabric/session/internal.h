@@ -9,7 +9,7 @@
  *    gone) collect and are made by leave of the outermost bracket, so no function has to survive
  *    the session's end in its middle. deliver, eof and alloc are made in place; whoever makes them
  *    looks at `ended` afterwards.
- *  - Credits: DATA, CHUNK, CTS, FRAG, REFUSE, SKIP leave the last four frames of a grant alone;
+ *  - Credits: DATA, CHUNK, CTS, FRAG, READY, DONE, REFUSE, SKIP leave the last four frames of a grant alone;
  *    PING and the rest the last two; so ACK always finds room and two full ends can never lock each
  *    other. */
 #ifndef WEFT_SESSION_INTERNAL_H
@@ -25,7 +25,8 @@
 #define WEFT__EAGER_MAX     (WEFT__PAYLOAD_MAX - WEFT__REC)
 #define WEFT__FRAGMENT_MAX  (4u << 20)
 #define WEFT__FRAGMENT_MIN  (64u << 10)
-#define WEFT__LARGE_OPEN    16u /* large messages whose memory is asked for ahead */
+#define WEFT__READ_MIN      4096u /* shorter pieces of a source are copied, not read */
+#define WEFT__LARGE_OPEN    16u   /* large messages whose memory is asked for ahead */
 #define WEFT__RTT_SAMPLES   256u
 #define WEFT__MIN_WIN_BYTES (2u * WEFT__FRAME_MAX)
 #define WEFT__MIN_WIN_SEQ   8u
@@ -47,6 +48,7 @@ enum {
   WEFT__TX_REFUSED = 4, /* the peer refuses it: its number stays empty */
   WEFT__TX_SKIP = 8,    /* a SKIP frame is owed */
   WEFT__TX_ENDED = 16,  /* out of the list: waits for rma_refs, or for its `sent` */
+  WEFT__TX_ASKED = 32, /* large: all of it was opened to the peer's reads, posted when it is done */
 };
 
 typedef struct weft__xfer_in { /* a clear-to-send we got and have not finished */
@@ -55,9 +57,24 @@ typedef struct weft__xfer_in { /* a clear-to-send we got and have not finished *
   uint32_t pos; /* bytes posted */
 } weft__xfer_in_t;
 
+typedef struct weft__source { /* a piece of a message that the peer may read */
+  weft__txm_t *m;             /* NULL: acknowledged, and closed to reads */
+  uint64_t seq, off;
+  uint32_t len; /* 0: free; else its DONE has not come */
+  weft__mr_t mr;
+} weft__source_t;
+
+struct weft__cts_out;
+typedef struct weft__ready_in { /* a source of the peer's that we read */
+  struct weft__cts_out *c;      /* NULL: all is there, or nobody waits for it; DONE is owed */
+  uint64_t seq, off, addr, key;
+  uint32_t len, posted, done; /* bytes */
+} weft__ready_in_t;
+
 typedef struct weft__rma_slot {
   weft__rma_t rma;
-  weft__txm_t *m;
+  weft__txm_t *m;          /* a write */
+  weft__ready_in_t *ready; /* a read */
   uint64_t bytes, at;
   struct weft__rma_slot *next;
 } weft__rma_slot_t;
@@ -87,6 +104,13 @@ struct weft__spath {
    * one for dead, and ask for its fragments again here, long before we know. */
   weft__xfer_in_t xfers[WEFT__CTS_MAX];
   unsigned xfer_head, nxfers;
+  weft__source_t sources[WEFT__CTS_MAX];
+  unsigned nsources;
+  weft__ready_in_t ready[WEFT__CTS_MAX]; /* in the order in which they came */
+  unsigned ready_head, nready;
+  unsigned nreads;                 /* reads under way */
+  weft__mr_t sinks[WEFT__CTS_MAX]; /* of reads under way when it died */
+  unsigned nsinks;
   weft__rma_slot_t slots[WEFT__RMA_SLOTS];
   weft__rma_slot_t *free_slots;
 };
@@ -130,9 +154,10 @@ typedef struct weft__cts_out { /* a clear-to-send we issued */
   weft__rxl_t *item;           /* NULL: free */
   weft__spath_t *sp;
   uint64_t off;
-  uint32_t len, got; /* got: copy mode */
-  bool copy;
-  weft__mr_t mr;
+  uint32_t len, pos, got; /* pos: bytes that arrived or are being read; got: that are in place */
+  unsigned flying;        /* reads under way */
+  weft__xfer_t how;
+  weft__mr_t mr; /* but where it is copied */
 } weft__cts_out_t;
 
 struct weft__session {
@@ -174,9 +199,9 @@ struct weft__session {
   uint64_t queued_bytes, queued_messages;
   unsigned unposted; /* large ones that left and are not written yet: small ones wait */
   bool fin_queued, fin_acked, tx_stuck, skips_due;
-  unsigned writes_refused; /* by the provider, in a row */
-  unsigned nxfers;         /* of all paths */
-  uint64_t bandwidth;      /* bytes per second of fragments, smoothed */
+  unsigned writes_refused, reads_refused; /* by the provider, in a row */
+  unsigned nxfers, nready;                /* of all paths */
+  uint64_t bandwidth;                     /* bytes per second of fragments, smoothed */
 
   /* migration of our direction */
   uint64_t epoch;
@@ -262,6 +287,8 @@ weft__txm_t *weft__s_tx_find(weft__session_t *,
                              uint64_t seq); /* a large one that the peer may name */
 bool weft__s_tx_refused(weft__session_t *,
                         weft__txm_t *); /* marks it; true: its record waits for replay */
+bool weft__s_tx_gone(const weft__session_t *, uint64_t seq); /* no longer ours to send */
+void weft__s_unref(weft__session_t *, weft__txm_t *); /* an RMA operation or a reader fewer */
 void weft__s_tx_fin_done(weft__session_t *);
 void weft__s_tx_amo_lost(weft__session_t *); /* at-most-once: what a dead path took */
 
@@ -294,6 +321,25 @@ void weft__s_rma_done(weft__path_t *, weft__rma_t *, int status);
 void weft__s_large_give_up(weft__session_t *,
                            weft__rxl_t *); /* nothing of it is awaited any more */
 void weft__s_large_forget(weft__session_t *, const weft__txm_t *); /* the record leaves the list */
+
+/* A fragment's bytes arrived: the clear-to-send may be over. */
+void weft__s_fragment_got(weft__session_t *, weft__cts_out_t *, uint32_t len);
+weft__cts_out_t *weft__s_cts_at(weft__session_t *, const weft__spath_t *, uint64_t seq,
+                                uint64_t off); /* whose next byte is this */
+/* CHUNK frames up to byte `end` of the fragment. false: no more now. */
+bool weft__s_push_chunks(weft__session_t *, weft__spath_t *, weft__xfer_in_t *, uint32_t end);
+bool weft__s_rx_given_up(const weft__session_t *, const weft__spath_t *);
+
+/* read.c */
+bool weft__s_push_sources(weft__session_t *, weft__spath_t *, weft__xfer_in_t *);
+bool weft__s_on_ready(weft__session_t *, weft__spath_t *, const uint8_t *p);
+bool weft__s_on_done(weft__session_t *, weft__spath_t *, const uint8_t *p);
+void weft__s_sources_acked(weft__session_t *, const weft__txm_t *); /* nobody reads it any more */
+void weft__s_push_reads(weft__session_t *, weft__spath_t *);
+void weft__s_read_done(weft__session_t *, weft__spath_t *, weft__rma_slot_t *, int status);
+void weft__s_reads_forget(weft__spath_t *, const weft__cts_out_t *);
+void weft__s_read_path_down(weft__session_t *, weft__spath_t *);
+void weft__s_read_path_closed(weft__session_t *, weft__spath_t *);
 
 /* live.c */
 void weft__s_path_down(weft__spath_t *, int err, const char *why);

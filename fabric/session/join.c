@@ -26,7 +26,7 @@ void weft__request_put(uint8_t out[WEFT__REQUEST_SIZE], const weft__request_t *r
   out[4] = r->vlow;
   out[5] = r->vhigh;
   out[6] = r->kind;
-  out[7] = 0;
+  out[7] = r->can;
   weft__put64(out + 8, r->key);
   memcpy(out + 16, r->id, 16);
   memcpy(out + 32, r->token, 16);
@@ -39,6 +39,7 @@ bool weft__request_get(const void *blob, size_t len, weft__request_t *out) {
   out->vlow = p[4];
   out->vhigh = p[5];
   out->kind = p[6];
+  out->can = p[7];
   out->key = weft__get64(p + 8);
   memcpy(out->id, p + 16, 16);
   memcpy(out->token, p + 32, 16);
@@ -46,7 +47,7 @@ bool weft__request_get(const void *blob, size_t len, weft__request_t *out) {
   /* One that cannot speak our version is still a Weft: it deserves WEFT__J_VERSION, and its kind is
    * none of our business. */
   if (out->vlow > WEFT__WIRE_VERSION || out->vhigh < WEFT__WIRE_VERSION) return true;
-  return (out->kind == WEFT__K_HELLO || out->kind == WEFT__K_JOIN) && p[7] == 0;
+  return out->kind == WEFT__K_HELLO || out->kind == WEFT__K_JOIN;
 }
 
 void weft__answer_put(uint8_t out[WEFT__ANSWER_SIZE], const weft__answer_t *a) {
@@ -54,7 +55,7 @@ void weft__answer_put(uint8_t out[WEFT__ANSWER_SIZE], const weft__answer_t *a) {
   out[4] = a->version;
   out[5] = a->kind;
   out[6] = a->code;
-  out[7] = 0;
+  out[7] = a->can;
   weft__put64(out + 8, a->key);
   weft__put64(out + 16, a->aux);
   memcpy(out + 24, a->proof, 16);
@@ -67,11 +68,12 @@ bool weft__answer_get(const void *blob, size_t len, weft__answer_t *out) {
   out->version = p[4];
   out->kind = p[5];
   out->code = p[6];
+  out->can = p[7];
   out->key = weft__get64(p + 8);
   out->aux = weft__get64(p + 16);
   memcpy(out->proof, p + 24, 16);
   switch (out->kind) {
-  case WEFT__A_ACCEPT: return out->version == WEFT__WIRE_VERSION && p[7] == 0;
+  case WEFT__A_ACCEPT: return out->version == WEFT__WIRE_VERSION;
   case WEFT__A_REJECT:
   case WEFT__A_TOMBSTONE: return true;
   default: return false;

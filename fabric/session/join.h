@@ -17,13 +17,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "rail/path.h"
+
 #define WEFT__REQUEST_SIZE 48u
 #define WEFT__ANSWER_SIZE  40u
+
+/* What an end's rail can, beside what every rail can. Unknown bits are passed over. */
+#define WEFT__CAN_READ 0x01u /* reads the peer's memory, and lets its own be read */
 
 typedef enum { WEFT__K_HELLO = 1, WEFT__K_JOIN = 2 } weft__rqkind_t;
 typedef struct weft__request {
   uint8_t vlow, vhigh; /* versions the connecting end speaks */
   uint8_t kind;
+  uint8_t can;       /* WEFT__CAN_* of the connecting end's rail */
   uint64_t key;      /* frames to the connecting end carry this */
   uint8_t id[16];    /* session */
   uint8_t token[16]; /* JOIN: proof; HELLO: zero */
@@ -48,10 +54,19 @@ typedef enum {
 } weft__jcode_t;
 typedef struct weft__answer {
   uint8_t kind, version, code;
+  uint8_t can;  /* accept: WEFT__CAN_* of the accepting end's rail */
   uint64_t key; /* frames to the accepting end carry this */
   uint64_t aux;
   uint8_t proof[16]; /* JOIN: over both keys; HELLO: zero */
 } weft__answer_t;
+
+static inline uint8_t weft__can(weft__xfer_t xfer) {
+  return xfer == WEFT__XFER_READ ? WEFT__CAN_READ : 0;
+}
+/* What of our own path's limits is left, when the peer's rail can this. */
+static inline void weft__xfer_settle(weft__path_limits_t *ours, uint8_t can) {
+  if (ours->xfer == WEFT__XFER_READ && !(can & WEFT__CAN_READ)) ours->xfer = WEFT__XFER_WRITE;
+}
 
 void weft__request_put(uint8_t out[WEFT__REQUEST_SIZE], const weft__request_t *);
 bool weft__request_get(const void *blob, size_t len,

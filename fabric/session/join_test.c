@@ -83,8 +83,10 @@ static void refused_requests(void **state) {
   assert_false(TRY(4, 2)); /* lowest above highest */
   assert_false(TRY(6, 0)); /* unknown kinds */
   assert_false(TRY(6, 3));
-  assert_false(TRY(7, 1)); /* reserved */
-  assert_true(TRY(5, 9));  /* versions 1 to 9: we are among them */
+  assert_true(TRY(7, 1)); /* it reads */
+  assert_int_equal(r.can, WEFT__CAN_READ);
+  assert_true(TRY(7, 0xff)); /* and more than we know of */
+  assert_true(TRY(5, 9));    /* versions 1 to 9: we are among them */
   assert_true(TRY(6, 1));
 #undef TRY
   /* Of another version: still a Weft, to be told so. */
@@ -136,7 +138,9 @@ static void refused_answers(void **state) {
   assert_false(TRY(4, 2));
   assert_false(TRY(5, 0)); /* unknown kinds */
   assert_false(TRY(5, 4));
-  assert_false(TRY(7, 1)); /* reserved */
+  assert_true(TRY(7, 1)); /* it reads */
+  assert_int_equal(a.can, WEFT__CAN_READ);
+  assert_true(TRY(7, 0xff)); /* and more than we know of */
   assert_true(TRY(5, WEFT__A_TOMBSTONE));
 #undef TRY
   /* A rejection for the version comes from one that speaks another. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* large.c - large messages: the receiver pulls fragments by clear-to-send, the sender writes (or
- * copies) them.
+ * copies) them, or opens them to be read (read.c).
  *
  * Design notes
  *  - Receiver: an item's bytes are covered by fragments; each outstanding one is a weft__cts_out
@@ -10,9 +10,10 @@
  *  - Sender: a clear-to-send names a fragment; it is written on the path it came on, then FRAG
  *    follows on the same path, so FRAG cannot overtake the bytes. The source is the user's until
  *    acknowledged and no RMA operation names it.
- *  - A sender whose path cannot write answers any clear-to-send with CHUNK frames: what its
- *    provider can do is not the receiver's to know. So does one whose provider has refused a write
- *    on several paths in a row: else each new path would die of the first large message, for ever.
+ *  - A sender whose path cannot do what is asked answers any clear-to-send with CHUNK frames: what
+ *    its provider can do is not the receiver's to know. So does one whose provider has refused a
+ *    write on several paths in a row, and so is it asked to by a receiver whose reads were refused:
+ *    else each new path would die of the first large message, for ever.
  *  - Everything the peer says is checked against what we issued: a FRAG or CHUNK that answers no
  *    clear-to-send ends the session. */
 #include <errno.h>
@@ -20,7 +21,7 @@
 
 #include "session/internal.h"
 
-enum { WRITES_REFUSED_MAX = 3 };
+enum { REFUSED_MAX = 3 };
 
 /* ---- receiver ---- */
 
@@ -60,6 +61,9 @@ static void redo(weft__rxl_t *it, uint64_t off, uint64_t len) {
   it->nredo++;
 }
 
+static const uint32_t asks[] = {
+    [WEFT__XFER_WRITE] = 0, [WEFT__XFER_COPY] = WEFT__CTS_COPY, [WEFT__XFER_READ] = WEFT__CTS_READ};
+
 /* Opens the item's next fragment. false: nothing more now. */
 static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxl_t *it) {
   weft__cts_out_t *c = free_cts(s);
@@ -74,15 +78,19 @@ static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxl_t *it) {
   weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
   if (!b) return false;
   weft__mr_t mr = {0};
-  bool copy = sp->path->lim.xfer == WEFT__XFER_COPY ||
-              (sp->path->lim.late_writes && !s->ops->lasts(s->owner, it->dst));
-  if (!copy) {
-    int rc = sp->path->ops->expose(sp->path, (uint8_t *) it->dst + off, len, WEFT__OPEN_WRITE, &mr);
+  weft__xfer_t how = sp->path->lim.xfer;
+  if ((how == WEFT__XFER_READ && s->reads_refused >= REFUSED_MAX) ||
+      (how == WEFT__XFER_WRITE && sp->path->lim.late_writes && !s->ops->lasts(s->owner, it->dst)))
+    how = WEFT__XFER_COPY;
+  if (how != WEFT__XFER_COPY) {
+    int rc =
+        sp->path->ops->expose(sp->path, (uint8_t *) it->dst + off, len,
+                              how == WEFT__XFER_READ ? WEFT__OPEN_SINK : WEFT__OPEN_WRITE, &mr);
     if (rc == -EAGAIN || rc == -ENOTCONN) {
       sp->path->ops->tx_put(sp->path, b);
       return false;
     }
-    copy = rc < 0; /* no registration to be had: slower, but it arrives */
+    if (rc < 0) how = WEFT__XFER_COPY; /* no registration to be had: slower, but it arrives */
   }
   if (!again) {
     it->issued += len;
@@ -92,17 +100,17 @@ static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxl_t *it) {
   } else {
     it->nredo--;
   }
-  *c = (weft__cts_out_t){.item = it, .sp = sp, .off = off, .len = len, .copy = copy, .mr = mr};
+  *c = (weft__cts_out_t){.item = it, .sp = sp, .off = off, .len = len, .how = how, .mr = mr};
   s->ncts++;
   it->nout++;
   uint8_t *p = b->data + WEFT__HDR;
   bool last = it->issued == it->total && it->nredo == 0;
   weft__put64(p, it->seq);
   weft__put64(p + 8, off);
-  weft__put64(p + 16, mr.addr);
-  weft__put64(p + 24, mr.key);
+  weft__put64(p + 16, how == WEFT__XFER_WRITE ? mr.addr : 0);
+  weft__put64(p + 24, how == WEFT__XFER_WRITE ? mr.key : 0);
   weft__put32(p + 32, len);
-  weft__put32(p + 36, (last ? WEFT__CTS_LAST : 0) | (copy ? WEFT__CTS_COPY : 0));
+  weft__put32(p + 36, (last ? WEFT__CTS_LAST : 0) | asks[how]);
   weft__s_frame_post(sp, b, WEFT__F_CTS, 0, 0, 0, WEFT__CTS_SIZE);
   weft__s_wake(s);
   return true;
@@ -128,23 +136,31 @@ static void flush_rx(weft__session_t *s) {
 }
 
 static void drop_cts(weft__session_t *s, weft__cts_out_t *c) {
-  if (!c->copy) c->sp->path->ops->unexpose(c->sp->path, &c->mr);
+  weft__spath_t *sp = c->sp;
+  if (c->flying) /* the path is dying: the device may go on until it is closed */
+    sp->sinks[sp->nsinks++] = c->mr;
+  else if (c->how != WEFT__XFER_COPY)
+    sp->path->ops->unexpose(sp->path, &c->mr);
+  if (c->how == WEFT__XFER_READ && c->pos > c->got) weft__s_reads_forget(sp, c);
   c->item->nout--;
   c->item = NULL;
   s->ncts--;
 }
 
-static weft__cts_out_t *find_cts(weft__session_t *s, const weft__spath_t *sp, uint64_t seq,
-                                 uint64_t off) {
+weft__cts_out_t *weft__s_cts_at(weft__session_t *s, const weft__spath_t *sp, uint64_t seq,
+                                uint64_t off) {
   for (unsigned i = 0; i < WEFT__CTS_MAX; i++) {
     weft__cts_out_t *c = &s->cts[i];
-    if (c->item && c->sp == sp && c->item->seq == seq && c->off == off) return c;
+    if (c->item && c->sp == sp && c->item->seq == seq && c->off + c->pos == off && c->pos < c->len)
+      return c;
   }
   return NULL;
 }
 
-static void fragment_done(weft__session_t *s, weft__cts_out_t *c) {
+void weft__s_fragment_got(weft__session_t *s, weft__cts_out_t *c, uint32_t len) {
   weft__rxl_t *it = c->item;
+  c->got += len;
+  if (c->got < c->len) return;
   it->done += c->len;
   drop_cts(s, c);
   if (it->done == it->total) {
@@ -162,38 +178,37 @@ void weft__s_large_give_up(weft__session_t *s, weft__rxl_t *it) {
 }
 
 /* Late, on a path from which the peer has moved, for a message that was given up when it did. */
-static bool given_up(const weft__session_t *s, const weft__spath_t *sp) {
+bool weft__s_rx_given_up(const weft__session_t *s, const weft__spath_t *sp) {
   return s->at_most_once && sp != s->rx_path;
 }
 
 bool weft__s_on_frag(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   uint64_t seq = weft__get64(p), off = weft__get64(p + 8);
   uint32_t len = weft__get32(p + 16);
-  weft__cts_out_t *c = find_cts(s, sp, seq, off);
-  if (!c && given_up(s, sp)) return true;
-  if (!c || c->len != len || c->copy || c->got) {
+  weft__cts_out_t *c = weft__s_cts_at(s, sp, seq, off);
+  if (!c && weft__s_rx_given_up(s, sp)) return true;
+  if (!c || c->len != len || c->how != WEFT__XFER_WRITE || c->pos) {
     weft__s_violation(s, sp, "fragment %llu+%u of message %llu was not asked for",
                       (unsigned long long) off, len, (unsigned long long) seq);
     return false;
   }
-  fragment_done(s, c);
+  s->st.rma_written_by_peer += len;
+  weft__s_fragment_got(s, c, len);
   return true;
 }
 
 bool weft__s_on_chunk(weft__session_t *s, weft__spath_t *sp, const uint8_t *p, uint32_t length) {
   uint64_t seq = weft__get64(p), off = weft__get64(p + 8);
   uint32_t len = weft__get32(p + 16);
-  for (unsigned i = 0; i < WEFT__CTS_MAX; i++) {
-    weft__cts_out_t *c = &s->cts[i];
-    if (!c->item || c->sp != sp || c->item->seq != seq || off != c->off + c->got) continue;
-    if (len == 0 || len > c->len - c->got || length != WEFT__FRAG_SIZE + len) break;
+  weft__cts_out_t *c = weft__s_cts_at(s, sp, seq, off);
+  if (c && len && len <= c->len - c->pos && length == WEFT__FRAG_SIZE + len) {
     memcpy((uint8_t *) c->item->dst + off, p + WEFT__FRAG_SIZE, len);
     s->st.payload_copies += len;
-    c->got += len;
-    if (c->got == c->len) fragment_done(s, c);
+    c->pos += len;
+    weft__s_fragment_got(s, c, len);
     return true;
   }
-  if (given_up(s, sp)) return true;
+  if (weft__s_rx_given_up(s, sp)) return true;
   weft__s_violation(s, sp, "piece %llu+%u of message %llu was not asked for",
                     (unsigned long long) off, len, (unsigned long long) seq);
   return false;
@@ -217,7 +232,7 @@ bool weft__s_on_skip(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
 
 /* Numbers that were given out and are no longer ours to send: acknowledged, or (at most once) done
  * or given up. */
-static bool is_gone(const weft__session_t *s, uint64_t seq) {
+bool weft__s_tx_gone(const weft__session_t *s, uint64_t seq) {
   return seq < s->tx_ack || (s->at_most_once && seq < s->tx_seq);
 }
 
@@ -231,9 +246,8 @@ bool weft__s_on_cts(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   weft__txm_t *m = c.seq < s->tx_ack ? NULL : weft__s_tx_find(s, c.seq);
   /* given up meanwhile, or acknowledged: what was asked for on a path that died was asked for again
    * on another */
-  if (!m && c.seq != 0 && is_gone(s, c.seq)) return true;
-  if (!m || c.len == 0 || c.off > m->size || c.len > m->size - c.off ||
-      c.flags & ~(WEFT__CTS_LAST | WEFT__CTS_COPY)) {
+  if (!m && c.seq != 0 && weft__s_tx_gone(s, c.seq)) return true;
+  if (!m || c.len == 0 || c.off > m->size || c.len > m->size - c.off) {
     weft__s_violation(s, sp, "clear to send %llu+%u of message %llu, which is not on its way",
                       (unsigned long long) c.off, c.len, (unsigned long long) c.seq);
     return false;
@@ -252,7 +266,7 @@ bool weft__s_on_cts(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
 bool weft__s_on_refuse(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   uint64_t seq = weft__get64(p);
   weft__txm_t *m = seq < s->tx_ack ? NULL : weft__s_tx_find(s, seq);
-  if (!m && is_gone(s, seq)) return true;
+  if (!m && weft__s_tx_gone(s, seq)) return true;
   if (!m) {
     weft__s_violation(s, sp, "refuses message %llu, which is not large", (unsigned long long) seq);
     return false;
@@ -317,22 +331,28 @@ static void fragment_frame(weft__session_t *s, weft__spath_t *sp, weft__tbuf_t *
   weft__s_frame_post(sp, b, type, 0, 0, 0, WEFT__FRAG_SIZE + (type == WEFT__F_CHUNK ? len : 0));
 }
 
+bool weft__s_push_chunks(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t *x, uint32_t end) {
+  uint32_t most = sp->path->lim.frame_max - WEFT__HDR - WEFT__FRAG_SIZE;
+  while (x->pos < end) {
+    weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
+    if (!b) return false;
+    uint32_t n = end - x->pos < most ? end - x->pos : most;
+    fragment_frame(s, sp, b, x, WEFT__F_CHUNK, x->cts.off + x->pos, n);
+    x->pos += n;
+    if (sp->broken) return false;
+  }
+  return true;
+}
+
 /* As much of this fragment as goes now. true: finished. */
 static bool push_fragment(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t *x) {
   uint32_t len = x->cts.len;
-  if (x->cts.flags & WEFT__CTS_COPY || sp->path->lim.xfer == WEFT__XFER_COPY ||
-      s->writes_refused >= WRITES_REFUSED_MAX) {
-    uint32_t most = sp->path->lim.frame_max - WEFT__HDR - WEFT__FRAG_SIZE;
-    while (x->pos < len) {
-      weft__tbuf_t *b = weft__s_frame_get(sp, WEFT__KEEP_DATA);
-      if (!b) return false;
-      uint32_t n = len - x->pos < most ? len - x->pos : most;
-      fragment_frame(s, sp, b, x, WEFT__F_CHUNK, x->cts.off + x->pos, n);
-      x->pos += n;
-      if (sp->broken) return false;
-    }
-    return true;
-  }
+  weft__xfer_t can = sp->path->lim.xfer;
+  if (x->cts.flags & WEFT__CTS_READ && can == WEFT__XFER_READ)
+    return weft__s_push_sources(s, sp, x);
+  if (x->cts.flags & (WEFT__CTS_COPY | WEFT__CTS_READ) || can == WEFT__XFER_COPY ||
+      s->writes_refused >= REFUSED_MAX)
+    return weft__s_push_chunks(s, sp, x, len);
   while (x->pos < len) {
     weft__rma_slot_t *slot = sp->free_slots;
     if (!slot) return false;
@@ -369,7 +389,9 @@ static void push_fragments(weft__session_t *s, weft__spath_t *sp) {
     weft__xfer_in_t *x = &sp->xfers[sp->xfer_head];
     if (x->m && !(x->m->flags & WEFT__TX_REFUSED)) {
       if (sp->broken || !push_fragment(s, sp, x)) return;
-      if (x->cts.flags & WEFT__CTS_LAST) {
+      if (x->cts.flags & WEFT__CTS_LAST && x->cts.flags & WEFT__CTS_READ && x->m->rma_refs) {
+        x->m->flags |= WEFT__TX_ASKED;
+      } else if (x->cts.flags & WEFT__CTS_LAST) {
         weft__s_gate(s, x->m);
         x->m->flags |= WEFT__TX_POSTED;
         s->tx_stuck = false;
@@ -409,6 +431,13 @@ void weft__s_large_forget(weft__session_t *s, const weft__txm_t *m) {
   }
 }
 
+void weft__s_unref(weft__session_t *s, weft__txm_t *m) {
+  if (--m->rma_refs || !(m->flags & WEFT__TX_ENDED)) return;
+  m->flags &= (uint8_t) ~WEFT__TX_ENDED;
+  s->limbo--;
+  weft__s_tx_finish(s, m, m->status);
+}
+
 void weft__s_rma_done(weft__path_t *path, weft__rma_t *r, int status) {
   weft__spath_t *sp = path->user;
   weft__session_t *s = sp->s;
@@ -418,6 +447,7 @@ void weft__s_rma_done(weft__path_t *path, weft__rma_t *r, int status) {
   slot->m = NULL;
   slot->next = sp->free_slots;
   sp->free_slots = slot;
+  if (m && status == 0) s->st.rma_written += slot->bytes;
   if (status == 0 && sp->live) {
     weft__s_heard(sp);
     uint64_t ns = weft__now(s) - slot->at;
@@ -426,12 +456,11 @@ void weft__s_rma_done(weft__path_t *path, weft__rma_t *r, int status) {
       s->bandwidth = s->bandwidth ? s->bandwidth - s->bandwidth / 8 + bw / 8 : bw;
     }
   }
-  if (--m->rma_refs == 0 && m->flags & WEFT__TX_ENDED) {
-    m->flags &= (uint8_t) ~WEFT__TX_ENDED;
-    s->limbo--;
-    weft__s_tx_finish(s, m, m->status);
-  }
-  if (s->nxfers) weft__s_dirty(s);
+  if (m)
+    weft__s_unref(s, m);
+  else
+    weft__s_read_done(s, sp, slot, status);
+  if (s->nxfers || s->nready) weft__s_dirty(s);
   weft__s_leave(s);
 }
 
@@ -439,6 +468,8 @@ void weft__s_rma_done(weft__path_t *path, weft__rma_t *r, int status) {
 
 void weft__s_large_flush(weft__session_t *s) {
   flush_rx(s);
+  for (unsigned i = 0; i < s->npaths && s->nready; i++)
+    if (s->paths[i]->live) weft__s_push_reads(s, s->paths[i]);
   if (s->nxfers || s->head) flush_tx(s);
 }
 
@@ -455,10 +486,12 @@ void weft__s_large_path_down(weft__session_t *s, weft__spath_t *sp) {
     if (it->refuse == 2 && it->refuse_path == sp) it->refuse = 1;
   s->nxfers -= sp->nxfers;
   sp->nxfers = 0;
+  weft__s_read_path_down(s, sp);
 }
 
 void weft__s_large_path_closed(weft__session_t *s, weft__spath_t *sp) {
   bool freed = false;
+  weft__s_read_path_closed(s, sp);
   for (weft__rxl_t *it = s->open, *next; it; it = next) {
     next = it->next_open;
     if (!(it->pins & 1u << sp->slot)) continue;

@@ -171,6 +171,15 @@ void weft__s_on_resume(weft__session_t *s, weft__spath_t *sp, const weft__resume
                         (unsigned long long) r->first);
       return;
     }
+    /* Messages are given up: what our device is still reading of one has to end first. */
+    if (s->rx_path && s->rx_path->nreads) {
+      weft__spath_t *was = s->rx_path;
+      char why[160];
+      snprintf(why, sizeof why, "%.46s -> %.46s: the peer has left it in the middle of a read",
+               was->path->local, was->path->remote);
+      weft__s_path_down(was, -ECONNRESET, why);
+      if (weft__ended(s) || !sp->live) return;
+    }
     uint64_t lost = r->bytes - s->rx_bytes;
     s->rx_bytes += lost;
     s->rx_bytes_consumed += lost;

@@ -409,6 +409,8 @@ static void dispatch(weft__session_t *s, weft__spath_t *sp, const weft__hdr_t *h
     s->bye_heard = true;
     weft__s_check_done(s);
     break;
+  case WEFT__F_READY: weft__s_on_ready(s, sp, p); break;
+  case WEFT__F_DONE: weft__s_on_done(s, sp, p); break;
   case WEFT__F_JOIN_PLEASE:
     if (s->conf.initiator) {
       weft__sev_t ev = {.type = WEFT__SEV_JOIN_PLEASE};

@@ -340,7 +340,7 @@ void weft__session_flush(weft__session_t *s) {
     for (unsigned i = 0; i < s->npaths; i++)
       if (s->paths[i]->live) weft__s_flush_control(s, s->paths[i]);
     if (s->state == WEFT__S_OPEN && s->hello_heard) {
-      if (s->first_incomplete || s->nxfers || s->skips_due) weft__s_large_flush(s);
+      if (s->first_incomplete || s->nxfers || s->nready || s->skips_due) weft__s_large_flush(s);
       weft__s_emit(s, false);
       weft__s_flush_acks(s);
       if (s->done_at && !s->bye_sent) say_bye(s);

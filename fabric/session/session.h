@@ -10,9 +10,10 @@
  *    acknowledged; what replay sends again is the record, re-coalesced to the new path's frames.
  *  - The sender of a direction owns its active path: RESUME{epoch} moves it, the higher epoch wins,
  *    RESUME_ACK says where to go on. Acknowledgements are cumulative and valid on any live path.
- *  - Large messages are pulled: the receiver opens memory and sends clear-to-send on the path of
- *    its choice; a fragment belongs to the path its clear-to-send came on. Memory is the user's
- *    again only when no path can write to it.
+ *  - Large messages are pulled: the receiver sends clear-to-send on the path of its choice, and
+ *    opens memory to be written to, or reads what the sender opens; a fragment belongs to the path
+ *    its clear-to-send came on. Memory is the user's again only when no path can write to it or
+ *    read it.
  *  - Upcalls (weft__session_ops) may call any function here except weft__session_destroy. They are
  *    made from path upcalls, tick, flush, rx_start and abort, never from
  *    weft__session_send/shutdown/cancel.
@@ -52,7 +53,7 @@ typedef struct weft__txm {
   uint8_t
       kind; /* weft__rkind_t: MSG or FIN; the session makes LARGE of it where size asks for it */
   uint8_t flags;                /* the session's */
-  uint16_t rma_refs;            /* RMA operations that still read the source */
+  uint16_t rma_refs;            /* RMA operations, ours and the peer's, that may read the source */
   struct weft__txm *next_large; /* the session's */
   int32_t status;
   uint32_t pad;
@@ -208,6 +209,8 @@ typedef struct weft__session_stats {
   uint64_t tx_messages, tx_bytes, rx_messages, rx_bytes, tx_frames, rx_frames, tx_large, rx_large;
   uint64_t replayed, duplicates, late_frames, migrations, last_gap_ns, stalls;
   uint64_t queued_messages, queued_bytes, held_messages, held_bytes, payload_copies;
+  /* bytes of large messages moved by RMA: our operations, and the peer's on our memory */
+  uint64_t rma_written, rma_read, rma_written_by_peer, rma_read_by_peer;
   uint64_t rtt_p50, rtt_p99, rtt_max; /* ns, of the last 256 samples */
 } weft__session_stats_t;
 void weft__session_stats(const weft__session_t *, weft__session_stats_t *);

@@ -35,6 +35,10 @@ typedef struct {
   frame_t *inbox, **tail; /* frames and writes come in order */
   weft__rma_t *done;      /* writes whose completion is due */
   bool held, closing, closed, is_open;
+  bool slow;                /* its RMA goes on until this is false, or it closes */
+  bool no_reads, no_memory; /* its provider refuses them */
+  int open[3];              /* memory, by weft__open_t */
+  unsigned writes, reads;
   weft__tbuf_t tb;
   bool tb_out;
 } port_t;
@@ -107,19 +111,37 @@ static int rma_write(weft__path_t *path, weft__rma_t *r) {
     }
   r->next = p->done;
   p->done = r;
+  p->writes++;
+  return 0;
+}
+/* Its bytes are fetched when it completes: a source that was given back too early is seen. */
+static int rma_read(weft__path_t *path, weft__rma_t *r) {
+  port_t *p = (port_t *) path;
+  if (p->no_reads) return -EIO;
+  assert_int_equal(path->lim.xfer, WEFT__XFER_READ);
+  assert_int_equal(r->niov, 1);
+  assert_int_equal(r->sink->key, 1 + WEFT__OPEN_SINK);
+  assert_true(r->sink->addr <= (uintptr_t) r->iov[0].iov_base);
+  r->next = p->done;
+  p->done = r;
+  p->reads++;
   return 0;
 }
 static int expose(weft__path_t *path, void *buf, size_t len, weft__open_t what, weft__mr_t *mr) {
-  assert_int_equal(what, WEFT__OPEN_WRITE);
-  (void) path;
-  (void) len;
+  port_t *p = (port_t *) path;
+  assert_int_not_equal(path->lim.xfer, WEFT__XFER_COPY);
+  assert_true(what == WEFT__OPEN_WRITE || path->lim.xfer == WEFT__XFER_READ);
+  assert_true(len > 0 && len <= path->lim.rma_max);
+  if (p->no_memory) return -ENOMEM;
   mr->addr = (uint64_t) (uintptr_t) buf;
-  mr->key = 7;
+  mr->key = 1 + what;
+  p->open[what]++;
   return 0;
 }
 static void unexpose(weft__path_t *path, weft__mr_t *mr) {
-  (void) path;
-  (void) mr;
+  port_t *p = (port_t *) path;
+  assert_false(p->closed);
+  assert_true(p->open[mr->key - 1]-- > 0);
 }
 static void path_close(weft__path_t *path) {
   ((port_t *) path)->closing = true;
@@ -128,6 +150,7 @@ static const weft__path_ops_t ops = {tx_get,
                                      tx_send,
                                      tx_put,
                                      rma_write,
+                                     .read = rma_read,
                                      .expose = expose,
                                      .unexpose = unexpose,
                                      .close = path_close};
@@ -214,14 +237,17 @@ static end_t *ends[2] = {&A, &B};
 
 static bool step_port(end_t *e, port_t *p) {
   bool any = false;
-  while (p->done) {
+  while (p->done && (!p->slow || p->closing)) {
     weft__rma_t *r = p->done;
     p->done = r->next;
+    if (!p->closing && r->key == 1 + WEFT__OPEN_READ) {
+      assert_true(other(p)->open[WEFT__OPEN_READ] > 0);
+      memcpy(r->iov[0].iov_base, (void *) (uintptr_t) r->addr, r->iov[0].iov_len);
+    }
     p->path.cbs->rma_done(&p->path, r, p->closing ? -ECANCELED : 0);
     any = true;
   }
   if (p->closing && !p->closed) {
-    p->closed = true;
     for (frame_t *f = p->inbox, *n; f; f = n) {
       n = f->next;
       free(f);
@@ -229,6 +255,8 @@ static bool step_port(end_t *e, port_t *p) {
     p->inbox = NULL;
     p->tail = &p->inbox;
     p->path.cbs->closed(&p->path);
+    p->closed = true;
+    for (unsigned i = 0; i < 3; i++) assert_int_equal(p->open[i], 0);
     return true;
   }
   frame_t *f = p->inbox;
@@ -269,6 +297,7 @@ static void pass(uint64_t ms) { /* time, in ticks of 10 ms */
   }
 }
 
+static weft__xfer_t xfer[2]; /* of the wires that are added, at each end */
 static void add_wire(unsigned w, int rank) {
   for (unsigned i = 0; i < 2; i++) {
     port_t *p = &wires[w].p[i];
@@ -277,8 +306,7 @@ static void add_wire(unsigned w, int rank) {
     p->tail = &p->inbox;
     p->is_open = true;
     p->path.ops = &ops;
-    p->path.lim =
-        (weft__path_limits_t){WEFT__FRAME_MAX, 128, 64, 16, 16, 1 << 20, WEFT__XFER_WRITE, false};
+    p->path.lim = (weft__path_limits_t){WEFT__FRAME_MAX, 128, 64, 16, 16, 1 << 20, xfer[i], false};
     strcpy(p->path.local, i ? "b" : "a");
   }
   for (unsigned i = 0; i < 2; i++)

@@ -291,6 +291,7 @@ void weft__s_acked(weft__session_t *s, uint64_t ack) {
       if (!is_large(m)) s->tx_bytes += m->size;
     }
     if (m->flags & WEFT__TX_LARGE) {
+      weft__s_sources_acked(s, m); /* may be what opens the gate */
       weft__s_gate(s, m);
       weft__s_large_forget(s, m);
     } else {

@@ -72,6 +72,8 @@ static const char *const names[WEFT__F_TYPES] = {
     [WEFT__F_BYE] = "BYE",
     [WEFT__F_ABORT] = "ABORT",
     [WEFT__F_JOIN_PLEASE] = "JOIN_PLEASE",
+    [WEFT__F_READY] = "READY",
+    [WEFT__F_DONE] = "DONE",
 };
 
 const char *weft__ftype_name(unsigned type) {
@@ -102,7 +104,12 @@ static bool payload_fits(unsigned type, const uint8_t *p, uint32_t length) {
   case WEFT__F_PING:
   case WEFT__F_PONG: return length == WEFT__PING_SIZE;
   case WEFT__F_CTS:
-    return length == WEFT__CTS_SIZE && (load32(p + 36) & ~(WEFT__CTS_LAST | WEFT__CTS_COPY)) == 0;
+    return length == WEFT__CTS_SIZE &&
+           (load32(p + 36) & ~(WEFT__CTS_LAST | WEFT__CTS_COPY | WEFT__CTS_READ)) == 0 &&
+           (load32(p + 36) & (WEFT__CTS_COPY | WEFT__CTS_READ)) !=
+               (WEFT__CTS_COPY | WEFT__CTS_READ);
+  case WEFT__F_READY: return length == WEFT__READY_SIZE;
+  case WEFT__F_DONE:
   case WEFT__F_FRAG: return length == WEFT__FRAG_SIZE;
   case WEFT__F_CHUNK: return length > WEFT__FRAG_SIZE && load32(p + 16) == length - WEFT__FRAG_SIZE;
   case WEFT__F_REFUSE:

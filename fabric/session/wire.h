@@ -39,7 +39,9 @@ typedef enum {
   WEFT__F_BYE = 13,         /* nothing is owed any more in either direction */
   WEFT__F_ABORT = 14,       /* the session is over */
   WEFT__F_JOIN_PLEASE = 15, /* the accepting end asks the connecting one to open paths */
-  WEFT__F_TYPES = 16
+  WEFT__F_READY = 16,       /* a piece of a fragment may be read (RMA) */
+  WEFT__F_DONE = 17,        /* it was read: its source is the sender's again */
+  WEFT__F_TYPES = 18
 } weft__ftype_t;
 
 #define WEFT__FL_ACK_REQ 0x01u /* the sender waits for an acknowledgement */
@@ -139,7 +141,11 @@ typedef struct {
 typedef struct {
   uint64_t seq, off;
   uint32_t len;
-} weft__frag_t; /* FRAG; CHUNK: 24 bytes, then len bytes */
+} weft__frag_t; /* FRAG, DONE; CHUNK: 24 bytes, then len bytes */
+typedef struct {
+  uint64_t seq, off, addr, key;
+  uint32_t len;
+} weft__ready_t;
 typedef struct {
   uint64_t seq;
   int32_t err;
@@ -151,11 +157,13 @@ typedef struct {
 } weft__abort_t;
 #define WEFT__CTS_LAST        1u /* nothing of this message is missing beside the outstanding fragments */
 #define WEFT__CTS_COPY        2u /* answer with CHUNK frames, addr and key are 0 */
+#define WEFT__CTS_READ        4u /* answer with READY frames, or CHUNK, addr and key are 0 */
 #define WEFT__RESUME_SIZE     24u
 #define WEFT__RESUME_ACK_SIZE 16u
 #define WEFT__PING_SIZE       16u
 #define WEFT__CTS_SIZE        40u
 #define WEFT__FRAG_SIZE       24u
+#define WEFT__READY_SIZE      40u
 #define WEFT__REFUSE_SIZE     16u
 
 static inline uint16_t weft__get16(const uint8_t *p) {

@@ -93,6 +93,11 @@ static const char skip_frame[] =
     CONTROL("0c") LEN("10000000") " 0900000000000000 00000000 00000000";
 static const char bye_frame[] = CONTROL("0d") LEN("00000000");
 static const char abort_frame[] = CONTROL("0e") LEN("0d000000") " 98ffffff 05000000 7265736574";
+static const char ready_frame[] =
+    CONTROL("10") LEN("28000000") " 0900000000000000 0300000000000000 00f0debc9a785634 "
+                                  "4d3c2b1a00000000 fdff0000 00000000";
+static const char done_frame[] =
+    CONTROL("11") LEN("18000000") " 0900000000000000 0300000000000000 fdff0000 00000000";
 static const char join_please_frame[] = CONTROL("0f") LEN("00000000");
 
 static const struct {
@@ -117,6 +122,8 @@ static const struct {
     {bye_frame, WEFT__F_BYE, 0, 0, 0, 0},
     {abort_frame, WEFT__F_ABORT, 0, 0, 0, 13},
     {join_please_frame, WEFT__F_JOIN_PLEASE, 0, 0, 0, 0},
+    {ready_frame, WEFT__F_READY, 0, 0, 0, 40},
+    {done_frame, WEFT__F_DONE, 0, 0, 0, 24},
 };
 enum { GOLDENS = sizeof(goldens) / sizeof(goldens[0]) };
 
@@ -372,7 +379,8 @@ static void payload_sizes(void **state) {
   } fixed[] = {{WEFT__F_ACK, 0},         {WEFT__F_BYE, 0},   {WEFT__F_JOIN_PLEASE, 0},
                {WEFT__F_RESUME, 24},     {WEFT__F_PING, 16}, {WEFT__F_PONG, 16},
                {WEFT__F_RESUME_ACK, 16}, {WEFT__F_CTS, 40},  {WEFT__F_FRAG, 24},
-               {WEFT__F_REFUSE, 16},     {WEFT__F_SKIP, 16}};
+               {WEFT__F_REFUSE, 16},     {WEFT__F_SKIP, 16}, {WEFT__F_READY, 40},
+               {WEFT__F_DONE, 24}};
   unsigned i;
   uint32_t n;
 
@@ -387,9 +395,11 @@ static void payload_sizes(void **state) {
   assert_int_equal(sized(WEFT__F_HELLO, 8192, 0, 0), WEFT__W_OK);
   assert_int_equal(sized(WEFT__F_HELLO, 8193, 0, 0), WEFT__W_PAYLOAD);
 
-  /* CTS: unknown flags */
+  /* CTS: unknown flags, and two ways at once */
   assert_int_equal(sized(WEFT__F_CTS, 40, 36, 3), WEFT__W_OK);
-  assert_int_equal(sized(WEFT__F_CTS, 40, 36, 4), WEFT__W_PAYLOAD);
+  assert_int_equal(sized(WEFT__F_CTS, 40, 36, 5), WEFT__W_OK);
+  assert_int_equal(sized(WEFT__F_CTS, 40, 36, 6), WEFT__W_PAYLOAD);
+  assert_int_equal(sized(WEFT__F_CTS, 40, 36, 8), WEFT__W_PAYLOAD);
 
   /* CHUNK: its own length field must agree, and there must be something */
   assert_int_equal(sized(WEFT__F_CHUNK, 23, 16, 0), WEFT__W_PAYLOAD);

@@ -190,6 +190,21 @@ static void frag_long(peer_t *p) {
   sized(p, WEFT__F_FRAG, WEFT__FRAG_SIZE + 8);
 }
 
+static void cts_two_ways(peer_t *p) {
+  uint8_t b[WEFT__CTS_SIZE] = {0};
+
+  b[36] = WEFT__CTS_COPY | WEFT__CTS_READ;
+  peer_frame(p, WEFT__F_CTS, b, sizeof(b));
+}
+
+static void ready_short(peer_t *p) {
+  sized(p, WEFT__F_READY, WEFT__READY_SIZE - 8);
+}
+
+static void done_long(peer_t *p) {
+  sized(p, WEFT__F_DONE, WEFT__FRAG_SIZE + 8);
+}
+
 static void chunk_empty(peer_t *p) {
   sized(p, WEFT__F_CHUNK, WEFT__FRAG_SIZE);
 }
@@ -383,6 +398,9 @@ static const hostile_case_t cases[] = {
     BAD(pong_long, "malformed frame: with a malformed payload"),
     BAD(cts_short, "malformed frame: with a malformed payload"),
     BAD(cts_flags, "malformed frame: with a malformed payload"),
+    BAD(cts_two_ways, "malformed frame: with a malformed payload"),
+    BAD(ready_short, "malformed frame: with a malformed payload"),
+    BAD(done_long, "malformed frame: with a malformed payload"),
     BAD(frag_long, "malformed frame: with a malformed payload"),
     BAD(chunk_empty, "malformed frame: with a malformed payload"),
     BAD(chunk_length, "malformed frame: with a malformed payload"),

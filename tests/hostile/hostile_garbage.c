@@ -164,7 +164,8 @@ static void random_frames(void) {
 static size_t sample(peer_t *p, uint64_t *state, uint8_t *b) {
   static const uint8_t types[] = {WEFT__F_DATA,   WEFT__F_DATA,   WEFT__F_ACK,  WEFT__F_PING,
                                   WEFT__F_RESUME, WEFT__F_CTS,    WEFT__F_FRAG, WEFT__F_CHUNK,
-                                  WEFT__F_BYE,    WEFT__F_REFUSE, WEFT__F_SKIP};
+                                  WEFT__F_BYE,    WEFT__F_REFUSE, WEFT__F_SKIP, WEFT__F_READY,
+                                  WEFT__F_DONE};
   weft__hdr_t h = peer_hdr(p, types[peer_random(state) % sizeof(types)]);
   uint8_t *w = b + WEFT__HDR;
 
@@ -190,6 +191,12 @@ static size_t sample(peer_t *p, uint64_t *state, uint8_t *b) {
     weft__put32(w + 32, 4096);
     weft__put32(w + 36, WEFT__CTS_COPY);
     break;
+  case WEFT__F_READY:
+    h.length = WEFT__READY_SIZE;
+    weft__put64(w, 2);
+    weft__put32(w + 32, 64);
+    break;
+  case WEFT__F_DONE:
   case WEFT__F_FRAG:
   case WEFT__F_CHUNK:
     h.length = WEFT__FRAG_SIZE + (h.type == WEFT__F_CHUNK ? 64 : 0);

@@ -238,6 +238,20 @@ static void frag_never(peer_t *p) {
   send_frag(p, 1, 0, 64);
 }
 
+static void ready_never(peer_t *p) {
+  uint8_t b[WEFT__READY_SIZE] = {1};
+
+  b[32] = 64;
+  peer_frame(p, WEFT__F_READY, b, sizeof(b));
+}
+
+static void done_never(peer_t *p) {
+  uint8_t b[WEFT__FRAG_SIZE] = {1};
+
+  b[16] = 64;
+  peer_frame(p, WEFT__F_DONE, b, sizeof(b));
+}
+
 static void chunk_never(peer_t *p) {
   send_chunk(p, 1, 0, 64);
 }
@@ -274,6 +288,14 @@ static void frag_of_another(peer_t *p) {
   weft__cts_t c = announce(p, 1 << 20);
 
   send_frag(p, c.seq + 1, c.off, c.len);
+}
+
+/* It was told where to write, and not that it would be read. */
+static void ready_unasked(peer_t *p) {
+  weft__cts_t c = announce(p, 1 << 20);
+
+  (void) c;
+  ready_never(p);
 }
 
 static void frag_twice(peer_t *p) {
@@ -623,6 +645,9 @@ static const hostile_case_t cases[] = {
     BAD(frag_offset, "of message 1 was not asked for"),
     BAD(frag_of_another, "of message 2 was not asked for"),
     BAD(frag_twice, "of message 1 was not asked for"),
+    BAD(ready_never, "source 0+64 of message 1 was not asked for"),
+    BAD(ready_unasked, "source 0+64 of message 1 was not asked for"),
+    BAD(done_never, "is done with 0+64 of message 1, which it may not read"),
     BAD(chunk_never, "piece 0+64 of message 1 was not asked for"),
     BAD(chunk_gap, "piece 128+64 of message 1 was not asked for"),
     BAD(chunk_beyond, "piece 16000+1001 of message 1 was not asked for"),

@@ -195,6 +195,10 @@ weft__xfer_t weft__rail_xfer(const weft__rail_t *rail) {
   return rail->q->xfer;
 }
 
+weft__xfer_t weft__req_xfer(const weft__req_t *q) {
+  return q->lst->rail->q->xfer;
+}
+
 uint64_t weft__rail_heard_since(const weft__rail_t *rail) {
   const weft__mpath_t *p;
   uint64_t since = UINT64_MAX;

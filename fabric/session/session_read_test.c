@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* session_read_test.c - large messages that the receiver reads: what moves how, who holds whose
+ * memory for how long, and what a peer may not say. */
+#include "session_test.h"
+
+enum { MB = 1 << 20 };
+
+static int setup_reads(void **st) {
+  xfer[0] = xfer[1] = WEFT__XFER_READ;
+  tags[0] = tags[1] = 0;
+  return setup(st);
+}
+static int setup_reads_amo(void **st) {
+  weft_qos_t q;
+  (void) st;
+  xfer[0] = xfer[1] = WEFT__XFER_READ;
+  tags[0] = tags[1] = 0;
+  weft_qos_init(&q, sizeof q);
+  q.reliability = WEFT_AT_MOST_ONCE;
+  return setup_with(&q);
+}
+#define PORT(w, e) (&wires[w].p[(e) == &B])
+
+static weft__session_stats_t stats(const end_t *e) {
+  weft__session_stats_t st;
+  weft__session_stats(e->s, &st);
+  return st;
+}
+
+static void moves_without_a_copy(void **st) {
+  (void) st;
+  post(&A, 5 * MB + 7);
+  post(&A, 20000);
+  post(&B, 100000);
+  post(&A, 8);
+  pump();
+  assert_int_equal(B.rx_count, 3);
+  assert_int_equal(A.rx_count, 1);
+  assert_int_equal(A.sent_ok, 3);
+  weft__session_stats_t a = stats(&A), b = stats(&B);
+  assert_int_equal(a.payload_copies + b.payload_copies, 0);
+  assert_int_equal(b.rma_read, 5 * MB + 7 + 20000);
+  assert_int_equal(a.rma_read_by_peer, b.rma_read);
+  assert_int_equal(a.rma_read, 100000);
+  assert_int_equal(a.rma_written + b.rma_written, 0);
+  assert_int_equal(PORT(0, &A)->open[WEFT__OPEN_READ], 0);
+  assert_int_equal(PORT(0, &B)->open[WEFT__OPEN_SINK], 0);
+}
+
+/* Ends whose rails differ: what the sender cannot, it sends in chunks; nothing else goes wrong. */
+static void mixed_ends(void **st) {
+  static const weft__xfer_t kinds[] = {WEFT__XFER_WRITE, WEFT__XFER_COPY, WEFT__XFER_READ};
+  (void) st;
+  for (unsigned i = 0; i < 9; i++) {
+    void *none = NULL;
+    teardown(&none);
+    xfer[0] = kinds[i % 3];
+    xfer[1] = kinds[i / 3];
+    tags[0] = tags[1] = 0;
+    weft_qos_t q;
+    weft_qos_init(&q, sizeof q);
+    setup_with(&q);
+    post(&A, 3 * MB);
+    post(&B, 3 * MB);
+    pump();
+    assert_int_equal(B.rx_count, 1);
+    assert_int_equal(A.rx_count, 1);
+    bool same = xfer[0] == xfer[1];
+    assert_int_equal(stats(&B).rma_read, same && xfer[0] == WEFT__XFER_READ ? 3 * MB : 0);
+  }
+}
+
+/* The connecting and the accepting end learn of each other's rails: both write when one cannot
+ * read. */
+static void rails_settle(void **st) {
+  weft__path_limits_t lim = {.xfer = WEFT__XFER_READ};
+  (void) st;
+  weft__xfer_settle(&lim, weft__can(WEFT__XFER_READ) | 0x80);
+  assert_int_equal(lim.xfer, WEFT__XFER_READ);
+  weft__xfer_settle(&lim, weft__can(WEFT__XFER_WRITE));
+  assert_int_equal(lim.xfer, WEFT__XFER_WRITE);
+  lim.xfer = WEFT__XFER_COPY;
+  weft__xfer_settle(&lim, weft__can(WEFT__XFER_READ));
+  assert_int_equal(lim.xfer, WEFT__XFER_COPY);
+}
+
+/* A message in many pieces: the large ones are read, crumbs between them are copied. */
+static void crumbs_are_copied(void **st) {
+  enum { N = 60 };
+  static uint8_t source[N * 30000];
+  static struct iovec v[N];
+  weft__txm_t *m = calloc(1, sizeof *m);
+  size_t at = 0, crumbs = 0;
+  (void) st;
+  memset(source, 0, 8);
+  for (size_t i = 8; i < sizeof source; i++) source[i] = (uint8_t) i;
+  for (unsigned i = 0; i < N; i++) {
+    v[i] = (struct iovec){source + at, i % 3 ? (i % 7) * 100 : 20000};
+    if (i % 3) crumbs += v[i].iov_len;
+    at += v[i].iov_len;
+  }
+  m->iov = v;
+  m->niov = N;
+  m->kind = WEFT__R_MSG;
+  assert_int_equal(weft__session_send(A.s, m), 0);
+  pump();
+  assert_int_equal(B.rx_count, 1);
+  assert_int_equal(B.rx_bytes, at);
+  assert_int_equal(stats(&A).payload_copies, crumbs);
+  assert_int_equal(stats(&B).rma_read, at - crumbs);
+}
+
+/* No registration to be had, at either end: slower, but it arrives, and the path lives. */
+static void without_memory_it_is_copied(void **st) {
+  (void) st;
+  PORT(0, &A)->no_memory = true;
+  post(&A, MB);
+  pump();
+  PORT(0, &A)->no_memory = false;
+  PORT(0, &B)->no_memory = true;
+  post(&A, MB);
+  pump();
+  assert_int_equal(B.rx_count, 2);
+  assert_int_equal(stats(&B).payload_copies, 2 * MB);
+  assert_int_equal(stats(&B).rma_read, 0);
+  assert_int_equal(A.path_down + B.path_down, 0);
+}
+
+/* Small messages behind a large one wait until it was read, so that nobody need hold them. */
+static void what_follows_waits_for_the_reads(void **st) {
+  (void) st;
+  PORT(0, &B)->slow = true;
+  post(&A, MB);
+  for (int i = 0; i < 50; i++) post(&A, 100);
+  pump();
+  assert_int_equal(B.rx_count, 0);
+  assert_int_equal(stats(&B).held_messages, 0);
+  assert_int_equal(A.sent_ok, 0);
+  PORT(0, &B)->slow = false;
+  pump();
+  assert_int_equal(B.rx_count, 51);
+  assert_int_equal(A.s->unposted, 0);
+}
+
+/* The receiver's path dies in the middle of a read: the destination stays until the path is closed,
+ * what was whole is not read again, and the source is held while the peer's device may read it. */
+static void path_dies_in_the_middle(void **st) {
+  (void) st;
+  add_wire(1, 1);
+  pump();
+  post(&A, 6 * MB);
+  weft__session_flush(A.s);
+  PORT(0, &B)->slow = true;
+  pump();
+  port_t *b = PORT(0, &B);
+  assert_true(b->reads >= 4);
+  b->slow = false;
+  weft__rma_t *one = b->done; /* one of them is through, the others are on their way */
+  b->done = one->next;
+  weft__rma_t *rest = b->done;
+  one->next = NULL;
+  b->done = one;
+  while (b->done) step_port(&B, b);
+  b->done = rest;
+  b->slow = true;
+  uint64_t whole = stats(&B).rma_read;
+  assert_int_equal(whole, MB);
+  assert_true(PORT(0, &A)->open[WEFT__OPEN_READ] > 0);
+  cut(0, 0);
+  cut(0, 1);
+  assert_int_equal(PORT(0, &A)->open[WEFT__OPEN_READ] > 0, 1); /* until it is closed */
+  assert_int_equal(b->open[WEFT__OPEN_SINK] > 0, 1);
+  pump();
+  assert_int_equal(B.rx_count, 1);
+  assert_int_equal(A.sent_ok, 1);
+  assert_int_equal(stats(&B).rma_read, 6 * MB); /* the first was not read twice */
+}
+
+/* The session ends while the peer reads: the source is the user's again when its path is closed,
+ * and not before. */
+static void source_is_held_until_its_path_is_closed(void **st) {
+  (void) st;
+  PORT(0, &B)->slow = true;
+  post(&A, 3 * MB);
+  pump();
+  assert_true(PORT(0, &A)->open[WEFT__OPEN_READ] > 0);
+  weft__session_fail(A.s, -EIO, "enough");
+  assert_int_equal(A.sent_err, 0);
+  assert_false(A.ended);
+  assert_true(PORT(0, &A)->closing);
+  while (!PORT(0, &A)->closed) step_port(&A, PORT(0, &A));
+  assert_int_equal(A.sent_err, 1);
+  assert_int_equal(A.last_err, -EIO);
+  assert_true(A.ended);
+  pump();
+}
+
+/* An acknowledgement closes what it covers, even if its DONE comes later. */
+static void acknowledgement_closes_the_source(void **st) {
+  (void) st;
+  PORT(0, &A)->held = true; /* what B says waits */
+  post(&A, MB);
+  weft__session_flush(A.s);
+  PORT(0, &A)->held = false;
+  pump();
+  assert_int_equal(A.sent_ok, 1);
+  assert_int_equal(PORT(0, &A)->open[WEFT__OPEN_READ], 0);
+  assert_int_equal(((weft__spath_t *) PORT(0, &A)->path.user)->nsources, 0);
+}
+
+/* Reads that the provider refuses kill a path each; then it is copied. */
+static void refused_reads_end_in_copies(void **st) {
+  (void) st;
+  for (unsigned w = 1; w < 4; w++) add_wire(w, (int) w);
+  pump();
+  for (unsigned w = 0; w < 3; w++) PORT(w, &B)->no_reads = true;
+  post(&A, MB);
+  pump();
+  for (unsigned w = 0; w < 3; w++) {
+    cut(w, 1); /* the rail tells what it refused */
+    pump();
+    cut(w, 0);
+    pump();
+  }
+  assert_int_equal(B.rx_count, 1);
+  assert_int_equal(stats(&B).payload_copies, MB);
+}
+
+/* At most once: the peer moves away from the path on which we read. It goes, and with it the read;
+ * only then is the destination free. */
+static void at_most_once_leaves_in_the_middle(void **st) {
+  (void) st;
+  add_wire(1, 1);
+  pump();
+  PORT(0, &B)->slow = true;
+  post(&A, 3 * MB);
+  pump();
+  assert_true(PORT(0, &B)->reads > 0);
+  cut(0, 0); /* A's end only */
+  weft__session_flush(A.s);
+  while (PORT(1, &B)->inbox) step_port(&B, PORT(1, &B)); /* RESUME */
+  assert_true(PORT(0, &B)->closing);
+  assert_int_equal(PORT(0, &B)->open[WEFT__OPEN_SINK] > 0, 1);
+  assert_non_null(B.s->rxq); /* holds the destination */
+  pump();
+  assert_null(B.s->rxq);
+  assert_int_equal(B.rx_count, 0);
+  assert_int_equal(A.sent_err, 1);
+}
+
+/* The same from a liar, who resumes on the very path. */
+static void at_most_once_resume_on_the_path_that_is_read_from(void **st) {
+  uint8_t p[WEFT__RESUME_SIZE] = {9};
+  (void) st;
+  PORT(0, &B)->slow = true;
+  post(&A, 3 * MB);
+  pump();
+  weft__put64(p + 8, 2);
+  forge(&A, 0, WEFT__F_RESUME, 0, 0, p, sizeof p);
+  while (PORT(0, &B)->inbox) step_port(&B, PORT(0, &B));
+  assert_true(PORT(0, &B)->closing);
+  assert_int_equal(PORT(0, &B)->open[WEFT__OPEN_SINK] > 0, 1);
+  pump();
+  assert_int_equal(B.rx_count, 0);
+}
+
+/* ---- What a peer may not say ---- */
+
+static void violates(end_t *victim, const char *text) {
+  const char *why = "";
+  port_t *p = PORT(0, victim);
+  while (p->inbox && !p->closing) step_port(victim, p);
+  assert_int_equal(weft__session_error(victim->s, &why), WEFT__E_PROTOCOL);
+  if (!strstr(why, text)) fail_msg("%s: not %s", why, text);
+  pump();
+}
+
+static void put_ready(uint8_t *p, uint64_t seq, uint64_t off, uint64_t addr, uint32_t len) {
+  memset(p, 0, WEFT__READY_SIZE);
+  weft__put64(p, seq);
+  weft__put64(p + 8, off);
+  weft__put64(p + 16, addr);
+  weft__put64(p + 24, 1 + WEFT__OPEN_READ);
+  weft__put32(p + 32, len);
+}
+static void put_done(uint8_t *p, uint64_t seq, uint64_t off, uint32_t len) {
+  memset(p, 0, WEFT__FRAG_SIZE);
+  weft__put64(p, seq);
+  weft__put64(p + 8, off);
+  weft__put32(p + 16, len);
+}
+
+/* A has announced a message, B has asked for it, and A has not answered. */
+static void asked_for(void) {
+  post(&A, 100000);
+  weft__session_flush(A.s);
+  while (PORT(0, &B)->inbox) step_port(&B, PORT(0, &B));
+  weft__session_flush(B.s);
+  assert_int_equal(B.s->ncts, 1);
+}
+
+static void ready_lies(void **st) {
+  static const struct {
+    uint64_t seq, off, addr;
+    uint32_t len;
+  } lie[] = {{2, 0, 0, 8},      {0, 0, 0, 8},          {1, 8, 0, 8},         {1, 0, 0, 0},
+             {1, 0, 0, 100001}, {1, 0, UINT64_MAX, 8}, {1, UINT64_MAX, 0, 8}};
+  uint8_t p[WEFT__READY_SIZE];
+  (void) st;
+  for (unsigned i = 0; i < sizeof lie / sizeof *lie; i++) {
+    void *none = NULL;
+    asked_for();
+    put_ready(p, lie[i].seq, lie[i].off, lie[i].addr, lie[i].len);
+    forge(&A, 0, WEFT__F_READY, 0, 0, p, sizeof p);
+    violates(&B, "was not asked for");
+    assert_int_equal(PORT(0, &B)->reads, 0);
+    teardown(&none);
+    setup_reads(&none);
+  }
+}
+
+static void ready_of_what_is_to_be_copied(void **st) {
+  uint8_t p[WEFT__READY_SIZE];
+  (void) st;
+  PORT(0, &B)->no_memory = true;
+  asked_for();
+  put_ready(p, 1, 0, 0, 8);
+  forge(&A, 0, WEFT__F_READY, 0, 0, p, sizeof p);
+  violates(&B, "was not asked for");
+}
+
+static void ready_twice(void **st) {
+  static uint8_t bytes[64];
+  uint8_t p[WEFT__READY_SIZE];
+  (void) st;
+  PORT(0, &B)->slow = true;
+  asked_for();
+  put_ready(p, 1, 0, (uintptr_t) bytes, sizeof bytes);
+  for (unsigned i = 0; i < 2; i++) forge(&A, 0, WEFT__F_READY, 0, 0, p, sizeof p);
+  violates(&B, "source 0+64 of message 1 was not asked for");
+}
+
+static void too_many_sources(void **st) {
+  static uint8_t bytes[64];
+  uint8_t p[WEFT__READY_SIZE];
+  (void) st;
+  PORT(0, &B)->slow = true;
+  asked_for();
+  for (unsigned i = 0; i <= WEFT__CTS_MAX; i++) {
+    put_ready(p, 1, i * sizeof bytes, (uintptr_t) bytes, sizeof bytes);
+    forge(&A, 0, WEFT__F_READY, 0, 0, p, sizeof p);
+    ((weft__spath_t *) PORT(0, &B)->path.user)->granted +=
+        1; /* it is not the grant that stops it */
+  }
+  violates(&B, "more than 16 sources at once");
+}
+
+static void fragment_of_what_is_read(void **st) {
+  uint8_t p[WEFT__FRAG_SIZE];
+  (void) st;
+  asked_for();
+  put_done(p, 1, 0, 100000);
+  forge(&A, 0, WEFT__F_FRAG, 0, 0, p, sizeof p);
+  violates(&B, "fragment 0+100000 of message 1 was not asked for");
+}
+
+static void done_lies(void **st) {
+  static const struct {
+    uint64_t seq, off;
+    uint32_t len;
+  } lie[] = {{0, 0, 100000}, {2, 0, 100000}, {1, 1, 100000}, {1, 0, 99999}, {1, 0, 0}};
+  uint8_t p[WEFT__FRAG_SIZE];
+  (void) st;
+  for (unsigned i = 0; i < sizeof lie / sizeof *lie; i++) {
+    void *none = NULL;
+    PORT(0, &B)->slow = true;
+    post(&A, 100000);
+    pump();
+    assert_int_equal(PORT(0, &A)->open[WEFT__OPEN_READ], 1);
+    put_done(p, lie[i].seq, lie[i].off, lie[i].len);
+    forge(&B, 0, WEFT__F_DONE, 0, 0, p, sizeof p);
+    violates(&A, "which it may not read");
+    teardown(&none);
+    setup_reads(&none);
+  }
+}
+
+static void done_twice(void **st) {
+  uint8_t p[WEFT__FRAG_SIZE];
+  (void) st;
+  PORT(0, &B)->slow = true;
+  post(&A, 100000);
+  pump();
+  put_done(p, 1, 0, 100000);
+  for (unsigned i = 0; i < 2; i++) forge(&B, 0, WEFT__F_DONE, 0, 0, p, sizeof p);
+  violates(&A, "is done with 0+100000 of message 1, which it may not read");
+}
+
+int main(void) {
+#define R(f)   cmocka_unit_test_setup_teardown(f, setup_reads, teardown)
+#define AMO(f) cmocka_unit_test_setup_teardown(f, setup_reads_amo, teardown)
+  const struct CMUnitTest tests[] = {
+      R(moves_without_a_copy),
+      R(mixed_ends),
+      R(rails_settle),
+      R(crumbs_are_copied),
+      R(without_memory_it_is_copied),
+      R(what_follows_waits_for_the_reads),
+      R(path_dies_in_the_middle),
+      R(source_is_held_until_its_path_is_closed),
+      R(acknowledgement_closes_the_source),
+      R(refused_reads_end_in_copies),
+      AMO(at_most_once_leaves_in_the_middle),
+      AMO(at_most_once_resume_on_the_path_that_is_read_from),
+      R(ready_lies),
+      R(ready_of_what_is_to_be_copied),
+      R(ready_twice),
+      R(too_many_sources),
+      R(fragment_of_what_is_read),
+      R(done_lies),
+      R(done_twice),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
