@@ -47,6 +47,9 @@ static struct {
   void *dst[DESTINATIONS];
   size_t dstlen[DESTINATIONS];
   weft__rbuf_t *kept;
+  bool readable; /* the peer has memory that may be read, on each path */
+  weft__mr_t mr[PATHS];
+  uint8_t source[1 << 16];
 } g;
 
 static void fail(void *ctx, const char *text) {
@@ -219,7 +222,10 @@ static void peer_closed(weft__path_t *p) {
   unsigned i;
 
   for (i = 0; i < g.npaths; i++)
-    if (g.path[i] == p) g.path[i] = NULL;
+    if (g.path[i] == p) {
+      if (g.readable) p->ops->unexpose(p, &g.mr[i]);
+      g.path[i] = NULL;
+    }
 }
 
 static void peer_down(weft__path_t *p, int err, const char *why, const void *blob, size_t len) {
@@ -240,6 +246,9 @@ static void add_path(void) {
   weft__sim_liar(pair[1]);
   pair[1]->cbs = &peer_cbs;
   g.path[i] = pair[1];
+  if (g.readable &&
+      pair[1]->ops->expose(pair[1], g.source, sizeof(g.source), WEFT__OPEN_READ, &g.mr[i]) != 0)
+    fail(NULL, "nothing to read");
   g.npaths++;
   if (weft__session_add_path(g.s, pair[0], my_key(i), 0x2000 + i, (int) i, 0) != 0) {
     pair[0]->cbs = &peer_cbs;
@@ -332,9 +341,9 @@ static void user_sends(unsigned kind, size_t size) {
   }
 }
 
-static void payload(uint8_t *f, unsigned *type, uint32_t *len) {
-  static const uint16_t sizes[WEFT__F_TYPES] = {0,  24, 0,  0,  24, 16, 16, 16,
-                                                40, 24, 40, 16, 16, 0,  8,  0};
+static void payload(unsigned path, uint8_t *f, unsigned *type, uint32_t *len) {
+  static const uint16_t sizes[WEFT__F_TYPES] = {0,  24, 0,  0,  24, 16, 16, 16, 40,
+                                                24, 40, 16, 16, 0,  8,  0,  40, 24};
   uint32_t n, i;
 
   *type = get8();
@@ -344,6 +353,12 @@ static void payload(uint8_t *f, unsigned *type, uint32_t *len) {
     n = (uint32_t) get(2) % (WEFT__FRAME_MAX - WEFT__HDR);
   }
   for (i = 0; i < n; i++) f[WEFT__HDR + i] = get8();
+  /* a source that says nothing of where it lies is one that is there */
+  if (*type == WEFT__F_READY && n == sizes[WEFT__F_READY] && g.readable &&
+      weft__get64(f + WEFT__HDR + 24) == 0) {
+    weft__put64(f + WEFT__HDR + 16, g.mr[path].addr);
+    weft__put64(f + WEFT__HDR + 24, g.mr[path].key);
+  }
   *len = n;
 }
 
@@ -358,12 +373,12 @@ static void step(void) {
   case 1:
   case 2:
   case 3: /* a frame, true but for what it says */
-    payload(f, &type, &len);
+    payload((op >> 4 & 3) % PATHS, f, &type, &len);
     send_frame(op >> 4 & 3, f, len, type, 0);
     break;
   case 4: /* ... with lies in the header */
     type = get8();
-    payload(f, &op, &len);
+    payload(0, f, &op, &len);
     send_frame(0, f, len, op, type);
     break;
   case 5: run(now + 50000); break;
@@ -417,9 +432,12 @@ static void setup(void) {
                                         32,
                                         2,
                                         1 << 16,
-                                        mode & 2 ? WEFT__XFER_COPY : WEFT__XFER_WRITE,
+                                        mode & 2      ? WEFT__XFER_COPY
+                                        : mode & 0x40 ? WEFT__XFER_READ
+                                                      : WEFT__XFER_WRITE,
                                         false};
   g.link = weft__sim_link(g.sim, &conf);
+  g.readable = (mode & 0x42) == 0x40;
   g.rng = weft__rng_fork(1, 2);
   g.npaths = g.nmsg = g.unsent = 0;
   g.seen = 1;

@@ -108,6 +108,8 @@ static uint32_t forge(struct liar *l, const uint8_t *like, uint8_t *f) {
       [WEFT__F_CTS] = WEFT__CTS_SIZE,
       [WEFT__F_FRAG] = WEFT__FRAG_SIZE,
       [WEFT__F_CHUNK] = WEFT__FRAG_SIZE,
+      [WEFT__F_READY] = WEFT__READY_SIZE,
+      [WEFT__F_DONE] = WEFT__FRAG_SIZE,
       [WEFT__F_REFUSE] = WEFT__REFUSE_SIZE,
       [WEFT__F_SKIP] = WEFT__REFUSE_SIZE,
       [WEFT__F_ABORT] = 8,
@@ -135,8 +137,16 @@ static uint32_t forge(struct liar *l, const uint8_t *like, uint8_t *f) {
     weft__put64(p + 8, weft__rng_below(&l->rng, 2) ? 0 : nearby(l, 65536));
     weft__put64(p + 16, weft__rng_next(&l->rng));
     weft__put32(p + 32, (uint32_t) nearby(l, 65536));
-    weft__put32(p + 36, (uint32_t) weft__rng_below(&l->rng, 4));
+    weft__put32(p + 36, (uint32_t) weft__rng_below(&l->rng, 6));
     break;
+  case WEFT__F_READY:
+    weft__put64(p, nearby(l, weft__get64(like + 24)));
+    weft__put64(p + 8, weft__rng_below(&l->rng, 2) ? 0 : nearby(l, 65536));
+    weft__put64(p + 16, weft__rng_next(&l->rng));
+    weft__put64(p + 24, weft__rng_next(&l->rng));
+    weft__put32(p + 32, (uint32_t) nearby(l, 65536));
+    break;
+  case WEFT__F_DONE:
   case WEFT__F_FRAG:
   case WEFT__F_CHUNK:
     weft__put64(p, nearby(l, weft__get64(like + 24)));

@@ -411,6 +411,7 @@ static void on_connected(weft__path_t *p, const void *blob, size_t len) {
       return;
     }
   }
+  weft__xfer_settle(&p->lim, a.can);
   add_path(o, sl, p, sl->key, a.key);
 }
 
@@ -448,6 +449,7 @@ static void slot_connect(slot_t *sl) {
   sl->hello = !o->open;
   r.kind = sl->hello ? WEFT__K_HELLO : WEFT__K_JOIN;
   sl->key = r.key = weft__rng_next(rng(o));
+  r.can = weft__can(w->plan.link[w->plan.slot_link[i]].lim[0].xfer);
   memcpy(r.id, o->id, 16);
   if (!sl->hello) weft__session_join_token(o->s, r.key, r.token);
   sl->join = o->joins = weft__join_counter(r.token);
@@ -540,6 +542,7 @@ void owner_request(owner_t *o, weft__sim_req_t *req) {
   memset(&a, 0, sizeof(a));
   a.kind = WEFT__A_ACCEPT;
   a.version = WEFT__WIRE_VERSION;
+  a.can = weft__can(o->w->plan.link[link].lim[1].xfer);
   a.key = weft__rng_next(rng(o));
   sl = free_slot(o, link);
   if (r.kind == WEFT__K_JOIN) {
@@ -575,6 +578,7 @@ void owner_request(owner_t *o, weft__sim_req_t *req) {
   }
   weft__answer_put(out, &a);
   if (weft__sim_accept(req, out, sizeof(out), &closing_cbs, sl, &p) != 0) return;
+  weft__xfer_settle(&p->lim, r.can);
   add_path(o, sl, p, a.key, r.key);
   if (r.kind == WEFT__K_HELLO && sl->state != SLOT_UP) { /* it never had a path */
     weft__session_destroy(o->s);

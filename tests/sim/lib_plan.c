@@ -34,8 +34,11 @@ static void draw_link(weft__rng_t *r, weft__sim_link_conf_t *c) {
   c->expose_fails = (unsigned) PICK(r, 0, 0, 0, 5);
   c->low = (unsigned) PICK(r, 0, 2);
   c->kernel = (unsigned) PICK(r, 0, 1, 4, 16);
-  l->xfer = weft__rng_below(r, 5) < 3 ? WEFT__XFER_WRITE : WEFT__XFER_COPY;
-  c->lim[1].xfer = weft__rng_one_in(r, 8) ? WEFT__XFER_COPY : l->xfer;
+  l->xfer = (weft__xfer_t) PICK(r, WEFT__XFER_WRITE, WEFT__XFER_WRITE, WEFT__XFER_READ,
+                                WEFT__XFER_READ, WEFT__XFER_COPY);
+  c->lim[1].xfer = l->xfer;
+  if (weft__rng_one_in(r, 8))
+    c->lim[1].xfer = (weft__xfer_t) PICK(r, WEFT__XFER_WRITE, WEFT__XFER_READ, WEFT__XFER_COPY);
   for (i = 0; i < 2; i++) {
     l = &c->lim[i];
     l->frame_max = WEFT__FRAME_MAX;
@@ -126,9 +129,10 @@ fault_t *plan_fault(plan_t *p, fault_kind_t kind, unsigned link, unsigned arg) {
   return f;
 }
 
-static const uint8_t interesting[] = {WEFT__F_DATA,       WEFT__F_DATA, WEFT__F_ACK, WEFT__F_RESUME,
-                                      WEFT__F_RESUME_ACK, WEFT__F_PING, WEFT__F_CTS, WEFT__F_FRAG,
-                                      WEFT__F_CHUNK,      WEFT__F_BYE,  0xff,        0xff};
+static const uint8_t interesting[] = {
+    WEFT__F_DATA, WEFT__F_DATA, WEFT__F_ACK,   WEFT__F_RESUME, WEFT__F_RESUME_ACK, WEFT__F_PING,
+    WEFT__F_CTS,  WEFT__F_FRAG, WEFT__F_CHUNK, WEFT__F_READY,  WEFT__F_DONE,       WEFT__F_BYE,
+    0xff,         0xff};
 
 static void by_frame(fault_t *f, weft__rng_t *r, unsigned type, unsigned most) {
   f->frame = (uint8_t) type;
@@ -259,9 +263,14 @@ static void finish(plan_t *p, weft__rng_t *r, uint64_t span) {
   }
 }
 
+static void reads_fail(plan_t *p, weft__rng_t *r) {
+  for (unsigned i = 0; i < p->nlinks; i++) p->link[i].read_fails = (unsigned) PICK(r, 0, 0, 0, 20);
+}
+
 static void fragments(plan_t *p, weft__rng_t *r, uint64_t span) {
   unsigned s, i, n = 1 + (unsigned) weft__rng_below(r, 4);
 
+  reads_fail(p, r);
   for (s = 0; s < 2; s++) {
     plan_side_t *ps = &p->side[s];
     unsigned k = 1 + (unsigned) weft__rng_below(r, 4);
@@ -277,8 +286,8 @@ static void fragments(plan_t *p, weft__rng_t *r, uint64_t span) {
       f->kind = (fault_kind_t) PICK(r, FAULT_STALL, FAULT_FAIL, FAULT_MIGRATE);
     if (weft__rng_below(r, 4))
       by_frame(f, r,
-               (unsigned) PICK(r, WEFT__F_CTS, WEFT__F_FRAG, WEFT__F_CHUNK, WEFT__F_REFUSE,
-                               WEFT__F_SKIP),
+               (unsigned) PICK(r, WEFT__F_CTS, WEFT__F_FRAG, WEFT__F_CHUNK, WEFT__F_READY,
+                               WEFT__F_DONE, WEFT__F_REFUSE, WEFT__F_SKIP),
                10);
   }
 }
@@ -286,6 +295,7 @@ static void fragments(plan_t *p, weft__rng_t *r, uint64_t span) {
 static void chaos(plan_t *p, weft__rng_t *r, uint64_t span) {
   unsigned n = 2 + (unsigned) weft__rng_below(r, 6);
 
+  reads_fail(p, r);
   while (n-- > 0) draw_any(p, r, span);
 }
 

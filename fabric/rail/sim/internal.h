@@ -15,7 +15,7 @@
 typedef struct chan chan_t;
 typedef struct end end_t;
 
-typedef enum { ITEM_FRAME, ITEM_RMA, ITEM_FIN } item_kind_t;
+typedef enum { ITEM_FRAME, ITEM_RMA, ITEM_ANSWER, ITEM_FIN } item_kind_t;
 typedef struct item { /* in the queue of the end it goes to */
   struct item *next;
   uint64_t due;
@@ -36,8 +36,9 @@ typedef struct simbuf {
   _Alignas(64) uint8_t data[WEFT__FRAME_MAX];
 } simbuf_t;
 
-typedef struct rop { /* an RMA write */
-  item_t item;
+typedef struct rop {   /* an RMA write or read */
+  item_t item, answer; /* a read: there, and back */
+  bool read, answered;
   struct rop *all, **pall; /* of the world */
   struct rop *next;        /* of the same end */
   end_t *from;
@@ -54,6 +55,7 @@ typedef struct exposure {
   struct exposure *next;
   uint8_t *buf;
   uint64_t len, addr, key;
+  weft__open_t what;
 } exposure_t;
 
 typedef enum {
@@ -189,10 +191,13 @@ void weft__sim_writable(end_t *);
 
 /* rma.c */
 int weft__sim_write(weft__path_t *, weft__rma_t *);
+int weft__sim_read(weft__path_t *, weft__rma_t *);
 int weft__sim_expose(weft__path_t *, void *buf, size_t len, weft__open_t, weft__mr_t *);
 void weft__sim_unexpose(weft__path_t *, weft__mr_t *);
 void weft__sim_rop_arrive(end_t *to, rop_t *);
 void weft__sim_rop_drop(rop_t *); /* out of the queue without arriving */
+void weft__sim_rop_answer(rop_t *);
+void weft__sim_answer_drop(rop_t *);
 void weft__sim_rma_flush(end_t *, int status);
 void weft__sim_rma_forget(weft__sim_t *); /* in reset, when no path is left */
 void weft__sim_unexpose_all(end_t *);

@@ -68,6 +68,7 @@ static void item_drop(weft__sim_t *s, item_t *it) {
   switch (it->kind) {
   case ITEM_FRAME: weft__sim_buf_free(s, (simbuf_t *) it); break;
   case ITEM_RMA: weft__sim_rop_drop((rop_t *) it); break;
+  case ITEM_ANSWER: weft__sim_answer_drop((rop_t *) ((char *) it - offsetof(rop_t, answer))); break;
   case ITEM_FIN: break;
   }
 }
@@ -233,6 +234,9 @@ static void arrive(void *obj, uint64_t arg) {
     switch (it->kind) {
     case ITEM_FRAME: deliver(e, (simbuf_t *) it); break;
     case ITEM_RMA: weft__sim_rop_arrive(e, (rop_t *) it); break;
+    case ITEM_ANSWER:
+      weft__sim_rop_answer((rop_t *) ((char *) it - offsetof(rop_t, answer)));
+      break;
     case ITEM_FIN:
       e->cut = true;
       c->dead = true;
@@ -369,7 +373,11 @@ static void trace_frame(end_t *e, const uint8_t *data, uint32_t len) {
     snprintf(more, sizeof(more), " (#%llu at %llu, %u bytes, flags %u)",
              (unsigned long long) weft__get64(data), (unsigned long long) weft__get64(data + 8),
              weft__get32(data + 32), weft__get32(data + 36));
-  if (h.type == WEFT__F_FRAG || h.type == WEFT__F_CHUNK)
+  if (h.type == WEFT__F_READY)
+    snprintf(more, sizeof(more), " (#%llu at %llu, %u bytes)",
+             (unsigned long long) weft__get64(data), (unsigned long long) weft__get64(data + 8),
+             weft__get32(data + 32));
+  if (h.type == WEFT__F_DONE || h.type == WEFT__F_FRAG || h.type == WEFT__F_CHUNK)
     snprintf(more, sizeof(more), " (#%llu at %llu, %u bytes)",
              (unsigned long long) weft__get64(data), (unsigned long long) weft__get64(data + 8),
              weft__get32(data + 16));
@@ -556,6 +564,7 @@ const weft__path_ops_t weft__sim_path_ops = {
     .send = send_frame,
     .tx_put = tx_put,
     .write = weft__sim_write,
+    .read = weft__sim_read,
     .expose = weft__sim_expose,
     .unexpose = weft__sim_unexpose,
     .close = close_path,

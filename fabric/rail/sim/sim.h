@@ -74,8 +74,8 @@ typedef struct weft__sim_hooks {
   /* A frame leaves `host`: may change it, and its length up to WEFT__FRAME_MAX (a lying end).
    * false: it is lost. */
   bool (*frame)(void *ctx, weft__path_t *, uint8_t *data, uint32_t *len);
-  /* The source of an RMA write is about to be read, or its destination written: false forbids it
-   * and is a violation. */
+  /* The source of RMA is about to be read, or its destination written: false forbids it and is a
+   * violation. */
   bool (*memory)(void *ctx, unsigned host, const void *p, size_t len, bool write);
   /* One line for every event; asked only while weft__sim_trace is on. */
   void (*trace)(void *ctx, const char *line);
@@ -128,6 +128,7 @@ typedef struct weft__sim_link_conf {
   uint64_t close_max;         /* ... at most so long */
   unsigned close_loses;       /* once in so many a close takes frames with it (0: never) */
   unsigned expose_fails;      /* once in so many expose answers -ENOMEM (0: never) */
+  unsigned read_fails;        /* once in so many a read fails, and its path with it (0: never) */
   unsigned low;               /* once in so many a receive pool is low (0: never) */
   unsigned kernel;            /* frames that leave their buffer before they arrive */
 } weft__sim_link_conf_t;
@@ -170,7 +171,8 @@ weft__sim_link_t *weft__sim_path_link(const weft__path_t *);
 unsigned weft__sim_path_host(const weft__path_t *);
 unsigned weft__sim_path_id(const weft__path_t *); /* the same at both ends; for people */
 
-/* May a device of this host still write to (expose) or read from (RMA) any of these bytes? */
+/* May a device of this host still write to (for the peer's write, or our read), or read, any of
+ * these bytes? */
 bool weft__sim_exposed(const weft__sim_t *, unsigned host, const void *p, size_t len);
 bool weft__sim_reading(const weft__sim_t *, unsigned host, const void *p, size_t len);
 
