@@ -341,6 +341,9 @@ typedef struct weft_conn_info_s {
   uint64_t queued_messages, queued_bytes; /* accepted and not yet acknowledged */
   uint64_t held_messages, held_bytes;     /* received, waiting for weft_recv_start */
   uint64_t payload_copies;      /* bytes of large messages that were copied by Weft (0 on the zero-copy path) */
+  /* bytes of large messages that were moved by RMA instead, in either direction: by reads of whoever receives, by
+   * writes of whoever sends; both ends count them */
+  uint64_t bytes_read, bytes_written;
   char last_cause[160];         /* of the last migration */
   /* memory registrations that the context's rails made so far: buffers, weft_mem_*, destinations of large messages,
    * and sources of large messages that are in no weft_mem_* memory */

@@ -55,6 +55,8 @@ int weft_conn_info(const weft_conn_t *conn, weft_conn_info_t *out, size_t sz) {
     COPY(last_gap_ns), COPY(stalls), COPY(queued_messages), COPY(queued_bytes), COPY(held_messages);
     COPY(held_bytes), COPY(payload_copies);
 #undef COPY
+    i.bytes_read = st.rma_read + st.rma_read_by_peer;
+    i.bytes_written = st.rma_written + st.rma_written_by_peer;
   }
   memset(out, 0, sz);
   memcpy(out, &i, sz < sizeof i ? sz : sizeof i);
@@ -336,7 +338,7 @@ static json_t *info_json(const weft__conn_t *c, const weft_conn_info_t *i, const
   NUMBER(late_frames), NUMBER(migrations), NUMBER(last_gap_ns), NUMBER(stalls),
       NUMBER(queued_messages);
   NUMBER(queued_bytes), NUMBER(held_messages), NUMBER(held_bytes), NUMBER(payload_copies);
-  NUMBER(registrations);
+  NUMBER(registrations), NUMBER(bytes_read), NUMBER(bytes_written);
 #undef NUMBER
   json_object_set_new(j, "last_cause", text(i->last_cause));
   json_object_set_new(j, "error", text(c->error ? c->error : ""));

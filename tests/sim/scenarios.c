@@ -32,6 +32,13 @@ static int teardown(void **state) {
   return 0;
 }
 
+/* Each way in which large messages move, in turn. */
+static weft__xfer_t any(unsigned n) {
+  static const weft__xfer_t ways[] = {WEFT__XFER_READ, WEFT__XFER_WRITE, WEFT__XFER_COPY};
+
+  return ways[n % 3];
+}
+
 /* Messages both ways, a few of them large. */
 static void start(uint64_t seed, weft__xfer_t xfer) {
   unsigned i;
@@ -59,6 +66,8 @@ static bool in_order(void) {
 }
 
 static void nothing_happens(void **state) {
+  uint64_t crumbs;
+
   (void) state;
   start(1, WEFT__XFER_WRITE);
   run("quiet", 0, 0, 0);
@@ -70,6 +79,14 @@ static void nothing_happens(void **state) {
   start(2, WEFT__XFER_COPY);
   run("quiet", 1, 0, 0);
   assert_int_equal(w->o[0].stats.payload_copies, 160000);
+  start(3, WEFT__XFER_READ);
+  run("quiet", 2, 0, 0);
+  assert_true(in_order());
+  assert_int_equal(w->o[0].stats.rma_read, w->o[1].stats.rma_read_by_peer);
+  assert_int_equal(w->o[1].stats.rma_read, w->o[0].stats.rma_read_by_peer);
+  crumbs = w->o[0].stats.payload_copies + w->o[1].stats.payload_copies; /* counted twice */
+  assert_true(crumbs < 8192);
+  assert_int_equal(w->o[0].stats.rma_read + w->o[1].stats.rma_read + crumbs / 2, 160000);
 }
 
 /* The path in use is cut when the nth frame leaves an end; told: nobody, A, B, both. */
@@ -82,7 +99,7 @@ static void cut_at_every_frame(void **state) {
       for (nth = 1; nth <= 60; nth++) {
         fault_t *f;
 
-        start(100 + nth, nth % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+        start(100 + nth, any(nth));
         f = plan_fault(&plan, FAULT_CUT, 0, told);
         f->frame = 0xff;
         f->from = (uint8_t) side;
@@ -108,7 +125,7 @@ static void both_ends_fail_over_at_once(void **state) {
     for (apart = 0; apart < 3; apart++) {
       unsigned i;
 
-      start(200 + at, at % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+      start(200 + at, any(at));
       for (i = 0; i < 2; i++) {
         fault_t *f = plan_fault(&plan, FAULT_FAIL, 0, i);
         f->after = 200 * US + at * 37 * US + i * apart * 15 * US;
@@ -151,7 +168,7 @@ static void second_failure_during_the_first(void **state) {
         for (late = 0; late < 5; late++) {
           fault_t *f;
 
-          start(300 + late, late % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+          start(300 + late, any(late));
           f = plan_fault(&plan, FAULT_CUT, 0, 3);
           f->after = 600 * US;
           f->length = 5 * MS;
@@ -179,7 +196,7 @@ static void late_frames_of_a_dead_path(void **state) {
     for (at = 1; at < 60; at++) {
       fault_t *f;
 
-      start(400 + at, at % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+      start(400 + at, any(at));
       plan_messages(&plan, side, 40, 50, 1500 * US, 40 * US);
       plan.side[side].fin_at = 4 * MS;
       plan.link[0].delay = 300 * US; /* much is on its way */
@@ -260,7 +277,7 @@ static void stalled_peers_hold(void **state) {
       for (at = 0; at < 8; at++) {
         fault_t *f;
 
-        start(700 + at, at % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+        start(700 + at, any(at));
         plan.no_migration = true;
         f = plan_fault(&plan, kind == 0 ? FAULT_BLACK : FAULT_STOP, 0, kind == 2);
         f->after = 500 * US + at * 150 * US;
@@ -296,7 +313,7 @@ static void half_close_with_failure(void **state) {
     for (nth = 3; nth < 50; nth++) {
       fault_t *f;
 
-      start(800 + nth, nth % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+      start(800 + nth, any(nth));
       plan.side[side].n = 0;
       plan.side[side].fin_at = 0;
       f = plan_fault(&plan, FAULT_CUT, 0, nth % 4);
@@ -334,25 +351,30 @@ static void nobody_accepts(void **state) {
 /* Each frame that moves a large message is the last on its path; with slow closes, so that the
  * dying path may still write. */
 static void fragments_cut_anywhere(void **state) {
-  static const unsigned types[] = {WEFT__F_CTS, WEFT__F_FRAG, WEFT__F_CHUNK};
+  static const struct {
+    unsigned type;
+    weft__xfer_t xfer;
+  } last[] = {{WEFT__F_CTS, WEFT__XFER_WRITE},  {WEFT__F_FRAG, WEFT__XFER_WRITE},
+              {WEFT__F_CHUNK, WEFT__XFER_COPY}, {WEFT__F_CTS, WEFT__XFER_READ},
+              {WEFT__F_READY, WEFT__XFER_READ}, {WEFT__F_DONE, WEFT__XFER_READ}};
   unsigned t, nth, told, after, hits = 0;
 
   (void) state;
-  for (t = 0; t < 3; t++)
+  for (t = 0; t < sizeof(last) / sizeof(last[0]); t++)
     for (nth = 1; nth <= 12; nth++)
       for (told = 0; told < 4; told++)
         for (after = 0; after < 3; after++) {
           unsigned i;
           fault_t *f;
 
-          start(900 + nth, types[t] == WEFT__F_CHUNK ? WEFT__XFER_COPY : WEFT__XFER_WRITE);
+          start(900 + nth, last[t].xfer);
           for (i = 0; i < 2; i++) {
             plan_messages(&plan, i, 1, 150000, 400 * US, 0);
             plan.link[i].close_slow = 1;
             plan.link[i].close_max = 50 * MS;
           }
           f = plan_fault(&plan, FAULT_CUT, 0, told);
-          f->frame = (uint8_t) types[t];
+          f->frame = (uint8_t) last[t].type;
           f->from = (uint8_t) (nth % 2);
           f->nth = (uint16_t) nth;
           f->after = after * 7 * US;
@@ -362,7 +384,27 @@ static void fragments_cut_anywhere(void **state) {
           assert_true(in_order());
           hits += w->nfired;
         }
-  assert_true(hits > 300);
+  assert_true(hits > 600);
+}
+
+/* With slow closes: a source or a destination that is given back too early is seen. */
+static void reads_that_fail(void **state) {
+  unsigned k, i, reads = 0;
+
+  (void) state;
+  for (k = 0; k < 60; k++) {
+    start(950 + k, WEFT__XFER_READ);
+    for (i = 0; i < 2; i++) {
+      plan_messages(&plan, i, 1, 150000, 400 * US, 0);
+      plan.link[i].close_slow = 1;
+      plan.link[i].close_max = 50 * MS;
+      plan.link[i].read_fails = 2 + k % 9;
+    }
+    plan.may_fail = true; /* all paths may die of it */
+    run("reads fail", k, 0, 0);
+    reads += w->o[0].stats.rma_read != 0;
+  }
+  assert_true(reads > 20);
 }
 
 /* Refused large messages while paths die: REFUSE and SKIP are lost and said again. */
@@ -395,7 +437,7 @@ static void one_path_lost_and_joined_again(void **state) {
 
   (void) state;
   for (k = 0; k < 30; k++) {
-    start(1100 + k, k % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+    start(1100 + k, any(k));
     plan.nlinks = plan.nslots = 1;
     memset(plan.slot_link, 0, sizeof(plan.slot_link));
     for (i = 0; i < 4; i++) {
@@ -416,7 +458,7 @@ static void consumed_and_slow_readers(void **state) {
   for (k = 0; k < 60; k++) {
     fault_t *f;
 
-    start(1200 + k, k % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+    start(1200 + k, any(k));
     plan.ack = WEFT_ACK_CONSUMED;
     plan.side[k % 2].nstops = 1;
     plan.side[k % 2].stop[0].at = 300 * US;
@@ -436,7 +478,7 @@ static void at_most_once_loses_but_never_repeats(void **state) {
   for (k = 0; k < 120; k++) {
     fault_t *f;
 
-    start(1300 + k, k % 2 ? WEFT__XFER_WRITE : WEFT__XFER_COPY);
+    start(1300 + k, any(k));
     plan.reliability = WEFT_AT_MOST_ONCE;
     f = plan_fault(&plan, FAULT_CUT, 0, 3);
     f->after = 300 * US + k * 20 * US;
@@ -561,6 +603,9 @@ static const lie_t lies[] = {
      lie_cts_last},
     {"a fragment nobody asked for", "not asked for", WEFT__F_FRAG, WEFT__FRAG_SIZE, lie_frag},
     {"a piece nobody asked for", "not asked for", WEFT__F_CHUNK, WEFT__FRAG_SIZE + 8, lie_chunk},
+    {"a source nobody asked for", "not asked for", WEFT__F_READY, WEFT__READY_SIZE,
+     lie_cts_unknown},
+    {"done with what was not open", "may not read", WEFT__F_DONE, WEFT__FRAG_SIZE, lie_frag},
     {"a refusal of nothing", "refuses", WEFT__F_REFUSE, WEFT__REFUSE_SIZE, lie_refuse},
     {"a skip of nothing", "skips", WEFT__F_SKIP, WEFT__REFUSE_SIZE, lie_skip},
     {"a second hello", "HELLO", WEFT__F_HELLO, 8, lie_hello},
@@ -737,6 +782,7 @@ int main(void) {
       cmocka_unit_test(nobody_accepts),
       cmocka_unit_test(half_close_with_failure),
       cmocka_unit_test(fragments_cut_anywhere),
+      cmocka_unit_test(reads_that_fail),
       cmocka_unit_test(refusals_cut_anywhere),
       cmocka_unit_test(one_path_lost_and_joined_again),
       cmocka_unit_test(consumed_and_slow_readers),

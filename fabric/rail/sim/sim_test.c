@@ -435,6 +435,113 @@ static void closing_reports_every_write(void **state) {
   a_violation("still exposed");
 }
 
+/* ---- Reads ---- */
+
+static void begin_reads(uint8_t *src, uint8_t *dst, uint32_t len, weft__mr_t mr[2],
+                        weft__rma_t *r) {
+  unsigned i;
+
+  begin();
+  for (i = 0; i < 2; i++) p[i]->lim.xfer = WEFT__XFER_READ;
+  assert_int_equal(p[1]->ops->expose(p[1], src, len, WEFT__OPEN_READ, &mr[1]), 0);
+  assert_int_equal(p[0]->ops->expose(p[0], dst, len, WEFT__OPEN_SINK, &mr[0]), 0);
+  memset(r, 0, sizeof(*r));
+  r->iov[0].iov_base = dst;
+  r->iov[0].iov_len = len;
+  r->niov = 1;
+  r->addr = mr[1].addr;
+  r->key = mr[1].key;
+  r->sink = &mr[0];
+}
+
+static void reads_land(void **state) {
+  uint8_t src[1000], dst[1000] = {0};
+  weft__mr_t mr[2];
+  weft__rma_t r;
+
+  (void) state;
+  memset(src, 7, sizeof(src));
+  begin_reads(src, dst, sizeof(src), mr, &r);
+  assert_false(weft__sim_exposed(sim, 0, dst, sizeof(dst))); /* a sink is open to nobody */
+  assert_int_equal(p[0]->ops->read(p[0], &r), 0);
+  assert_true(weft__sim_exposed(sim, 0, dst, sizeof(dst)));
+  assert_true(weft__sim_reading(sim, 1, src, sizeof(src)));
+  run(WEFT__SIM_FOREVER);
+  assert_int_equal(heard[0].done, 1);
+  assert_int_equal(heard[0].status, 0);
+  assert_memory_equal(dst, src, sizeof(src));
+  p[0]->ops->unexpose(p[0], &mr[0]);
+  p[1]->ops->unexpose(p[1], &mr[1]);
+  assert_false(weft__sim_reading(sim, 1, src, sizeof(src)));
+  close_both();
+  no_violation();
+}
+
+static void read_of_what_was_closed(void **state) {
+  uint8_t src[100] = {1}, dst[100] = {0};
+  weft__mr_t mr[2];
+  weft__rma_t r;
+
+  (void) state;
+  begin_reads(src, dst, sizeof(src), mr, &r);
+  assert_int_equal(p[0]->ops->read(p[0], &r), 0);
+  p[1]->ops->unexpose(p[1], &mr[1]);
+  run(WEFT__SIM_FOREVER);
+  a_violation("does not expose");
+  assert_int_equal(dst[0], 0);
+  assert_int_equal(heard[0].down, 1);
+  p[0]->ops->close(p[0]);
+  p[1]->ops->close(p[1]);
+  run(1);
+  assert_true(weft__sim_exposed(sim, 0, dst, 1)); /* until its fate is told */
+  p[0]->ops->unexpose(p[0], &mr[0]);
+  run(WEFT__SIM_FOREVER);
+  assert_int_equal(heard[0].done, 1);
+}
+
+static void sinks_have_rules(void **state) {
+  uint8_t src[100], dst[200];
+  weft__mr_t mr[2];
+  weft__rma_t r;
+
+  (void) state;
+  begin_reads(src, dst, sizeof(src), mr, &r);
+  r.iov[0].iov_base = dst + 1; /* its last byte is outside */
+  assert_int_equal(p[0]->ops->read(p[0], &r), 0);
+  a_violation("no open sink");
+  run(WEFT__SIM_FOREVER);
+  r.iov[0].iov_base = dst;
+  assert_int_equal(p[0]->ops->read(p[0], &r), 0);
+  p[0]->ops->unexpose(p[0], &mr[0]);
+  a_violation("unexpose of a sink with a read under way");
+  run(WEFT__SIM_FOREVER);
+  p[1]->ops->unexpose(p[1], &mr[1]);
+  close_both();
+}
+
+static void closing_reports_every_read(void **state) {
+  uint8_t src[100], dst[100] = {0};
+  weft__mr_t mr[2];
+  weft__rma_t r;
+  unsigned i;
+
+  (void) state;
+  memset(src, 7, sizeof(src));
+  begin_reads(src, dst, sizeof(src), mr, &r);
+  weft__sim_link_stall(link_of[0], 2); /* the answer does not come */
+  assert_int_equal(p[0]->ops->read(p[0], &r), 0);
+  run(MS);
+  assert_int_equal(heard[0].done, 0);
+  p[0]->ops->close(p[0]);
+  run(100 * MS);
+  assert_int_equal(heard[0].done, 1);
+  assert_int_equal(heard[0].status, -ECANCELED);
+  memset(dst, 0, sizeof(dst));
+  weft__sim_link_heal(link_of[0]);
+  run(200 * MS);
+  for (i = 0; i < sizeof(dst); i++) assert_int_equal(dst[i], 0);
+}
+
 /* ---- Connecting, hosts, determinism ---- */
 
 static weft__sim_req_t *asked;
@@ -590,6 +697,10 @@ int main(void) {
       cmocka_unit_test(writes_beyond_what_is_exposed),
       cmocka_unit_test(unexposed_memory_is_safe),
       cmocka_unit_test(closing_reports_every_write),
+      cmocka_unit_test(reads_land),
+      cmocka_unit_test(read_of_what_was_closed),
+      cmocka_unit_test(sinks_have_rules),
+      cmocka_unit_test(closing_reports_every_read),
       cmocka_unit_test(connecting_ends),
       cmocka_unit_test(stopped_hosts_keep_their_events),
       cmocka_unit_test(the_seed_decides),
