@@ -201,7 +201,6 @@ struct weft__rail {
   struct fid_fabric *fabric;
   struct fid_domain *domain;
   bool mr_local, mr_virt, mr_provkey;
-  bool iwarp; /* a read's sink is open to the peer's writes */
   uint64_t key_mask, keys[32];
   unsigned nkeys;
   weft__plan_t plan;

@@ -139,8 +139,8 @@ int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle
   if (r == NULL) return -ENOMEM;
   r->base = (uintptr_t) base;
   r->end = r->base + len;
-  /* A source, which no device writes to; where messages are read, it may be the sink as well. */
-  if (rail->q->xfer == WEFT__XFER_READ) access |= FI_REMOTE_READ | (rail->iwarp ? 0 : FI_RECV);
+  /* a source: no device writes to it */
+  if (rail->q->xfer == WEFT__XFER_READ) access |= FI_REMOTE_READ;
   err = weft__mem_reg(rail, base, len, access, &r->mr);
   if (err != 0) {
     weft__warn("%s: registering %zu bytes: %s", rail->name, len,

@@ -71,7 +71,6 @@ static int limits(weft__rail_t *rail, char *why, size_t len) {
   }
   info->domain_attr->threading = rail->q->threading;
   rail->mr_local = (info->domain_attr->mr_mode & FI_MR_LOCAL) != 0;
-  rail->iwarp = info->ep_attr->protocol == FI_PROTO_IWARP;
   rail->mr_virt = (info->domain_attr->mr_mode & FI_MR_VIRT_ADDR) != 0;
   rail->mr_provkey = (info->domain_attr->mr_mode & FI_MR_PROV_KEY) != 0;
   rail->key_mask = info->domain_attr->mr_key_size >= 8

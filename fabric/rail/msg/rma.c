@@ -13,9 +13,8 @@
  *  - A write's source that needs registration and has none is registered for the one operation. A
  *    read's sink is opened by the owner beforehand, so that a lack of memory to lock is told before
  *    anything was asked for, and not by the death of the path.
- *  - A sink gets exactly what the device asks for. iWARP wants it open to the peer's writes:
- *    libfabric gives FI_READ remote-write rights there. So a sink on iWARP is always a registration
- *    of its own, gone with the fragment, and never one that lasts. */
+ *  - A sink is a registration of its own, gone with the fragment, and never one that lasts: iWARP
+ *    wants it open to the peer's writes, and libfabric gives FI_READ remote-write rights there. */
 #include <errno.h>
 #include <string.h>
 
@@ -135,13 +134,6 @@ void weft__rma_finish(weft__rmaslot_t *s, int status) {
   p->p.cbs->rma_done(&p->p, r, status);
 }
 
-/* What stands in the memory that the owner made known needs no registration of its own. */
-static struct fid_mr *known(weft__rail_t *rail, const void *buf, size_t len, weft__open_t what,
-                            uintptr_t *base) {
-  if (what == WEFT__OPEN_WRITE || (what == WEFT__OPEN_SINK && rail->iwarp)) return NULL;
-  return weft__mem_find(rail, buf, len, base);
-}
-
 int weft__mpath_expose(weft__path_t *path, void *buf, size_t len, weft__open_t what,
                        weft__mr_t *out) {
   static const uint64_t access[] = {[WEFT__OPEN_WRITE] = FI_REMOTE_WRITE,
@@ -155,7 +147,8 @@ int weft__mpath_expose(weft__path_t *path, void *buf, size_t len, weft__open_t w
 
   if (len == 0 || len > path->lim.rma_max) return -EINVAL;
   if (what != WEFT__OPEN_WRITE && rail->q->xfer != WEFT__XFER_READ) return -EOPNOTSUPP;
-  mr = known(rail, buf, len, what, &base);
+  /* what stands in memory that the owner made known is open already */
+  mr = what == WEFT__OPEN_READ ? weft__mem_find(rail, buf, len, &base) : NULL;
   if (mr == NULL) {
     err = weft__mem_reg(rail, buf, len, access[what], &own);
     if (err != 0) {
