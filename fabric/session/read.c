@@ -107,7 +107,7 @@ bool weft__s_on_done(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   for (unsigned i = 0; i < WEFT__CTS_MAX; i++) {
     weft__source_t *src = &sp->sources[i];
     if (!len || src->seq != seq || src->off != off || src->len != len) continue;
-    s->st.rma_read_by_peer += len;
+    if (src->m) s->st.rma_read_by_peer += len; /* else counted when it was acknowledged */
     close_source(s, sp, src);
     src->len = 0;
     sp->nsources--;
@@ -123,7 +123,10 @@ void weft__s_sources_acked(weft__session_t *s, const weft__txm_t *m) {
   for (unsigned i = 0; i < s->npaths && m->rma_refs; i++) {
     weft__spath_t *sp = s->paths[i];
     for (unsigned k = 0; k < WEFT__CTS_MAX && sp->nsources; k++)
-      if (sp->sources[k].m == m) close_source(s, sp, &sp->sources[k]);
+      if (sp->sources[k].m == m) {
+        s->st.rma_read_by_peer += sp->sources[k].len;
+        close_source(s, sp, &sp->sources[k]);
+      }
   }
 }
 

@@ -35,11 +35,19 @@ static void move(api_pair_t *p, const uv_buf_t *from, weft_conn_info_t *tx, weft
   assert_int_equal(weft_conn_info(&p->server, rx, sizeof *rx), 0);
 }
 
-static void all_by_rma(const weft_conn_info_t *i) {
+/* To the byte, where no path died in the middle: then some of them moved twice. */
+static void all_by_rma(const weft_conn_info_t *i, bool died) {
   bool reads = strcmp(i->provider, "verbs") == 0;
   assert_int_equal(i->payload_copies, 0);
+  if (died) return;
   assert_int_equal(i->bytes_read, reads ? N * SIZE : 0);
   assert_int_equal(i->bytes_written, reads ? 0 : N * SIZE);
+}
+
+static void both_by_rma(const weft_conn_info_t *tx, const weft_conn_info_t *rx) {
+  bool died = tx->migrations + rx->migrations != 0;
+  all_by_rma(tx, died);
+  all_by_rma(rx, died);
 }
 
 /* Into memory that Weft allocates. */
@@ -52,8 +60,7 @@ static void test_no_copy(void **state) {
   api_pair_open(&p, NULL, NULL, NULL);
   api_recv(&p.server, &p.srx);
   move(&p, &from, &tx, &rx);
-  all_by_rma(&tx);
-  all_by_rma(&rx);
+  both_by_rma(&tx, &rx);
   assert_int_equal(p.srx.messages, N);
   uint64_t hash = 0;
   size_t size = SIZE;
@@ -89,8 +96,7 @@ static void test_into_the_users_memory(void **state) {
   move(&p, &from, &tx, &rx);
   assert_int_equal(landed, N);
   if (strcmp(tx.provider, "verbs") == 0) {
-    all_by_rma(&tx);
-    all_by_rma(&rx);
+    both_by_rma(&tx, &rx);
   } else {
     assert_int_equal(rx.payload_copies, N * SIZE);
     assert_int_equal(rx.bytes_read + rx.bytes_written, 0);
