@@ -13,6 +13,9 @@
  *  - Receiver: what a READY names is read into the destination of its clear-to-send. DONE is state
  *    (the head of `ready` is all there), sent in the order of the READYs, so a peer that keeps to
  *    the limit cannot find the ring full.
+ *  - Frames that follow a read wait until the peer's device has served it (a connection serves in
+ *    order), so what is under way is bounded to a sixteenth of the tolerated interruption: else the
+ *    peer would hear no DONE and no PONG for so long that it holds the path for dead.
  *  - A fragment counts when all its reads have completed well. What completes on a path that we
  *    have left counts for nothing: its fragments are asked for again when that path is closed. So
  *    the destination of a read under way, and its registration, stay until then. */
@@ -165,12 +168,22 @@ bool weft__s_on_ready(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   return true;
 }
 
+/* Bytes that may be under way on a path. */
+static uint64_t read_window(const weft__session_t *s) {
+  uint64_t n = WEFT__READ_FIRST;
+  if (s->bandwidth) n = s->bandwidth / 1000 * (s->tolerance / 16000) / 1000;
+  if (n > WEFT__FRAGMENT_MAX) n = WEFT__FRAGMENT_MAX;
+  return n < 2 * WEFT__FRAGMENT_MIN ? 2 * WEFT__FRAGMENT_MIN : n;
+}
+
 /* Posts what is left of one source. false: no more now. */
 static bool push_read(weft__session_t *s, weft__spath_t *sp, weft__ready_in_t *r) {
+  uint64_t most = read_window(s);
   while (r->posted < r->len) {
     weft__rma_slot_t *slot = sp->free_slots;
-    if (!slot || sp->broken) return false;
+    if (!slot || sp->broken || sp->read_bytes >= most) return false;
     uint32_t n = r->len - r->posted;
+    if (n > most / 2) n = (uint32_t) (most / 2); /* so that the next one is there in time */
     if (sp->path->lim.rma_max && n > sp->path->lim.rma_max) n = sp->path->lim.rma_max;
     slot->rma.niov = 1;
     slot->rma.iov[0].iov_base = (uint8_t *) r->c->item->dst + r->off + r->posted;
@@ -194,6 +207,7 @@ static bool push_read(weft__session_t *s, weft__spath_t *sp, weft__ready_in_t *r
     r->posted += n;
     r->c->flying++;
     sp->nreads++;
+    sp->read_bytes += n;
   }
   return true;
 }
@@ -219,6 +233,7 @@ void weft__s_read_done(weft__session_t *s, weft__spath_t *sp, weft__rma_slot_t *
   weft__ready_in_t *r = slot->ready;
   slot->ready = NULL;
   sp->nreads--;
+  sp->read_bytes -= slot->bytes;
   if (!sp->live) return; /* its fragment has been taken back */
   r->c->flying--;
   if (status != 0) return; /* `down` comes */
