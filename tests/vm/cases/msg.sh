@@ -12,12 +12,12 @@ ipv4) from=$A to=$B ;;
 ipv6) from=$A6 to=$B6 ;;
 link) from=$(link_local a "$NETDEV_A") to=$(link_local b "$NETDEV_B") ;;
 esac
-[ -n "$from" ] && [ -n "$to" ] || fail "no addresses of $family"
+if [ -z "$from" ] || [ -z "$to" ]; then fail "no addresses of $family"; fi
 sent() { on a cat "/sys/class/net/$NETDEV_A/statistics/tx_packets"; }
 received() { # packets of the family
   case $family in
-  ipv4) on a awk '/^Ip: [0-9]/ { print $4 }' /proc/net/snmp ;;
-  *) on a awk '$1 == "Ip6InReceives" { print $2 }' /proc/net/snmp6 ;;
+  ipv4) on a sed -n 's/^Ip: [0-9]* [0-9]* \([0-9]*\) .*/\1/p' /proc/net/snmp ;;
+  *) on a sed -n 's/^Ip6InReceives[[:space:]]*//p' /proc/net/snmp6 ;;
   esac
 }
 before=$(sent) began=$(received)
