@@ -9,7 +9,7 @@ nobody=(setpriv --reuid 65534 --regid 65534 --clear-groups)
 says() {
   local why=$1 regex=$2
   shift 2
-  on a "$@" "$WEFT_BIN/weft_info" -v >"$TMP/info.log" 2>&1
+  on a "$@" "$WEFT_BIN/weft_info" -p verbs >"$TMP/info.log" 2>&1
   grep "$why" "$TMP/info.log" | grep -E "$regex" || fail "no $why with '$regex'"
   ! grep -Eq "^[0-9]+ +verbs +$DEVICE_A " "$TMP/info.log" || fail "$DEVICE_A is a candidate all the same"
 }
