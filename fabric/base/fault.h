@@ -43,6 +43,7 @@
   XX(resolve, "looking up a host name")                                                            \
   XX(epoll, "creating or changing an epoll set")                                                   \
   XX(netlink, "opening or reading rtnetlink")                                                      \
+  XX(port_events, "opening the events of an RDMA device")                                          \
   XX(timer, "starting a timer")                                                                    \
   XX(alloc_session, "memory for a session")                                                        \
   XX(alloc_conn, "memory for a connection or a path")                                              \

@@ -391,10 +391,10 @@ static void on_join_request(weft__lst_t *l, weft__req_t *req) {
 
 static void on_join_failed(weft__lst_t *l, int err, const char *why) {
   weft__crail_t *cr = weft__lst_user(l);
-  (void) l;
-  (void) err;
-  weft__warn("%s: lost paths cannot come back here", why);
-  (void) cr;
+  if (err == -ENODEV && cr->rail)
+    weft__rail_removed(cr->core, cr->rail, "it was removed");
+  else
+    weft__warn("%s: lost paths cannot come back here", why);
 }
 
 const weft__lst_cbs_t weft__join_cbs = {.request = on_join_request, .failed = on_join_failed};
@@ -403,7 +403,7 @@ const weft__lst_cbs_t weft__join_cbs = {.request = on_join_request, .failed = on
 
 void weft__join_listen(weft__core_t *core, weft__crail_t *cr) {
   struct sockaddr_storage addr = cr->cand.addr;
-  if (cr->join || cr->state != WEFT__R_OPEN) return;
+  if (cr->join || cr->state != WEFT__R_OPEN || cr->removed) return;
   const weft__if_t *own = weft__ifs_find(weft__netmon_ifs(core), &addr);
   if (own && own->tentative) return; /* netmon comes back when it can be bound */
   unsigned low = core->port_low, high = core->port_high;

@@ -61,6 +61,9 @@ static void up_sent(void *owner, weft__txm_t *m, int status) {
 }
 static void up_event(void *owner, const weft__sev_t *ev) {
   weft__conn_t *c = owner;
+  const weft__path_t *from = ev->from;
+  if (ev->type == WEFT__SEV_PATH_DOWN && ev->err == -ENODEV && from && from->rail)
+    weft__rail_removed(c->core, from->rail, "it was removed");
   if (c->initiator && ev->type == WEFT__SEV_PATH_DOWN)
     weft__routes_path_gone(c, (weft__path_t *) ev->from, ev->err, ev->why);
   if (c->initiator && ev->type == WEFT__SEV_JOIN_PLEASE) {
@@ -71,6 +74,7 @@ static void up_event(void *owner, const weft__sev_t *ev) {
 }
 static void up_path_closed(void *owner, weft__path_t *path, int err, const char *why) {
   weft__conn_t *c = owner;
+  if (err == -ENODEV && path->rail) weft__rail_removed(c->core, path->rail, "it was removed");
   if (c->initiator) weft__routes_path_gone(c, path, err, why);
 }
 static void up_dirty(void *owner) {

@@ -127,6 +127,7 @@ int weft_init(uv_loop_t *loop, weft_t *w, const weft_opts_t *opts) {
   weft__list_init(&core->listeners);
   weft__list_init(&core->dials);
   weft__list_init(&core->rails);
+  weft__list_init(&core->devmons);
   weft__list_init(&core->mems);
   pthread_mutex_init(&core->post_lock, NULL);
   weft__random_once(core->instance, sizeof core->instance);
@@ -329,6 +330,7 @@ static void close_step(weft__later_t *l) {
     weft__timer_set(core, &core->close_timer, core->now_ns + rails_limit);
     weft__timer_stop(core, &core->tomb_timer);
     weft__netmon_stop(core);
+    weft__devmon_stop(core, NULL);
     weft__rails_close(core);
   }
   if (core->state == WEFT__C_RAILS) {

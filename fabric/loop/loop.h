@@ -175,6 +175,10 @@ struct weft__core {
   uint64_t netmon_since;
   struct weft__ifs *ifs;
 
+  struct weft__uevents *uevents;
+  weft__link_t devmons;  /* devmon.c */
+  weft__timer_t removal; /* rails.c: rails of removed devices are let go */
+
   weft__link_t handles; /* public handles, open or closing */
   weft__link_t conns;   /* every connection, also those that linger */
   weft__link_t listeners;

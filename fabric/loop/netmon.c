@@ -52,8 +52,8 @@ weft__ifs_t *weft__netmon_ifs(weft__core_t *core) {
 
 /* ---- What happened ---- */
 
-static void lost(weft__core_t *core, const char *device, const struct sockaddr_storage *addr,
-                 const char *why) {
+void weft__net_lost(weft__core_t *core, const char *device, const struct sockaddr_storage *addr,
+                    const char *why) {
   weft__info("%s", why);
   for (weft__link_t *l = core->rails.next, *next; l != &core->rails; l = next) {
     next = l->next;
@@ -68,14 +68,30 @@ static void link_down(weft__core_t *core, unsigned index, const char *name) {
   char why[100];
   weft__ifs_t *ifs = weft__netmon_ifs(core);
   snprintf(why, sizeof why, "the link of %s went down", name);
-  lost(core, name, NULL, why);
+  weft__net_lost(core, name, NULL, why);
   /* paths of a rail that serves several devices are found by their local address */
   for (unsigned i = 0; ifs && i < ifs->n; i++)
-    if (ifs->v[i].index == index) lost(core, NULL, &ifs->v[i].addr, why);
+    if (ifs->v[i].index == index) weft__net_lost(core, NULL, &ifs->v[i].addr, why);
   refresh_ifs(core);
 }
 
-static void back(weft__core_t *core) {
+void weft__net_addrs(weft__core_t *core, const char *device) {
+  char text[80], why[160];
+  refresh_ifs(core);
+  weft__ifs_t *ifs = weft__netmon_ifs(core);
+  if (!ifs) return;
+  for (weft__link_t *l = core->rails.next, *next; l != &core->rails; l = next) {
+    next = l->next;
+    weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+    if (cr->state != WEFT__R_OPEN || strcmp(cr->cand.device, device) != 0) continue;
+    if (weft__ifs_find(ifs, &cr->cand.addr)) continue;
+    snprintf(why, sizeof why, "the address %s of %s is gone",
+             weft__addr_str(&cr->cand.addr, text, sizeof text), device);
+    weft__net_lost(core, device, &cr->cand.addr, why);
+  }
+}
+
+void weft__net_back(weft__core_t *core) {
   refresh_ifs(core);
   weft__joins_listen(core);
   weft__rescan(core);
@@ -109,7 +125,7 @@ static void on_link(watch_t *w, const struct nlmsghdr *h) {
   if (w->v[i].up == up) return;
   w->v[i].up = up;
   if (up)
-    back(w->core);
+    weft__net_back(w->core);
   else
     link_down(w->core, (unsigned) ifi->ifi_index, name);
   if (h->nlmsg_type == RTM_DELLINK) w->v[i] = w->v[--w->n];
@@ -135,12 +151,12 @@ static void on_addr(watch_t *w, const struct nlmsghdr *h) {
     /* an IPv6 address that is still being checked for duplicates cannot be used; it is told again
      * when it can */
     if (ifa->ifa_flags & IFA_F_TENTATIVE) return;
-    back(w->core);
+    weft__net_back(w->core);
     return;
   }
   snprintf(why, sizeof why, "the address %s was removed from %s",
            weft__addr_str(&addr, text, sizeof text), name);
-  lost(w->core, NULL, &addr, why);
+  weft__net_lost(w->core, NULL, &addr, why);
   refresh_ifs(w->core);
 }
 
@@ -159,7 +175,7 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
     ssize_t n = err ? (errno = -err, -1) : recv(w->fd, &buf, sizeof buf, MSG_DONTWAIT);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0 && errno == ENOBUFS) { /* some were lost: everything may have changed */
-      back(w->core);
+      weft__net_back(w->core);
       continue;
     }
     if (n < 0 && errno != EAGAIN) {

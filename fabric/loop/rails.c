@@ -8,7 +8,10 @@
  *  - Waiters are always called from the worker's results (async callback) or from `later`, so never
  *    inside a call.
  *  - Rails that weft_listen asked for and that open when it has given up are taken when they come:
- *    the next one finds them. */
+ *    the next one finds them.
+ *  - A device that the system takes away waits for us: its rails' paths die and their listeners
+ *    close at once, each rail closes when its last path has, and what librdmacm still has open is
+ *    swept. libfabric 1.17 would not find the device again: its crails stay, failed for good. */
 #include "loop/rails.h"
 
 #include <errno.h>
@@ -18,7 +21,7 @@
 
 #include "loop/conn.h"
 
-static const uint64_t RETRY_AFTER = WEFT__S, OPEN_LIMIT = 3 * WEFT__S;
+static const uint64_t RETRY_AFTER = WEFT__S, OPEN_LIMIT = 3 * WEFT__S, RELEASE_TRY = 5 * WEFT__MS;
 
 static bool same(const weft__cand_t *a, const weft__cand_t *b) {
   return strcmp(a->provider, b->provider) == 0 && strcmp(a->device, b->device) == 0 &&
@@ -110,12 +113,24 @@ static void on_tell(weft__later_t *l) {
   if (cr->state != WEFT__R_OPENING) tell_waiters(cr);
 }
 
+static void say_removed(weft__crail_t *cr, const char *why) {
+  snprintf(cr->why, sizeof cr->why,
+           "%.32s %.60s: the device is gone, %.40s: restart the program to use it again",
+           cr->cand.provider, cr->cand.device, why);
+}
+
 /* What the worker found is in rail, err and why. The waiters are still to be told. */
 static void settle(weft__crail_t *cr) {
   weft__core_t *core = cr->core;
   core->opening--;
   weft__cands_unref(cr->cands);
   cr->cands = NULL;
+  if (cr->removed) {
+    if (cr->rail) weft__rail_close(cr->rail);
+    cr->rail = NULL;
+    cr->err = UV_ENODEV;
+    say_removed(cr, "while it was being opened");
+  }
   if (cr->rail && !cr->err) {
     int err = watch(cr);
     if (err) {
@@ -132,11 +147,14 @@ static void settle(weft__crail_t *cr) {
     weft__debug("rail %s %s: open", cr->cand.provider, cr->cand.device);
     weft__mem_rail_up(core, cr);
     weft__netmon_start(core);
+    weft__devmon_listen(core);
+    weft__devmon_start(core, &cr->cand);
     if (core->offers_on) weft__join_listen(core, cr);
   } else {
     cr->state = WEFT__R_FAILED;
     cr->failed_at = core->now_ns;
     weft__warn("%s", cr->why);
+    weft__devmon_unuse(core, &cr->cand, cr->removed);
   }
 }
 
@@ -162,8 +180,10 @@ static int start_open(weft__crail_t *cr) {
   cr->job.run = open_run;
   cr->job.done = open_done;
   cr->job.data = cr;
+  weft__devmon_use(&cr->cand);
   int err = weft__work(cr->core, &cr->job);
   if (err) {
+    weft__devmon_unuse(cr->core, &cr->cand, false);
     cr->state = WEFT__R_FAILED;
     cr->err = err;
     cr->failed_at = 0;
@@ -198,7 +218,8 @@ weft__crail_t *weft__rail_want(weft__core_t *core, const weft__cand_t *cand, wef
     *err = UV_ECANCELED;
     return NULL;
   }
-  bool fresh = !cr || (cr->state == WEFT__R_FAILED && core->now_ns - cr->failed_at >= RETRY_AFTER);
+  bool fresh = !cr || (cr->state == WEFT__R_FAILED && !cr->removed &&
+                       core->now_ns - cr->failed_at >= RETRY_AFTER);
   if (fresh) {
     /* the list's own entry: it has the provider's info */
     const weft__cand_t *full = NULL;
@@ -257,6 +278,7 @@ static void batch_run(weft__job_t *job) {
   for (unsigned i = 0; i < b->n; i++) {
     b->v[i].err = UV_ECANCELED;
     if (__atomic_load_n(&b->stop, __ATOMIC_RELAXED)) continue;
+    weft__devmon_use(&b->v[i].cand);
     b->v[i].err = weft__rail_open(&b->core->env, &b->v[i].cand, &b->v[i].rail, b->v[i].why,
                                   sizeof b->v[i].why);
   }
@@ -272,6 +294,7 @@ static void batch_end(batch_t *b) {
     if (wanted && !cr) cr = crail_new(core, &b->v[i].cand, b->cands);
     if (!wanted || !cr) { /* the context closes, or somebody else was faster */
       if (b->v[i].rail) weft__rail_close(b->v[i].rail);
+      if (b->v[i].err != UV_ECANCELED) weft__devmon_unuse(core, &b->v[i].cand, false);
       continue;
     }
     cr->rail = b->v[i].rail;
@@ -305,7 +328,7 @@ unsigned weft__rails_open_now(weft__core_t *core, weft__cands_t *cands,
     weft__crail_t *cr = weft__rail_find(core, want[i]);
     if (cr && cr->state == WEFT__R_OPENING)
       how = WEFT__WORK_LAST; /* then its job has run when ours has */
-    if (!cr || cr->state == WEFT__R_FAILED) b->v[b->n++].cand = *want[i];
+    if (!cr || (cr->state == WEFT__R_FAILED && !cr->removed)) b->v[b->n++].cand = *want[i];
   }
   if (b->n == 0 && how == WEFT__WORK_FIRST) { /* all are open */
     batch_end(b);
@@ -339,25 +362,90 @@ unsigned weft__rails_open_now(weft__core_t *core, weft__cands_t *cands,
 
 /* ---- Closing ---- */
 
+/* Its paths and listeners are gone. */
+static void shut(weft__crail_t *cr) {
+  if (cr->join) weft__lst_close(cr->join);
+  cr->join = NULL;
+  /* first out of libuv's epoll set, then the fd may go */
+  if (cr->polling && !uv_is_closing((uv_handle_t *) &cr->poll))
+    uv_close((uv_handle_t *) &cr->poll, on_poll_closed);
+  if (cr->rail && !cr->core->abandoned) {
+    weft__mem_rail_down(cr->core, cr);
+    weft__rail_close(cr->rail);
+    weft__devmon_unuse(cr->core, &cr->cand,
+                       cr->removed); /* after what the close gives the worker */
+  }
+  cr->rail = NULL;
+}
+
 void weft__rails_close(weft__core_t *core) {
+  weft__timer_stop(core, &core->removal);
   for (weft__link_t *l = core->rails.next, *next; l != &core->rails; l = next) {
     next = l->next;
     weft__crail_t *cr = weft__container(l, weft__crail_t, link);
     if (cr->state == WEFT__R_OPENING || cr->state == WEFT__R_CLOSED)
       continue; /* comes back when it is open */
     cr->state = WEFT__R_CLOSED;
+    bool polling = cr->polling;
+    shut(cr);
+    if (!polling && !core->abandoned) crail_free(cr);
+  }
+}
+
+/* ---- Devices that are taken away ---- */
+
+/* Let go of what can be, now that nobody is inside one of its upcalls. */
+static void release(weft__timer_t *t) {
+  weft__core_t *core = weft__container(t, weft__core_t, removal);
+  bool waiting = false, released = false;
+  for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
+    weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+    if (!cr->removed || cr->state != WEFT__R_OPEN) continue;
     if (cr->join) weft__lst_close(cr->join);
     cr->join = NULL;
-    bool polling = cr->polling;
-    /* first out of libuv's epoll set, then the fd may go */
-    if (polling && !uv_is_closing((uv_handle_t *) &cr->poll))
-      uv_close((uv_handle_t *) &cr->poll, on_poll_closed);
-    if (cr->rail && !core->abandoned) {
-      weft__mem_rail_down(core, cr);
-      weft__rail_close(cr->rail);
+    weft__rail_lost(cr->rail, NULL, NULL, cr->why); /* a dial may have begun since */
+    cr->fired = core->fired = true;
+    if (!weft__rail_idle(cr->rail)) {
+      waiting = true;
+      continue;
     }
-    cr->rail = NULL;
-    if (!polling && !core->abandoned) crail_free(cr);
+    cr->state = WEFT__R_FAILED;
+    cr->err = UV_ENODEV;
+    cr->failed_at = core->now_ns;
+    shut(cr);
+    released = true;
+    weft__info("%s", cr->why);
+  }
+  if (released) weft__rescan(core); /* what lists of candidates say of it */
+  if (waiting) weft__timer_set(core, &core->removal, core->now_ns + RELEASE_TRY);
+}
+
+void weft__device_removed(weft__core_t *core, const char *device, const char *why) {
+  bool news = false;
+  for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
+    weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+    if (cr->removed || !(cr->cand.traits & WEFT_TRAIT_RDMA) ||
+        strcmp(cr->cand.device, device) != 0 || cr->state == WEFT__R_CLOSED)
+      continue;
+    news = cr->removed = true;
+    say_removed(cr, why);
+    if (cr->state == WEFT__R_OPEN) weft__rail_lost(cr->rail, NULL, NULL, cr->why);
+  }
+  weft__devmon_stop(core, device);
+  if (!news) return;
+  weft__warn("the RDMA device %s is gone, %s: letting go of it", device, why);
+  weft__cand_removed(device);
+  weft__cands_forget();
+  core->removal.fire = release;
+  weft__timer_set(core, &core->removal, core->now_ns);
+}
+
+void weft__rail_removed(weft__core_t *core, const weft__rail_t *rail, const char *why) {
+  for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
+    const weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+    if (cr->rail != rail) continue;
+    weft__device_removed(core, cr->cand.device, why);
+    return;
   }
 }
 

@@ -60,6 +60,7 @@ struct weft__crail {
   weft__cands_t *cands; /* while opening: owns cand.info */
   uv_poll_t poll;
   bool polling, fired;
+  bool removed; /* its device was: never open again in this process */
   int err;
   char why[200];
   uint64_t failed_at;
@@ -78,6 +79,11 @@ weft__crail_t *weft__rail_find(weft__core_t *, const weft__cand_t *);
 unsigned weft__rails_open_now(weft__core_t *, weft__cands_t *, const weft__cand_t *const *,
                               unsigned n, char *why, size_t len);
 void weft__rails_close(weft__core_t *); /* all; core->nrails counts them down */
+/* The RDMA device goes, and the system waits until nobody has it open: its paths die, its rails close
+ * as soon as the last of them is gone. `why`: "it was removed". May be told several times. */
+void weft__device_removed(weft__core_t *, const char *device, const char *why);
+/* The same, when only one of its rails is known. Others than RDMA's are left alone. */
+void weft__rail_removed(weft__core_t *, const weft__rail_t *, const char *why);
 /* weft__rail_heard_since over all rails, at most a tenth of a second old. */
 uint64_t weft__rails_heard_since(weft__core_t *);
 /* The rail whose own address is the path's local one; NULL: none. A listener on all addresses takes
@@ -94,5 +100,23 @@ void weft__netmon_stop(weft__core_t *);
  * list is good for ever, if it was taken after the watch had begun. */
 uint64_t weft__cands_max_age(weft__core_t *);
 weft__ifs_t *weft__netmon_ifs(weft__core_t *); /* own addresses, fresh enough; may be NULL */
+/* Something is gone: every path that uses it dies, told by the next drain. `device` NULL: any; addr
+ * NULL: any. Once for each path, however many say so. */
+void weft__net_lost(weft__core_t *, const char *device, const struct sockaddr_storage *addr,
+                    const char *why);
+void weft__net_addrs(weft__core_t *,
+                     const char *device); /* does it have the addresses of its rails still? */
+void weft__net_back(weft__core_t *);      /* something came back: look again, try again */
+
+/* ---- Events of RDMA devices: devmon.c ---- */
+
+void weft__devmon_listen(weft__core_t *); /* is a device taken away, whoever uses it? Once */
+void weft__devmon_start(weft__core_t *,
+                        const weft__cand_t *); /* nothing to do: not RDMA, or watched already */
+void weft__devmon_stop(weft__core_t *, const char *device); /* NULL: all */
+/* A rail of it is about to be opened; it was closed by weft__rail_close, or did not open. Until then
+ * the process keeps the device open, removed or not. */
+void weft__devmon_use(const weft__cand_t *);
+void weft__devmon_unuse(weft__core_t *, const weft__cand_t *, bool removed);
 
 #endif

@@ -409,11 +409,11 @@ static void start(weft__croute_t *r, weft__crail_t *cr) {
 
 static void on_rail(weft__waiter_t *w, weft__crail_t *cr) {
   weft__croute_t *r = weft__container(w, weft__croute_t, waiter);
-  if (cr->state == WEFT__R_OPEN) {
+  if (cr->state == WEFT__R_OPEN && !cr->removed) {
     start(r, cr);
     return;
   }
-  failed(r, WEFT_WHY_SYSTEM, cr->why);
+  failed(r, cr->removed ? WEFT_WHY_NO_DEVICE : WEFT_WHY_SYSTEM, cr->why);
   check_upgrade(r->c);
   weft__routes_work(r->c);
 }
@@ -422,7 +422,7 @@ static void open_route(weft__croute_t *r) {
   weft__core_t *core = r->c->core;
   int err = 0;
   weft__crail_t *cr = weft__rail_find(core, &r->cand);
-  if (cr && cr->state == WEFT__R_OPEN) {
+  if (cr && cr->state == WEFT__R_OPEN && !cr->removed) {
     start(r, cr);
     return;
   }

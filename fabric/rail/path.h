@@ -219,6 +219,9 @@ typedef struct weft__cand_list {
  * list). */
 int weft__cand_scan(const char *providers, const char *devices, weft__cand_list_t *out);
 void weft__cand_free(weft__cand_list_t *);
+/* [any thread] The system took this RDMA device away. libfabric does not find it again, under
+ * whatever name it comes back, so this process has it no more: later scans say so. */
+void weft__cand_removed(const char *device);
 
 typedef struct weft__lst_cbs {
   /* Somebody connects: read the request (weft__req_blob, weft__req_peer), then accept or reject it,
@@ -234,6 +237,8 @@ int weft__rail_open(weft__env_t *, const weft__cand_t *, weft__rail_t **out, cha
 /* All its paths and listeners must be closed. Frees what can be freed at once and does the rest on
  * the worker; buffers still retained by users stay valid until released. */
 void weft__rail_close(weft__rail_t *);
+/* Neither paths nor listeners: weft__rail_close may be called. */
+bool weft__rail_idle(const weft__rail_t *);
 const char *weft__rail_provider(const weft__rail_t *);
 const char *weft__rail_device(const weft__rail_t *);
 /* The best way in which large messages move on its paths, if the peer's rail has it too. */

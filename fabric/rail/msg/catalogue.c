@@ -9,6 +9,8 @@
  *    several times (with and without shared contexts): the first plain one counts.
  *  - libfabric names loopback addresses whether they exist or not, and skips interfaces that are
  *    down, so the system's own list of addresses is compared with it.
+ *  - libfabric looks for RDMA devices once and lists them for ever; those that the system has taken
+ *    away meanwhile are known here.
  *  - libfabric says nothing of a provider file that it could not load, so that file is looked for
  *    and loaded here once more, for the linker's own words. */
 #include <dirent.h>
@@ -134,6 +136,33 @@ static void speed_str(uint64_t bps, char *buf, size_t len) {
 
 /* ---- RDMA devices ---- */
 
+static pthread_mutex_t removed_lock = PTHREAD_MUTEX_INITIALIZER;
+static char *removed[64]; /* names, kept for ever */
+
+static bool removed_has(const char *device, bool take) {
+  bool found = false;
+  unsigned i;
+
+  pthread_mutex_lock(&removed_lock);
+  for (i = 0; i < sizeof(removed) / sizeof(removed[0]) && removed[i] != NULL && !found; i++)
+    found = strcmp(removed[i], device) == 0;
+  if (take && !found && i < sizeof(removed) / sizeof(removed[0])) removed[i] = strdup(device);
+  pthread_mutex_unlock(&removed_lock);
+  return found;
+}
+
+void weft__cand_removed(const char *device) {
+  (void) removed_has(device, true);
+}
+
+/* Removed since libfabric looked, or looked at and not there: then nobody told us. */
+static bool ib_removed(const char *dev) {
+  char path[256];
+
+  snprintf(path, sizeof(path), IB_SYSFS "/%s", dev);
+  return removed_has(dev, false) || (access(IB_SYSFS, F_OK) == 0 && access(path, F_OK) != 0);
+}
+
 /* "4: ACTIVE" of the device's first port that is up, else of its first port. */
 static bool ib_active(const char *dev, char *state, size_t len) {
   char path[256], line[64];
@@ -250,6 +279,11 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
   traits(c, q, info);
   c->loopback = weft__sa_loopback(&c->addr) || (i != NULL && (i->ifa_flags & IFF_LOOPBACK) != 0);
 
+  if (q->rdma && ib_removed(device)) {
+    c->why = WEFT_WHY_NO_DEVICE;
+    say(c, "%.40s %s: the device was removed: restart the program to use it again", device, ip);
+    return;
+  }
   if (i == NULL && s->ifa != NULL && !(q->speaks_tcp && strcmp(q->provider, "dpdk") == 0)) {
     c->why = WEFT_WHY_NO_ADDRESS;
     say(c, "%s: this system does not have the address", ip);

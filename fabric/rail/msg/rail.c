@@ -204,8 +204,12 @@ void weft__rail_leave(weft__rail_t *rail) {
   destroy(rail);
 }
 
+bool weft__rail_idle(const weft__rail_t *rail) {
+  return rail->paths == NULL && rail->lsts == NULL;
+}
+
 void weft__rail_close(weft__rail_t *rail) {
-  if (rail->paths != NULL || rail->lsts != NULL) {
+  if (!weft__rail_idle(rail)) {
     /* Closing under them would free what the provider still writes to. */
     weft__error("%s: closed with %s open: its memory is lost", rail->name,
                 rail->paths != NULL ? "paths" : "listeners");
