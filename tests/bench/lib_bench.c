@@ -190,9 +190,14 @@ void bench_spawn(bench_child_t *child, int core, int (*fn)(int fd, void *arg), v
 }
 
 int bench_reap(bench_child_t *child) {
+  return bench_reap_within(child, 5);
+}
+
+int bench_reap_within(bench_child_t *child, unsigned seconds) {
   int status = 0;
+  shutdown(child->fd, SHUT_RDWR); /* children that were forked later have it open, too */
   close(child->fd);
-  for (int i = 0; i < 500; i++) {
+  for (unsigned i = 0; i < 100 * seconds; i++) {
     if (waitpid(child->pid, &status, WNOHANG) == child->pid)
       return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     usleep(10000);

@@ -37,6 +37,7 @@ typedef struct bench_child_s {
 void bench_spawn(bench_child_t *child, int core, int (*fn)(int fd, void *arg), void *arg);
 /* Close the socket, wait for the child (it is killed after 5 s): its exit status. */
 int bench_reap(bench_child_t *child);
+int bench_reap_within(bench_child_t *child, unsigned seconds); /* killed after so long */
 void bench_pin(int core);
 
 /* Blocks of memory that parent and children share; fork after it. Zeroed. */

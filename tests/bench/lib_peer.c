@@ -113,6 +113,7 @@ static uint64_t next_random(uint64_t *s) {
 static size_t next_size(peer_conn_t *c) {
   uint64_t r = next_random(&c->random);
   unsigned pick = (unsigned) (r & 127), more = (unsigned) (r >> 8) & 0xffffff;
+  if (c->side->shared->config.size) return c->side->shared->config.size;
   if (!c->side->shared->config.mixed || pick < 60) return SMALL;
   if (pick < 100) return SMALL + more % 4096;
   if (pick < 118) return 4096 + more % 60000;
@@ -121,6 +122,7 @@ static size_t next_size(peer_conn_t *c) {
 }
 
 static void note_error(side_t *s, const char *what, int status, const char *why) {
+  s->me->errors++;
   if (!*s->me->error)
     snprintf(s->me->error, sizeof(s->me->error), "%s: %s: %s", what, weft_strerror(status), why);
 }
@@ -326,9 +328,19 @@ static void on_shutdown(weft_shutdown_t *req, int status) {
   maybe_finished(c);
 }
 
+static void answer(side_t *s, uint32_t ask) {
+  weft_verdict_t v;
+  for (unsigned i = 0; i < s->shared->config.conns; i++)
+    for (unsigned k = 0;
+         s->conn[i].open && weft_conn_verdict(&s->conn[i].handle, k, &v, sizeof(v)) == 0; k++)
+      if (strstr(v.detail, s->shared->asked)) s->me->answered = ask;
+}
+
 static void on_watch(uv_timer_t *t) {
   side_t *s = t->data;
   peer_side_t sum = {0};
+  uint32_t ask = __atomic_load_n(&s->shared->ask, __ATOMIC_ACQUIRE);
+  if (ask != s->me->answered) answer(s, ask);
   for (unsigned i = 0; i < s->shared->config.conns; i++) {
     weft_conn_info_t info;
     if (!s->conn[i].open || weft_conn_info(&s->conn[i].handle, &info, sizeof(info))) continue;
@@ -372,6 +384,7 @@ static int side_main(int fd, peer_shared_t *shared, bench_side which) {
   int rc;
   if (cfg->net && which == BENCH_SERVER) bench_net_server(fd);
   if (which == BENCH_CLIENT && recv(fd, &byte, 1, 0) != 1) return 1;
+  if (cfg->devices[which]) setenv("WEFT_DEVICES", cfg->devices[which], 1);
   weft_opts_init(&opts, sizeof(opts));
   if (!s || uv_loop_init(&s->loop) || weft_init(&s->loop, &s->weft, &opts))
     bench_die("weft_init failed");
@@ -388,15 +401,17 @@ static int side_main(int fd, peer_shared_t *shared, bench_side which) {
   if (which == BENCH_SERVER) {
     weft_listener_init(&s->weft, &s->listener);
     s->listener.data = s;
-    snprintf(url, sizeof(url), "weft://*:0%s%s", cfg->needs ? "?" : "",
-             cfg->needs ? cfg->needs : "");
+    snprintf(url, sizeof(url), "weft://%s:0%s%s", cfg->host ? cfg->host : "*",
+             cfg->needs ? "?" : "", cfg->needs ? cfg->needs : "");
     if ((rc = weft_listen(&s->listener, url, 128, on_listen)) ||
         (rc = weft_listener_addr(&s->listener, url, &(size_t){sizeof(url)})))
       bench_die("weft_listen: %s", weft_strerror(rc));
     const char *port = strrchr(url, ':');
     snprintf(shared->url, len, "weft://%s%.*s%s%s",
-             cfg->net ? bench_net_addr(BENCH_SERVER, 0) : "127.0.0.1", (int) strcspn(port, "?/"),
-             port, cfg->needs ? "?" : "", cfg->needs ? cfg->needs : "");
+             cfg->host  ? cfg->host
+             : cfg->net ? bench_net_addr(BENCH_SERVER, 0)
+                        : "127.0.0.1",
+             (int) strcspn(port, "?/"), port, cfg->needs ? "?" : "", cfg->needs ? cfg->needs : "");
     if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1) return 1;
   } else {
     connect_next(s, 0);
@@ -427,6 +442,46 @@ void peer_check(peer_rig_t *rig) {
   }
 }
 
+int peer_wait_pair(peer_rig_t *rig, unsigned pair, unsigned ms) {
+  volatile peer_side_t *side = rig->shared->side;
+  uint64_t want = pair ? (1ull << rig->shared->config.conns) - 1 : 0;
+  for (unsigned waited = 0; waited <= ms; waited += 5) {
+    peer_check(rig);
+    if (side[0].on_pair == want && side[1].on_pair == want) return 1;
+    usleep(5000);
+  }
+  return 0;
+}
+
+int peer_wait_progress(peer_rig_t *rig, unsigned n, unsigned ms) {
+  volatile peer_side_t *side = rig->shared->side;
+  uint64_t from[2][PEER_MAX_CONNS];
+  unsigned conns = rig->shared->config.conns, short_of = 1;
+  for (unsigned i = 0; i < 2 * conns; i++)
+    from[i / conns][i % conns] = side[i / conns].received[i % conns];
+  for (unsigned waited = 0; waited <= ms && short_of; waited += 5) {
+    peer_check(rig);
+    usleep(5000);
+    short_of = 0;
+    for (unsigned i = 0; i < 2 * conns; i++)
+      short_of += side[i / conns].received[i % conns] < from[i / conns][i % conns] + n;
+  }
+  return !short_of;
+}
+
+int peer_wait_verdict(peer_rig_t *rig, bench_side which, const char *words, unsigned ms) {
+  peer_shared_t *sh = rig->shared;
+  volatile peer_side_t *side = &sh->side[which];
+  snprintf(sh->asked, sizeof(sh->asked), "%s", words);
+  __atomic_store_n(&sh->ask, sh->ask + 1, __ATOMIC_RELEASE);
+  for (unsigned waited = 0; waited <= ms; waited += 5) {
+    peer_check(rig);
+    if (side->answered == sh->ask) return 1;
+    usleep(5000);
+  }
+  return 0;
+}
+
 int peer_wait_standby(peer_rig_t *rig, unsigned ms) {
   volatile peer_side_t *side = rig->shared->side;
   for (unsigned waited = 0; waited <= ms; waited += 5) {
@@ -452,13 +507,17 @@ void peer_start(peer_rig_t *rig, const peer_config_t *config) {
       send(rig->child[BENCH_CLIENT].fd, &byte, 1, MSG_NOSIGNAL) != 1)
     bench_die("the peers did not start (server %d)", bench_reap(&rig->child[BENCH_SERVER]));
   volatile peer_side_t *side = rig->shared->side;
-  for (int i = 0; side[0].connected < config->conns || side[1].connected < config->conns; i++) {
+  unsigned slow = config->slow ? config->slow : 1;
+  if (config->opening) config->opening(config->opening_arg);
+  for (unsigned i = 0; side[0].connected < config->conns || side[1].connected < config->conns;
+       i++) {
     peer_check(rig);
-    if (i > 4000)
-      bench_die("only %u of %u connections opened in 20 s", side[0].connected, config->conns);
+    if (i > 4000 * slow)
+      bench_die("only %u of %u connections opened in %u s", side[0].connected, config->conns,
+                20 * slow);
     usleep(5000);
   }
-  if (!peer_wait_standby(rig, 5000))
+  if (!peer_wait_standby(rig, 5000 * slow))
     bench_die("no standby path: client %u, server %u of %u connections have two", side[0].standby,
               side[1].standby, config->conns);
 }
@@ -467,7 +526,7 @@ uint64_t peer_finish(peer_rig_t *rig) {
   volatile peer_side_t *side = rig->shared->side;
   unsigned conns = rig->shared->config.conns;
   __atomic_store_n(&rig->shared->stop, 1, __ATOMIC_RELEASE);
-  for (int i = 0; i < FINISH_MS / 5 && (side[0].finished < conns || side[1].finished < conns);
+  for (unsigned i = 0; i < FINISH_MS / 5 && (side[0].finished < conns || side[1].finished < conns);
        i++) {
     peer_check(rig);
     usleep(5000);
@@ -501,8 +560,9 @@ uint64_t peer_finish(peer_rig_t *rig) {
   for (int i = 0; i < 2; i++)
     if (rig->shared->side[i].error[0])
       printf("%s: %s\n", i ? "server" : "client", rig->shared->side[i].error);
-  bench_reap(&rig->child[0]);
-  bench_reap(&rig->child[1]);
+  for (int i = 0; i < 2; i++)
+    rig->exit[i] = bench_reap_within(&rig->child[i],
+                                     5 * (rig->shared->config.slow ? rig->shared->config.slow : 1));
   return fault + unfinished;
 }
 

@@ -5,13 +5,18 @@
 #   vm_layout LAYOUT [MTU]   makes the network of a layout
 #     rxe        two hosts in one network namespace, v0 and v1 joined by a veth pair, soft RoCE
 #     siw        the same, soft iWARP
+#     rxe-spare, siw-spare
+#                the same without IPv6, and a second pair, w0 and w1, without RDMA: what a program whose
+#                RDMA dies can go on over. A host's devices are its RDMA device and its end of that pair
 #     siw-hosts  two network namespaces a and b joined by a veth pair, soft iWARP
 #     host       this guest is one of two, its cable is eth0, soft RoCE
+#   vm_heal                  a spare layout as it was, whatever was cut, but for devices that are gone
 #   vm_network_down          takes away whatever is there, whatever layout it was
 #   vm_resources             what the RDMA devices have open, a line for each
 #
 # A layout sets, and exports, what cases/lib.sh goes by: A and B, the addresses of the two hosts (A6 and
-# B6 in IPv6), DEVICE_A and DEVICE_B, NETDEV_A and NETDEV_B.
+# B6 in IPv6), DEVICE_A and DEVICE_B, NETDEV_A and NETDEV_B. In a spare layout A and B are the addresses of
+# the second pair, and NETDEV_A and NETDEV_B its ends.
 #
 # Design notes
 #   - Soft RoCE of this kernel looks up its routes in the first namespace only: hence two hosts in one.
@@ -96,6 +101,42 @@ rule del pref 0
 END
 }
 
+vm_first_routes() { # of the first pair; they go with a link or an address
+  ip route replace 10.9.0.2 dev v0 src 10.9.0.1 table 102 &&
+    ip route replace 10.9.0.1 dev v1 src 10.9.0.2 table 101
+}
+
+vm_spare() { # MTU
+  local i
+  ip link add w0 mtu "$1" type veth peer name w1 mtu "$1" || return 1
+  for i in w0 w1; do
+    vm_set 1 ipv4/conf/$i/accept_local ipv4/conf/$i/arp_ignore
+    vm_set 0 ipv4/conf/$i/rp_filter
+  done
+  for i in v0 v1 w0 w1; do vm_set 1 ipv6/conf/$i/disable_ipv6; done
+  ip -batch - <<'END'
+addr add 10.9.2.1/24 dev w0
+addr add 10.9.2.2/24 dev w1
+link set w0 up
+link set w1 up
+rule add pref 10 iif w0 lookup local
+rule add pref 10 iif w1 lookup local
+rule add pref 11 from 10.9.2.1 to 10.9.2.1 lookup local
+rule add pref 11 from 10.9.2.2 to 10.9.2.2 lookup local
+rule add pref 12 to 10.9.2.2 lookup 104
+rule add pref 12 to 10.9.2.1 lookup 103
+route add 10.9.2.2 dev w0 src 10.9.2.1 table 104
+route add 10.9.2.1 dev w1 src 10.9.2.2 table 103
+END
+}
+
+vm_heal() {
+  local i
+  ip link set v0 up && ip link set v1 up || return 1
+  for i in v0 v1; do tc qdisc del dev $i clsact 2>/dev/null; done
+  ip addr replace 10.9.0.1/24 dev v0 && ip addr replace 10.9.0.2/24 dev v1 && vm_first_routes
+}
+
 vm_two_namespaces() { # MTU
   ip netns add a && ip netns add b || return 1
   ip link add v0 mtu "$1" netns a type veth peer name v1 mtu "$1" netns b || return 1
@@ -122,6 +163,12 @@ vm_layout() { # LAYOUT [MTU]
     vm_one_namespace "$mtu" || return 1
     rdma link add "${layout}0" type "$layout" netdev v0 &&
       rdma link add "${layout}1" type "$layout" netdev v1
+    ;;
+  rxe-spare | siw-spare)
+    modprobe -a cls_flower act_gact sch_ingress || return 1
+    vm_layout "${layout%-spare}" "$mtu" && vm_spare "$mtu" || return
+    export A=10.9.2.1 B=10.9.2.2 NETDEV_A=w0 NETDEV_B=w1
+    unset A6 B6
     ;;
   siw-hosts)
     vm_names siw v0 v1
