@@ -210,16 +210,16 @@ static unsigned ib_rest(struct scan *s, const char *provider, bool has_provider)
     if (!in_list(s->devices, d->d_name))
       reason(s, provider, d->d_name, WEFT_WHY_DEVICE_FILTER, "%s: devices=%.100s leaves it out",
              d->d_name, s->devices);
-    else if (!has_provider)
-      reason(s, provider, d->d_name, WEFT_WHY_NO_PROVIDER,
-             IB_SYSFS
-             "/%.40s is there, but libfabric has no %s provider, or looked before the device came",
-             d->d_name, provider);
     else if (!ib_active(d->d_name, state, sizeof(state)))
       reason(s, provider, d->d_name, WEFT_WHY_LINK_DOWN, "%.40s: no port is active (port 1: %s)",
              d->d_name, state);
     else if (weft__ib_missing("", d->d_name, UINT64_MAX, text, sizeof(text)))
       reason(s, provider, d->d_name, WEFT_WHY_SYSTEM, "%s", text);
+    else if (!has_provider) /* it lists none as well when all devices have one of the above */
+      reason(s, provider, d->d_name, WEFT_WHY_NO_PROVIDER,
+             IB_SYSFS
+             "/%.40s is there, but libfabric has no %s provider, or looked before the device came",
+             d->d_name, provider);
     else
       reason(s, provider, d->d_name, WEFT_WHY_NO_ADDRESS,
              "%.40s: its network interface has no IP address, which connections need", d->d_name);
