@@ -86,6 +86,7 @@ struct weft__spath {
   unsigned slot; /* 0 .. WEFT__PATHS_MAX-1, its own until it is closed */
   bool live;     /* carries traffic */
   bool broken;   /* a send failed: `down` will come */
+  bool refused;  /* its provider refused a read or a write */
   bool pinned;   /* an operator's order brought sending here */
   int rank;
   int err; /* why it ended */
@@ -201,7 +202,7 @@ struct weft__session {
   uint64_t queued_bytes, queued_messages;
   unsigned unposted; /* large ones that left and are not written yet: small ones wait */
   bool fin_queued, fin_acked, tx_stuck, skips_due;
-  unsigned writes_refused, reads_refused; /* by the provider, in a row */
+  unsigned writes_refused, reads_refused; /* by the provider, in a row, a path each */
   unsigned nxfers, nready;                /* of all paths */
   uint64_t bandwidth;                     /* bytes per second of fragments, smoothed */
 
@@ -320,6 +321,8 @@ bool weft__s_on_skip(weft__session_t *, weft__spath_t *, const uint8_t *p);
 void weft__s_large_path_down(weft__session_t *, weft__spath_t *);
 void weft__s_large_path_closed(weft__session_t *, weft__spath_t *);
 void weft__s_rma_done(weft__path_t *, weft__rma_t *, int status);
+/* A read or a write ended with err: was it refused? Counts once for a path. */
+void weft__s_refused(weft__spath_t *, unsigned *in_a_row, int err);
 void weft__s_large_give_up(weft__session_t *,
                            weft__rxl_t *); /* nothing of it is awaited any more */
 void weft__s_large_forget(weft__session_t *, const weft__txm_t *); /* the record leaves the list */

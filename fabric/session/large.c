@@ -12,8 +12,9 @@
  *    acknowledged and no RMA operation names it.
  *  - A sender whose path cannot do what is asked answers any clear-to-send with CHUNK frames: what
  *    its provider can do is not the receiver's to know. So does one whose provider has refused a
- *    write on several paths in a row, and so is it asked to by a receiver whose reads were refused:
- *    else each new path would die of the first large message, for ever.
+ *    write on several paths in a row, at once or by a failed completion, and so is it asked to by a
+ *    receiver whose reads were refused: else each new path would die of the first large message, for
+ *    ever.
  *  - Everything the peer says is checked against what we issued: a FRAG or CHUNK that answers no
  *    clear-to-send ends the session. */
 #include <errno.h>
@@ -366,10 +367,9 @@ static bool push_fragment(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t
     if (rc == -EAGAIN) return false;
     if (rc < 0) {
       sp->broken = true;
-      s->writes_refused++;
+      weft__s_refused(sp, &s->writes_refused, rc);
       return false;
     }
-    s->writes_refused = 0;
     sp->free_slots = slot->next;
     slot->m = x->m;
     slot->bytes = n;
@@ -438,6 +438,21 @@ void weft__s_unref(weft__session_t *s, weft__txm_t *m) {
   weft__s_tx_finish(s, m, m->status);
 }
 
+/* A provider may refuse when it is asked, or by a completion that fails (verbs), and the path with
+ * it. That a path dies under an operation is no refusal. */
+void weft__s_refused(weft__spath_t *sp, unsigned *in_a_row, int err) {
+  switch (-err) {
+  case ECANCELED:
+  case ENOTCONN:
+  case EPIPE:
+  case ECONNRESET:
+  case ETIMEDOUT: return;
+  default: break;
+  }
+  if (!sp->refused) ++*in_a_row;
+  sp->refused = true;
+}
+
 void weft__s_rma_done(weft__path_t *path, weft__rma_t *r, int status) {
   weft__spath_t *sp = path->user;
   weft__session_t *s = sp->s;
@@ -447,7 +462,12 @@ void weft__s_rma_done(weft__path_t *path, weft__rma_t *r, int status) {
   slot->m = NULL;
   slot->next = sp->free_slots;
   sp->free_slots = slot;
-  if (m && status == 0) s->st.rma_written += slot->bytes;
+  if (m && status == 0) {
+    s->st.rma_written += slot->bytes;
+    s->writes_refused = 0;
+  } else if (m && sp->live) {
+    weft__s_refused(sp, &s->writes_refused, status);
+  }
   if (status == 0 && sp->live) {
     weft__s_heard(sp);
     uint64_t ns = weft__now(s) - slot->at;

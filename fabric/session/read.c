@@ -196,7 +196,7 @@ static bool push_read(weft__session_t *s, weft__spath_t *sp, weft__ready_in_t *r
     if (rc == -EAGAIN) return false;
     if (rc < 0) {
       sp->broken = true;
-      s->reads_refused++;
+      weft__s_refused(sp, &s->reads_refused, rc);
       return false;
     }
     sp->free_slots = slot->next;
@@ -236,7 +236,10 @@ void weft__s_read_done(weft__session_t *s, weft__spath_t *sp, weft__rma_slot_t *
   sp->read_bytes -= slot->bytes;
   if (!sp->live) return; /* its fragment has been taken back */
   r->c->flying--;
-  if (status != 0) return; /* `down` comes */
+  if (status != 0) { /* `down` comes */
+    weft__s_refused(sp, &s->reads_refused, status);
+    return;
+  }
   s->reads_refused = 0;
   s->st.rma_read += slot->bytes;
   r->done += (uint32_t) slot->bytes;

@@ -227,22 +227,70 @@ static void acknowledgement_closes_the_source(void **st) {
   assert_int_equal(((weft__spath_t *) PORT(0, &A)->path.user)->nsources, 0);
 }
 
-/* Reads that the provider refuses kill a path each; then it is copied. */
+/* Reads or writes that a provider refuses kill a path each, whether it says so at once or by a
+ * completion that fails; then it is copied. Both ways on one path count once. */
+static void refused(bool fails, weft__xfer_t how) {
+  end_t *at = how == WEFT__XFER_READ ? &B : &A;
+  void *none = NULL;
+  weft_qos_t q;
+  teardown(&none);
+  xfer[0] = xfer[1] = how;
+  tags[0] = tags[1] = 0;
+  weft_qos_init(&q, sizeof q);
+  setup_with(&q);
+  for (unsigned w = 1; w < 4; w++) add_wire(w, (int) w);
+  pump();
+  for (unsigned w = 0; w < 4; w++) {
+    if (fails)
+      PORT(w, at)->fails = true;
+    else
+      PORT(w, at)->no_rma = -EIO;
+  }
+  post(&A, 3 * MB);
+  pump();
+  for (unsigned w = 0; w < 3; w++) {
+    assert_int_equal(B.rx_count, 0);
+    assert_int_equal(how == WEFT__XFER_READ ? B.s->reads_refused : A.s->writes_refused, w + 1);
+    cut(w, at == &B); /* the rail tells what it refused */
+    pump();
+    cut(w, at != &B);
+    pump();
+  }
+  assert_int_equal(B.rx_count, 1);
+  assert_int_equal(stats(&B).payload_copies, 3 * MB);
+  assert_int_equal(A.path_down + B.path_down, 6);
+}
 static void refused_reads_end_in_copies(void **st) {
+  (void) st;
+  refused(false, WEFT__XFER_READ);
+  refused(true, WEFT__XFER_READ);
+}
+static void refused_writes_end_in_copies(void **st) {
+  (void) st;
+  refused(false, WEFT__XFER_WRITE);
+  refused(true, WEFT__XFER_WRITE);
+}
+
+/* Paths that die under reads, however often, are no refusal: there is no copy. */
+static void paths_that_die_are_no_refusal(void **st) {
   (void) st;
   for (unsigned w = 1; w < 4; w++) add_wire(w, (int) w);
   pump();
-  for (unsigned w = 0; w < 3; w++) PORT(w, &B)->no_reads = true;
-  post(&A, MB);
+  for (unsigned w = 0; w < 3; w++) {
+    PORT(w, &B)->no_rma = w % 2 ? 0 : -ENOTCONN; /* dying, or dead with reads under way */
+    PORT(w, &B)->slow = true;
+  }
+  post(&A, 3 * MB);
   pump();
   for (unsigned w = 0; w < 3; w++) {
-    cut(w, 1); /* the rail tells what it refused */
+    cut(w, 1);
     pump();
     cut(w, 0);
     pump();
   }
   assert_int_equal(B.rx_count, 1);
-  assert_int_equal(stats(&B).payload_copies, MB);
+  assert_int_equal(stats(&B).rma_read, 3 * MB);
+  assert_int_equal(stats(&B).payload_copies, 0);
 }
 
 /* At most once: the peer moves away from the path on which we read. It goes, and with it the read;
@@ -430,6 +478,8 @@ int main(void) {
       R(source_is_held_until_its_path_is_closed),
       R(acknowledgement_closes_the_source),
       R(refused_reads_end_in_copies),
+      R(refused_writes_end_in_copies),
+      R(paths_that_die_are_no_refusal),
       AMO(at_most_once_leaves_in_the_middle),
       AMO(at_most_once_resume_on_the_path_that_is_read_from),
       R(ready_lies),

@@ -35,9 +35,11 @@ typedef struct {
   frame_t *inbox, **tail; /* frames and writes come in order */
   weft__rma_t *done;      /* writes whose completion is due */
   bool held, closing, closed, is_open;
-  bool slow;                /* its RMA goes on until this is false, or it closes */
-  bool no_reads, no_memory; /* its provider refuses them */
-  int open[3];              /* memory, by weft__open_t */
+  bool slow;      /* its RMA goes on until this is false, or it closes */
+  bool no_memory; /* its provider refuses it */
+  bool fails;     /* reads and writes complete with an error */
+  int no_rma;     /* read and write answer this */
+  int open[3];    /* memory, by weft__open_t */
   unsigned writes, reads;
   weft__tbuf_t tb;
   bool tb_out;
@@ -91,7 +93,7 @@ static int tx_send(weft__path_t *path, weft__tbuf_t *b, uint32_t len) {
   port_t *p = (port_t *) path, *q = other(p);
   frame_t *f = frame_of(b);
   p->tb_out = false;
-  if (q->closed) {
+  if (q->closed || (p->fails && p->reads + p->writes)) { /* nothing passes what failed */
     free(f);
     return 0;
   }
@@ -104,7 +106,8 @@ static int tx_send(weft__path_t *path, weft__tbuf_t *b, uint32_t len) {
 static int rma_write(weft__path_t *path, weft__rma_t *r) {
   port_t *p = (port_t *) path;
   uint8_t *to = (uint8_t *) (uintptr_t) r->addr;
-  if (!p->held)
+  if (p->no_rma) return p->no_rma;
+  if (!p->held && !p->fails)
     for (uint32_t i = 0; i < r->niov; i++) {
       memcpy(to, r->iov[i].iov_base, r->iov[i].iov_len);
       to += r->iov[i].iov_len;
@@ -117,7 +120,7 @@ static int rma_write(weft__path_t *path, weft__rma_t *r) {
 /* Its bytes are fetched when it completes: a source that was given back too early is seen. */
 static int rma_read(weft__path_t *path, weft__rma_t *r) {
   port_t *p = (port_t *) path;
-  if (p->no_reads) return -EIO;
+  if (p->no_rma) return p->no_rma;
   assert_int_equal(path->lim.xfer, WEFT__XFER_READ);
   assert_int_equal(r->niov, 1);
   assert_int_equal(r->sink->key, 1 + WEFT__OPEN_SINK);
@@ -240,11 +243,11 @@ static bool step_port(end_t *e, port_t *p) {
   while (p->done && (!p->slow || p->closing)) {
     weft__rma_t *r = p->done;
     p->done = r->next;
-    if (!p->closing && r->key == 1 + WEFT__OPEN_READ) {
+    if (!p->closing && !p->fails && r->key == 1 + WEFT__OPEN_READ) {
       assert_true(other(p)->open[WEFT__OPEN_READ] > 0);
       memcpy(r->iov[0].iov_base, (void *) (uintptr_t) r->addr, r->iov[0].iov_len);
     }
-    p->path.cbs->rma_done(&p->path, r, p->closing ? -ECANCELED : 0);
+    p->path.cbs->rma_done(&p->path, r, p->closing ? -ECANCELED : p->fails ? -EIO : 0);
     any = true;
   }
   if (p->closing && !p->closed) {

@@ -407,6 +407,24 @@ static void reads_that_fail(void **state) {
   assert_true(reads > 20);
 }
 
+/* A device on which no read succeeds: every path dies of its first one, until it is asked for
+ * copies. */
+static void reads_that_never_succeed(void **state) {
+  unsigned k, i;
+
+  (void) state;
+  for (k = 0; k < 20; k++) {
+    start(1950 + k, WEFT__XFER_READ);
+    for (i = 0; i < 2; i++) plan.link[i].read_fails = 1;
+    run("no read succeeds", k, 0, 0);
+    assert_true(in_order());
+    assert_int_equal(w->o[0].ndelivered, 42);
+    assert_int_equal(w->o[1].ndelivered, 42);
+    assert_int_equal(w->o[0].stats.rma_read + w->o[1].stats.rma_read, 0);
+    assert_true(w->o[0].stats.payload_copies >= 160000); /* sent and received */
+  }
+}
+
 /* Refused large messages while paths die: REFUSE and SKIP are lost and said again. */
 static void refusals_cut_anywhere(void **state) {
   unsigned t, nth, told;
@@ -783,6 +801,7 @@ int main(void) {
       cmocka_unit_test(half_close_with_failure),
       cmocka_unit_test(fragments_cut_anywhere),
       cmocka_unit_test(reads_that_fail),
+      cmocka_unit_test(reads_that_never_succeed),
       cmocka_unit_test(refusals_cut_anywhere),
       cmocka_unit_test(one_path_lost_and_joined_again),
       cmocka_unit_test(consumed_and_slow_readers),
