@@ -55,7 +55,8 @@ enum {
 typedef struct weft__xfer_in { /* a clear-to-send we got and have not finished */
   weft__txm_t *m;              /* NULL: nothing is owed for it any more */
   weft__cts_t cts;
-  uint32_t pos; /* bytes posted */
+  uint32_t pos;        /* bytes posted */
+  uint32_t copy_until; /* what is to be read is copied up to here: crumbs, or not to be had open */
 } weft__xfer_in_t;
 
 typedef struct weft__source { /* a piece of a message that the peer may read */

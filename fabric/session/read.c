@@ -64,12 +64,15 @@ static uint8_t *piece_at(const weft__txm_t *m, uint64_t off, uint64_t *run, uint
 
 bool weft__s_push_sources(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t *x) {
   while (x->pos < x->cts.len) {
+    if (x->pos < x->copy_until) {
+      if (!weft__s_push_chunks(s, sp, x, x->copy_until)) return false;
+      continue;
+    }
     uint64_t off = x->cts.off + x->pos, run, crumbs;
     uint32_t left = x->cts.len - x->pos;
     uint8_t *base = piece_at(x->m, off, &run, &crumbs);
     if (crumbs) {
-      if (!weft__s_push_chunks(s, sp, x, x->pos + (uint32_t) (crumbs < left ? crumbs : left)))
-        return false;
+      x->copy_until = x->pos + (uint32_t) (crumbs < left ? crumbs : left);
       continue;
     }
     if (run > left) run = left;
@@ -84,7 +87,7 @@ bool weft__s_push_sources(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t
     if (rc < 0) {
       sp->path->ops->tx_put(sp->path, b);
       if (rc == -EAGAIN || rc == -ENOTCONN) return false;
-      if (!weft__s_push_chunks(s, sp, x, x->pos + (uint32_t) run)) return false;
+      x->copy_until = x->pos + (uint32_t) run;
       continue;
     }
     *src = (weft__source_t){x->m, x->m->seq, off, (uint32_t) run, mr};

@@ -139,6 +139,7 @@ static void without_memory_it_is_copied(void **st) {
   PORT(0, &A)->no_memory = true;
   post(&A, MB);
   pump();
+  assert_int_equal(PORT(0, &A)->denied, 1); /* though it takes more credits than there are */
   PORT(0, &A)->no_memory = false;
   PORT(0, &B)->no_memory = true;
   post(&A, MB);

@@ -35,12 +35,12 @@ typedef struct {
   frame_t *inbox, **tail; /* frames and writes come in order */
   weft__rma_t *done;      /* writes whose completion is due */
   bool held, closing, closed, is_open;
-  bool slow;      /* its RMA goes on until this is false, or it closes */
-  bool no_memory; /* its provider refuses it */
-  bool fails;     /* reads and writes complete with an error */
-  int no_rma;     /* read and write answer this */
-  int open[3];    /* memory, by weft__open_t */
-  unsigned writes, reads;
+  bool slow;                      /* its RMA goes on until this is false, or it closes */
+  bool no_memory;                 /* its provider refuses it */
+  bool fails;                     /* reads and writes complete with an error */
+  int no_rma;                     /* read and write answer this */
+  int open[3];                    /* memory, by weft__open_t */
+  unsigned writes, reads, denied; /* denied: memory */
   weft__tbuf_t tb;
   bool tb_out;
 } port_t;
@@ -135,7 +135,10 @@ static int expose(weft__path_t *path, void *buf, size_t len, weft__open_t what, 
   assert_int_not_equal(path->lim.xfer, WEFT__XFER_COPY);
   assert_true(what == WEFT__OPEN_WRITE || path->lim.xfer == WEFT__XFER_READ);
   assert_true(len > 0 && len <= path->lim.rma_max);
-  if (p->no_memory) return -ENOMEM;
+  if (p->no_memory) {
+    p->denied++;
+    return -ENOMEM;
+  }
   mr->addr = (uint64_t) (uintptr_t) buf;
   mr->key = 1 + what;
   p->open[what]++;
