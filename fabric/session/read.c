@@ -113,7 +113,8 @@ bool weft__s_on_done(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   for (unsigned i = 0; i < WEFT__CTS_MAX; i++) {
     weft__source_t *src = &sp->sources[i];
     if (!len || src->seq != seq || src->off != off || src->len != len) continue;
-    if (src->m) s->st.rma_read_by_peer += len; /* else counted when it was acknowledged */
+    /* else it was counted when it was acknowledged, or was given up */
+    if (src->m && !(src->m->flags & WEFT__TX_ENDED)) s->st.rma_read_by_peer += len;
     close_source(s, sp, src);
     src->len = 0;
     sp->nsources--;
@@ -187,7 +188,6 @@ static bool push_read(weft__session_t *s, weft__spath_t *sp, weft__ready_in_t *r
     if (!slot || sp->broken || sp->read_bytes >= most) return false;
     uint32_t n = r->len - r->posted;
     if (n > most / 2) n = (uint32_t) (most / 2); /* so that the next one is there in time */
-    if (sp->path->lim.rma_max && n > sp->path->lim.rma_max) n = sp->path->lim.rma_max;
     slot->rma.niov = 1;
     slot->rma.iov[0].iov_base = (uint8_t *) r->c->item->dst + r->off + r->posted;
     slot->rma.iov[0].iov_len = n;
