@@ -383,6 +383,14 @@ static bool push_fragment(weft__session_t *s, weft__spath_t *sp, weft__xfer_in_t
   return true;
 }
 
+/* What follows it may leave. */
+static void open_gate(weft__session_t *s, weft__txm_t *m) {
+  weft__s_gate(s, m);
+  m->flags |= WEFT__TX_POSTED;
+  s->tx_stuck = false;
+  weft__s_dirty(s);
+}
+
 /* What was asked for on this path, in order, as far as it goes. */
 static void push_fragments(weft__session_t *s, weft__spath_t *sp) {
   while (sp->nxfers) {
@@ -392,9 +400,7 @@ static void push_fragments(weft__session_t *s, weft__spath_t *sp) {
       if (x->cts.flags & WEFT__CTS_LAST && x->cts.flags & WEFT__CTS_READ && x->m->rma_refs) {
         x->m->flags |= WEFT__TX_ASKED;
       } else if (x->cts.flags & WEFT__CTS_LAST) {
-        weft__s_gate(s, x->m);
-        x->m->flags |= WEFT__TX_POSTED;
-        s->tx_stuck = false;
+        open_gate(s, x->m);
       }
     }
     sp->xfer_head = (sp->xfer_head + 1) % WEFT__CTS_MAX;
@@ -432,7 +438,11 @@ void weft__s_large_forget(weft__session_t *s, const weft__txm_t *m) {
 }
 
 void weft__s_unref(weft__session_t *s, weft__txm_t *m) {
-  if (--m->rma_refs || !(m->flags & WEFT__TX_ENDED)) return;
+  if (--m->rma_refs) return;
+  if (!(m->flags & WEFT__TX_ENDED)) {
+    if (m->flags & WEFT__TX_ASKED) open_gate(s, m);
+    return;
+  }
   m->flags &= (uint8_t) ~WEFT__TX_ENDED;
   s->limbo--;
   weft__s_tx_finish(s, m, m->status);
@@ -466,6 +476,7 @@ void weft__s_rma_done(weft__path_t *path, weft__rma_t *r, int status) {
     s->st.rma_written += slot->bytes;
     s->writes_refused = 0;
   } else if (m && sp->live) {
+    m->flags &= (uint8_t) ~WEFT__TX_ASKED;
     weft__s_refused(sp, &s->writes_refused, status);
   }
   if (status == 0 && sp->live) {
@@ -506,6 +517,12 @@ void weft__s_large_path_down(weft__session_t *s, weft__spath_t *sp) {
     if (it->refuse == 2 && it->refuse_path == sp) it->refuse = 1;
   s->nxfers -= sp->nxfers;
   sp->nxfers = 0;
+  /* What was under way did not get there, or nobody will say so: the gate of its message opens when
+   * all is asked for again, or acknowledged, and not because this path is closed. */
+  for (unsigned i = 0; i < WEFT__CTS_MAX; i++)
+    if (sp->sources[i].m) sp->sources[i].m->flags &= (uint8_t) ~WEFT__TX_ASKED;
+  for (unsigned i = 0; i < WEFT__RMA_SLOTS; i++)
+    if (sp->slots[i].m) sp->slots[i].m->flags &= (uint8_t) ~WEFT__TX_ASKED;
   weft__s_read_path_down(s, sp);
 }
 

@@ -30,11 +30,6 @@ static void close_source(weft__session_t *s, weft__spath_t *sp, weft__source_t *
   if (!m) return;
   src->m = NULL;
   sp->path->ops->unexpose(sp->path, &src->mr);
-  if (m->rma_refs == 1 && m->flags & WEFT__TX_ASKED && !(m->flags & WEFT__TX_ENDED)) {
-    weft__s_gate(s, m);
-    m->flags |= WEFT__TX_POSTED;
-    s->tx_stuck = false;
-  }
   weft__s_unref(s, m);
 }
 

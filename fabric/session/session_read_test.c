@@ -228,6 +228,33 @@ static void acknowledgement_closes_the_source(void **st) {
   assert_int_equal(((weft__spath_t *) PORT(0, &A)->path.user)->nsources, 0);
 }
 
+/* An acknowledgement on another path closes it too, and counts what was read once. */
+static void acknowledgement_on_another_path(void **st) {
+  uint8_t p[WEFT__PING_SIZE] = {0};
+  weft__spath_t *sp = PORT(0, &A)->path.user;
+  (void) st;
+  add_wire(1, 1);
+  pump();
+  PORT(0, &B)->slow = true;
+  post(&A, MB);
+  pump();
+  PORT(0, &A)->held = true; /* DONE waits */
+  PORT(0, &B)->slow = false;
+  pump();
+  assert_int_equal(B.rx_count, 1);
+  assert_int_equal(A.sent_ok, 0);
+  assert_int_equal(PORT(0, &A)->open[WEFT__OPEN_READ], 1);
+  forge(&B, 1, WEFT__F_PING, 0, 0, p, sizeof p);
+  pump();
+  assert_int_equal(A.sent_ok, 1);
+  assert_int_equal(PORT(0, &A)->open[WEFT__OPEN_READ], 0);
+  assert_int_equal(sp->nsources, 1); /* its DONE is still to come */
+  PORT(0, &A)->held = false;
+  pump();
+  assert_int_equal(sp->nsources, 0);
+  assert_int_equal(stats(&A).rma_read_by_peer, MB);
+}
+
 /* Reads or writes that a provider refuses kill a path each, whether it says so at once or by a
  * completion that fails; then it is copied. Both ways on one path count once. */
 static void refused(bool fails, weft__xfer_t how) {
@@ -330,6 +357,162 @@ static void at_most_once_resume_on_the_path_that_is_read_from(void **st) {
   assert_int_equal(PORT(0, &B)->open[WEFT__OPEN_SINK] > 0, 1);
   pump();
   assert_int_equal(B.rx_count, 0);
+}
+
+/* The same while A has not lost the path that it leaves, so that B keeps it: A's source comes back by
+ * DONE, whether its READY comes after the RESUME or, in one drain, before it. */
+static void left_alive(bool before) {
+  add_wire(1, 1);
+  pump();
+  post(&A, MB);
+  weft__session_flush(A.s);
+  while (PORT(0, &B)->inbox) step_port(&B, PORT(0, &B));
+  weft__session_flush(B.s); /* clear to send */
+  while (PORT(0, &A)->inbox) step_port(&A, PORT(0, &A));
+  weft__session_flush(A.s); /* READY */
+  assert_int_equal(PORT(0, &A)->open[WEFT__OPEN_READ], 1);
+  weft__s_enter(A.s);
+  weft__s_move(A.s, PORT(1, &A)->path.user, 0, "for a test");
+  weft__s_leave(A.s);
+  weft__session_flush(A.s);
+  while (before && PORT(0, &B)->inbox) step_port(&B, PORT(0, &B));
+  while (PORT(1, &B)->inbox) step_port(&B, PORT(1, &B));
+  while (PORT(0, &B)->inbox) step_port(&B, PORT(0, &B));
+  assert_int_equal(B.s->ncts, 0);
+  pump();
+  assert_int_equal(PORT(0, &B)->reads, 0);
+  assert_int_equal(PORT(0, &A)->open[WEFT__OPEN_READ], 0);
+  assert_int_equal(PORT(0, &B)->open[WEFT__OPEN_SINK], 0);
+  assert_int_equal(A.path_down + B.path_down, 0);
+  assert_int_equal(A.sent_err, 1);
+  assert_int_equal(stats(&A).rma_read_by_peer, 0);
+  B.check_tags = false;
+  post(&A, MB);
+  pump();
+  assert_int_equal(B.rx_count, 1);
+  assert_int_equal(stats(&A).rma_read_by_peer, MB);
+}
+static void at_most_once_ready_after_the_resume(void **st) {
+  (void) st;
+  left_alive(false);
+}
+static void at_most_once_ready_in_one_drain_with_the_resume(void **st) {
+  (void) st;
+  left_alive(true);
+}
+
+/* ---- What opens the gate for the small messages behind ---- */
+
+static int setup_consumed(void **st) {
+  weft_qos_t q;
+  (void) st;
+  xfer[0] = xfer[1] = WEFT__XFER_READ;
+  tags[0] = tags[1] = 0;
+  weft_qos_init(&q, sizeof q);
+  q.ack = WEFT_ACK_CONSUMED;
+  return setup_with(&q);
+}
+
+/* B has memory for what A posts, has asked for it, and listens no more: what it has read it does
+ * not acknowledge. */
+static weft__txm_t *asked_and_stopped(size_t n) {
+  weft__txm_t *m = post(&A, n);
+  post(&A, 8);
+  weft__session_flush(A.s);
+  while (PORT(0, &B)->inbox) step_port(&B, PORT(0, &B));
+  weft__session_flush(B.s);
+  weft__session_rx_stop(B.s);
+  assert_int_equal(A.s->unposted, 1);
+  return m;
+}
+
+static void goes_on(unsigned count) {
+  assert_int_equal(A.sent_ok, 0);
+  weft__session_rx_start(B.s);
+  pump();
+  assert_int_equal(B.rx_count, count);
+  assert_int_equal(A.sent_ok, count);
+}
+
+static void gate_opens_by_done(void **st) {
+  (void) st;
+  asked_and_stopped(3 * MB);
+  pump();
+  assert_int_equal(A.s->unposted, 0);
+  assert_int_equal(stats(&B).held_messages, 1);
+  goes_on(2);
+}
+
+/* The last fragment is read, on another path than that on which the others are being written. */
+static void gate_opens_by_the_last_write(void **st) {
+  (void) st;
+  void *none = NULL;
+  teardown(&none);
+  weft_qos_t q;
+  weft_qos_init(&q, sizeof q);
+  q.ack = WEFT_ACK_CONSUMED;
+  xfer[0] = xfer[1] = WEFT__XFER_WRITE;
+  tags[0] = tags[1] = 0;
+  setup_with(&q);
+  xfer[0] = xfer[1] = WEFT__XFER_READ;
+  add_wire(1, 1);
+  pump();
+  weft__txm_t *m = asked_and_stopped(17 * MB);
+  PORT(0, &A)->slow = true;
+  PORT(0, &B)->held = true;
+  pump(); /* what B had credits to ask for is being written, B has not heard it */
+  assert_int_equal(weft__session_migrate(A.s, &PORT(1, &A)->path, "for a test"), 0);
+  pump();
+  PORT(0, &B)->held = false;
+  pump();
+  assert_int_equal(stats(&A).rma_read_by_peer, stats(&B).rma_read);
+  assert_int_equal(stats(&B).rma_read + m->rma_refs * MB, 17 * MB);
+  assert_in_range(m->rma_refs, 1, 16);
+  assert_int_equal(A.s->unposted, 1);
+  PORT(0, &A)->slow = false;
+  pump();
+  assert_int_equal(A.s->unposted, 0);
+  assert_int_equal(stats(&B).held_messages, 1);
+  goes_on(2);
+}
+
+/* A path closes under a source that nobody has read. */
+static void gate_stays_shut_when_a_path_takes_the_source(void **st) {
+  (void) st;
+  add_wire(1, 1);
+  pump();
+  PORT(0, &B)->slow = true;
+  weft__txm_t *m = asked_and_stopped(MB);
+  pump();
+  assert_int_equal(PORT(0, &A)->open[WEFT__OPEN_READ], 1);
+  cut(0, 0);
+  while (!PORT(0, &A)->closed) step_port(&A, PORT(0, &A));
+  assert_int_equal(m->rma_refs, 0);
+  assert_int_equal(m->flags & WEFT__TX_POSTED, 0);
+  assert_int_equal(A.s->unposted, 1);
+  pump();
+  assert_int_equal(A.s->unposted, 0);
+  goes_on(2);
+}
+
+/* A path takes only the DONE: the RESUME_ACK of the next one says as much. */
+static void gate_opens_by_resume_when_done_was_lost(void **st) {
+  (void) st;
+  add_wire(1, 1);
+  pump();
+  PORT(0, &B)->slow = true;
+  asked_and_stopped(MB);
+  pump();
+  PORT(0, &A)->held = true;
+  PORT(0, &B)->slow = false;
+  pump();
+  assert_int_equal(stats(&B).rma_read, MB);
+  assert_int_equal(A.s->unposted, 1);
+  cut(0, 0);
+  pump();
+  assert_int_equal(A.s->unposted, 0);
+  assert_int_equal(stats(&B).held_messages, 1);
+  goes_on(2);
 }
 
 /* ---- What a peer may not say ---- */
@@ -466,6 +649,7 @@ static void done_twice(void **st) {
 
 int main(void) {
 #define R(f)   cmocka_unit_test_setup_teardown(f, setup_reads, teardown)
+#define CON(f) cmocka_unit_test_setup_teardown(f, setup_consumed, teardown)
 #define AMO(f) cmocka_unit_test_setup_teardown(f, setup_reads_amo, teardown)
   const struct CMUnitTest tests[] = {
       R(moves_without_a_copy),
@@ -478,11 +662,18 @@ int main(void) {
       R(path_dies_in_the_middle),
       R(source_is_held_until_its_path_is_closed),
       R(acknowledgement_closes_the_source),
+      R(acknowledgement_on_another_path),
       R(refused_reads_end_in_copies),
       R(refused_writes_end_in_copies),
       R(paths_that_die_are_no_refusal),
       AMO(at_most_once_leaves_in_the_middle),
       AMO(at_most_once_resume_on_the_path_that_is_read_from),
+      AMO(at_most_once_ready_after_the_resume),
+      AMO(at_most_once_ready_in_one_drain_with_the_resume),
+      CON(gate_opens_by_done),
+      CON(gate_opens_by_the_last_write),
+      CON(gate_stays_shut_when_a_path_takes_the_source),
+      CON(gate_opens_by_resume_when_done_was_lost),
       R(ready_lies),
       R(ready_of_what_is_to_be_copied),
       R(ready_twice),

@@ -324,8 +324,8 @@ void weft__s_rewind(weft__session_t *s, uint64_t next) {
   for (; m && m->seq && m->seq < next; m = m->next)
     if (!is_large(m))
       s->tx_bytes += m->size;
-    else if (!(m->flags & (WEFT__TX_POSTED | WEFT__TX_REFUSED)))
-      s->unposted++;
+    else
+      m->flags |= WEFT__TX_POSTED; /* the peer has it whole */
   s->unsent = m;
   for (; m; m = m->next) s->queued_space += space_of(m);
 }
