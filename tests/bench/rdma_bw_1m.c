@@ -8,7 +8,7 @@
 
 #define ABOUT                                                                                      \
   "rdma_bw_1m - 1 MiB messages one way over the first RDMA device, window 16, beside ib_read_bw\n" \
-  "with the same window; ib_write_bw is printed too.\n"                                            \
+  "with the same window.\n"                                                                        \
   "Bounds: at least 0.90 of ib_read_bw; no byte of a large message is copied, at neither end.\n"   \
   "In a virtual machine: tests/bench/rdma rdma_bw_1m."
 #define WINDOW 16
@@ -21,8 +21,8 @@ static double bandwidth(const perf_rate_t *r) {
 int main(int argc, char **argv) {
   bench_args_t args = {.rounds = 5, .seconds = 2};
   bench_begin(&args, argc, argv, ABOUT);
-  enum { WEFT, READ, WRITE, N };
-  static const char *const label[N] = {"weft", "ib_read_bw", "ib_write_bw"};
+  enum { WEFT, READ, N };
+  static const char *const label[N] = {"weft", "ib_read_bw"};
   double rate[N][BENCH_MAX_ROUNDS];
   bench_rdma_t rdma;
   bench_weft_t weft;
@@ -40,10 +40,8 @@ int main(int argc, char **argv) {
     bench_weft_stream(&weft, 1 << 20, WINDOW, args.seconds, &r);
     rate[WEFT][i] = bandwidth(&r);
     rate[READ][i] = bench_perftest(&rdma, "ib_read_bw", options, 3);
-    rate[WRITE][i] = bench_perftest(&rdma, "ib_write_bw", options, 3);
     if (args.verbose)
-      printf("round %u: weft %.1f, ib_read_bw %.1f, ib_write_bw %.1f MiB/s\n", i + 1, rate[WEFT][i],
-             rate[READ][i], rate[WRITE][i]);
+      printf("round %u: weft %.1f, ib_read_bw %.1f MiB/s\n", i + 1, rate[WEFT][i], rate[READ][i]);
   }
   uint64_t copies = bench_rdma_copies(&weft);
   bench_weft_end(&weft);
