@@ -174,19 +174,58 @@ static void count(struct liar *l, weft__path_t *p, uint8_t *f) {
   if (l->keep_fc) weft__put64(f + 16, l->fc[id]);
 }
 
+static bool about_reads(const uint8_t *f) {
+  return f[1] == WEFT__F_READY || f[1] == WEFT__F_DONE;
+}
+
+/* READY and DONE as they stand, but for the piece: another length, place, message or key, one that
+ * overlaps the last, or the same once more. */
+static void lie_piece(struct liar *l, weft__path_t *path, uint8_t *f, uint32_t frame_len) {
+  uint8_t *p = f + WEFT__HDR, again[WEFT__HDR + WEFT__READY_SIZE];
+  bool ready = f[1] == WEFT__F_READY;
+  uint8_t *len = p + (ready ? 32 : 16);
+  uint32_t n = weft__get32(len);
+
+  switch (weft__rng_below(&l->rng, 8)) {
+  case 0: weft__put32(len, n + 1); break;
+  case 1: weft__put32(len, n - 1); break;
+  case 2: weft__put32(len, n / 2); break;
+  case 3: weft__put64(p + 8, weft__get64(p + 8) + n); break;
+  case 4: weft__put64(p + 8, weft__get64(p + 8) + 1 - 2 * weft__rng_below(&l->rng, 2)); break;
+  case 5: weft__put64(p, weft__get64(p) + 1 - 2 * weft__rng_below(&l->rng, 2)); break;
+  case 6:
+    if (ready) {
+      lie64(l, p + 16 + 8 * weft__rng_below(&l->rng, 2));
+      break;
+    }
+    /* fall through */
+  default:
+    memcpy(again, f, frame_len);
+    count(l, path, again);
+    weft__sim_inject(path, again, frame_len);
+    break;
+  }
+}
+
 bool liar_frame(world_t *w, weft__path_t *path, uint8_t *data, uint32_t *len) {
   struct liar *l = w->liar;
   uint8_t extra[WEFT__HDR + 400];
-  unsigned i;
+  unsigned i, often = w->plan.tamper;
   uint32_t n;
 
-  if (!weft__rng_one_in(&l->rng, w->plan.tamper)) {
+  if (about_reads(data)) often = often / 8 + 1; /* there are few of them */
+  if (!weft__rng_one_in(&l->rng, often)) {
     memcpy(l->old[l->nold % REMEMBERED], data, *len);
     l->oldlen[l->nold++ % REMEMBERED] = *len;
     count(l, path, data);
     return true;
   }
   weft__sim_note(w->sim, "%c lies", "AB"[w->plan.liar]);
+  if (about_reads(data) && weft__rng_below(&l->rng, 2)) {
+    lie_piece(l, path, data, *len);
+    count(l, path, data);
+    return true;
+  }
   switch (weft__rng_below(&l->rng, 12)) {
   case 0:
   case 1:
