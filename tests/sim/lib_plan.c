@@ -267,10 +267,9 @@ static void reads_fail(plan_t *p, weft__rng_t *r) {
   for (unsigned i = 0; i < p->nlinks; i++) p->link[i].read_fails = (unsigned) PICK(r, 0, 0, 0, 20);
 }
 
-static void fragments(plan_t *p, weft__rng_t *r, uint64_t span) {
-  unsigned s, i, n = 1 + (unsigned) weft__rng_below(r, 4);
+static void some_large(plan_t *p, weft__rng_t *r) {
+  unsigned s;
 
-  reads_fail(p, r);
   for (s = 0; s < 2; s++) {
     plan_side_t *ps = &p->side[s];
     unsigned k = 1 + (unsigned) weft__rng_below(r, 4);
@@ -280,6 +279,13 @@ static void fragments(plan_t *p, weft__rng_t *r, uint64_t span) {
       ps->msg[weft__rng_below(r, ps->n)].size =
           (uint32_t) weft__rng_log(r, EAGER + 1, weft__rng_one_in(r, 4) ? 400000 : 60000);
   }
+}
+
+static void fragments(plan_t *p, weft__rng_t *r, uint64_t span) {
+  unsigned i, n = 1 + (unsigned) weft__rng_below(r, 4);
+
+  reads_fail(p, r);
+  some_large(p, r);
   for (i = 0; i < n; i++) {
     fault_t *f = draw_cut(p, r, span);
     if (weft__rng_one_in(r, 3))
@@ -366,6 +372,35 @@ static void at_most_once(plan_t *p, weft__rng_t *r, uint64_t span) {
   if (weft__rng_below(r, 4)) chaos(p, r, span);
 }
 
+/* A sender that delivers at most once hears that its path is dead while it is read from, gives up
+ * its messages and moves; the other end has not heard, and its device may read on. */
+static void left(plan_t *p, weft__rng_t *r, uint64_t span) {
+  unsigned i, n = 1 + (unsigned) weft__rng_below(r, 3);
+
+  p->reliability = WEFT_AT_MOST_ONCE;
+  some_large(p, r);
+  for (i = 0; i < p->nlinks; i++) {
+    weft__sim_link_conf_t *c = &p->link[i];
+    c->lim[0].xfer = c->lim[1].xfer = WEFT__XFER_READ;
+    c->close_slow = (unsigned) PICK(r, 1, 1, 2);
+    c->close_max = weft__rng_log(r, MS, 2 * S);
+    c->reads_known = (unsigned) PICK(r, 0, 1, 2);
+  }
+  for (i = 0; i < n; i++) {
+    fault_t *f = draw_cut(p, r, span);
+    unsigned sender = (unsigned) weft__rng_below(r, 2);
+    bool fails = weft__rng_below(r, 2);
+    f->kind = fails ? FAULT_FAIL : FAULT_CUT;
+    f->arg = (uint8_t) (fails ? sender : 1u << sender);
+    f->late = weft__rng_log(r, 10 * US, S);
+    if (weft__rng_below(r, 4)) {
+      bool done = weft__rng_one_in(r, 3);
+      by_frame(f, r, done ? WEFT__F_DONE : WEFT__F_READY, 6);
+      f->from = (uint8_t) (done ? 1 - sender : sender);
+    }
+  }
+}
+
 static void consumed(plan_t *p, weft__rng_t *r, uint64_t span) {
   p->ack = WEFT_ACK_CONSUMED;
   chaos(p, r, span);
@@ -407,7 +442,8 @@ static const struct {
     {"late", 6, late},       {"finish", 8, finish},    {"fragments", 8, fragments},
     {"chaos", 12, chaos},    {"users", 7, users},      {"credits", 3, credits},
     {"opening", 4, opening}, {"amo", 5, at_most_once}, {"consumed", 5, consumed},
-    {"memory", 3, memory},   {"liar", 8, liar},        {"lost", 4, lost},
+    {"left", 5, left},       {"memory", 3, memory},    {"liar", 8, liar},
+    {"lost", 4, lost},
 };
 enum { PROFILES = sizeof(profiles) / sizeof(profiles[0]) };
 

@@ -56,6 +56,8 @@ typedef struct exposure {
   uint8_t *buf;
   uint64_t len, addr, key;
   weft__open_t what;
+  bool known; /* to the rail: unexpose leaves it open to reads ... */
+  bool given; /* ... and was called */
 } exposure_t;
 
 typedef enum {
@@ -200,6 +202,7 @@ void weft__sim_rop_answer(rop_t *);
 void weft__sim_answer_drop(rop_t *);
 void weft__sim_rma_flush(end_t *, int status);
 void weft__sim_rma_forget(weft__sim_t *); /* in reset, when no path is left */
+void weft__sim_unexpose_known(end_t *);   /* what has been given back */
 void weft__sim_unexpose_all(end_t *);
 
 #endif

@@ -523,6 +523,7 @@ static void closed(void *obj, uint64_t arg) {
   weft__sim_mark(s, 0xc105 + e->side + ((uint64_t) c->id << 32));
   if (e->path.cbs->closed != NULL) e->path.cbs->closed(&e->path);
   e->state = END_CLOSED;
+  weft__sim_unexpose_known(e);
   if (e->exposures != NULL)
     weft__sim_violate(s, "path %u: memory of %c is still exposed when it has closed", c->id,
                       "ABCD"[e->host]);

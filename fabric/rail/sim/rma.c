@@ -8,6 +8,8 @@
  *    source is looked at some time after the request has come; pieces of the answer may land before
  *    it does. What lands does so until the operation's fate has been reported, whatever its end
  *    thinks of the path by then.
+ *  - Memory that a rail knows stays readable when it is given back. An honest peer reads nothing of
+ *    it then: what its owner does with it meanwhile is seen by the hook.
  *  - Closing: until `closed` the device of this end may read its sources, and a peer's may write to
  *    what this end exposes. What has left the device by then may still land at the other end. */
 #include <errno.h>
@@ -166,11 +168,12 @@ static void serve(void *obj, uint64_t arg) {
   exposure_t *x = find(to, op->key);
 
   (void) arg;
-  if (!open_to_writes(to) || op->rma == NULL || from->cut) {
-    /* nobody answers, or nobody hears it */
-  } else if (x == NULL || x->what != WEFT__OPEN_READ || !covers(x, op)) {
-    if (to->state == END_UP) access_error(to, op);
-  } else {
+  if (!open_to_writes(to) || op->rma == NULL) {
+    /* nobody answers */
+  } else if (x == NULL || x->what != WEFT__OPEN_READ || !covers(x, op) ||
+             (x->given && (from->liar || to->liar))) { /* its owner may have freed it */
+    if (to->state == END_UP && !from->cut) access_error(to, op);
+  } else { /* whether anybody hears it or not */
     const uint8_t *src = x->buf + (op->addr - x->addr);
     uint64_t due =
         s->now + weft__sim_travel(from, op->len > UINT32_MAX ? UINT32_MAX : (uint32_t) op->len);
@@ -361,6 +364,19 @@ void weft__sim_rma_forget(weft__sim_t *s) {
   }
 }
 
+void weft__sim_unexpose_known(end_t *e) {
+  exposure_t **q = &e->exposures, *x;
+
+  while ((x = *q) != NULL) {
+    if (x->given) {
+      *q = x->next;
+      free(x);
+    } else {
+      q = &x->next;
+    }
+  }
+}
+
 void weft__sim_unexpose_all(end_t *e) {
   while (e->exposures != NULL) {
     exposure_t *x = e->exposures;
@@ -396,6 +412,8 @@ int weft__sim_expose(weft__path_t *p, void *buf, size_t len, weft__open_t what, 
   x->buf = buf;
   x->len = len;
   x->what = what;
+  x->known = what == WEFT__OPEN_READ && e->c->link->conf.reads_known != 0 &&
+             weft__rng_one_in(&s->rng, e->c->link->conf.reads_known);
   x->addr = weft__rng_next(&s->rng) >> 1;
   x->key = weft__rng_next(&s->rng);
   x->next = e->exposures;
@@ -426,9 +444,13 @@ void weft__sim_unexpose(weft__path_t *p, weft__mr_t *mr) {
   for (op = e->rops; x->what == WEFT__OPEN_SINK && op != NULL; op = op->next)
     if (op->read && overlaps(x->buf, x->len, op->iov[0].iov_base, op->iov[0].iov_len))
       weft__sim_violate(sim_of(e), "path %u: unexpose of a sink with a read under way", e->c->id);
+  mr->priv = NULL;
+  if (x->known) {
+    x->given = true;
+    return;
+  }
   *q = x->next;
   free(x);
-  mr->priv = NULL;
 }
 
 /* By the peer, as `what` says; or by an operation of this end's own, a read or not. */
@@ -444,7 +466,7 @@ static bool in_use(const weft__sim_t *s, unsigned host, const void *p, size_t le
       for (k = 0; k < 2; k++) {
         if (c->e[k].host != host) continue;
         for (x = c->e[k].exposures; x != NULL; x = x->next)
-          if (x->what == what && overlaps(p, len, x->buf, x->len)) return true;
+          if (x->what == what && !x->given && overlaps(p, len, x->buf, x->len)) return true;
         for (op = c->e[k].rops; op != NULL; op = op->next)
           for (v = 0; op->read == read && v < op->niov; v++)
             if (overlaps(p, len, op->iov[v].iov_base, op->iov[v].iov_len)) return true;
