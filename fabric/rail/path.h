@@ -138,7 +138,8 @@ typedef struct weft__path_cbs {
   void (*connected)(weft__path_t *, const void *blob, size_t len);
   /* a frame; `b` is the rail's again when this returns unless it was ref'd */
   void (*frame)(weft__path_t *, weft__rbuf_t *b);
-  /* tx_get or write answered "full" before and would succeed now */
+  /* tx_get, write or read answered "full" before: try again. The provider may be full still, then
+   * this comes once more. */
   void (*writable)(weft__path_t *);
   void (*rma_done)(weft__path_t *, weft__rma_t *, int status);
   /* dead, or the connect failed (err: negative errno, -ECONNREFUSED with the reject's blob, if

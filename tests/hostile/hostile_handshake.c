@@ -43,6 +43,7 @@ static void request_1_byte(void) {
 static void valid(uint8_t blob[WEFT__REQUEST_SIZE]) {
   peer_t p;
 
+  memset(&p, 0, sizeof(p));
   peer_identity(&p, "");
   weft__request_put(blob, &p.rq);
 }
@@ -87,8 +88,20 @@ static void request_kind_3(void) {
   damaged(6, 3, WEFT__J_MALFORMED, "request is malformed");
 }
 
-static void request_reserved(void) {
-  damaged(7, 1, WEFT__J_MALFORMED, "request is malformed");
+/* What a later version's rail can is passed over. */
+static void request_unknown_rail(void) {
+  unsigned mark = log_mark(), type = 99;
+  uint8_t b[WEFT__REQUEST_SIZE], data[256];
+  peer_t p;
+
+  valid(b);
+  b[7] = 0xfe;
+  peer_dial(&p, NULL, world_port());
+  assert_true(peer_cm(&p, CM_REQUEST, b, sizeof(b)));
+  assert_true(peer_cm_read(&p, &type, data, sizeof(data), 5000) >= 0);
+  assert_int_equal(type, CM_ACCEPT);
+  peer_close(&p);
+  must_log(mark, p.name, "handshake");
 }
 
 static void request_later_versions(void) {
@@ -405,7 +418,7 @@ static const hostile_case_t cases[] = {
     RUN(request_truncated),     RUN(request_magic),
     RUN(request_version_0),     RUN(request_versions_reversed),
     RUN(request_kind_0),        RUN(request_kind_3),
-    RUN(request_reserved),      RUN(request_later_versions),
+    RUN(request_unknown_rail),  RUN(request_later_versions),
     RUN(request_random),        RUN(request_longer),
     RUN(request_is_answer),     RUN(hello_one_byte),
     RUN(hello_unknown_only),    RUN(hello_cut),

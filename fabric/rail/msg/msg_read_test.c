@@ -97,6 +97,7 @@ static void depth_and_writable(void **state) {
   weft__mr_t from, sink;
   weft__rma_t r[RMA_DEPTH + 1];
   unsigned i;
+  int err;
 
   (void) state;
   NEEDS_READS();
@@ -108,8 +109,11 @@ static void depth_and_writable(void **state) {
     send_number(&t.y, i, 16);
   }
   assert_int_equal(t.x.path->ops->read(t.x.path, &r[RMA_DEPTH]), -EAGAIN);
-  UNTIL(&t.k, t.x.writable);
-  assert_int_equal(t.x.path->ops->read(t.x.path, &r[RMA_DEPTH]), 0);
+  do { /* soft iWARP may still be full: then `writable` comes once more */
+    UNTIL(&t.k, t.x.writable);
+    t.x.writable = 0;
+  } while ((err = t.x.path->ops->read(t.x.path, &r[RMA_DEPTH])) == -EAGAIN);
+  assert_int_equal(err, 0);
   UNTIL(&t.k, t.x.rma_done == RMA_DEPTH + 1 && t.x.frames == RMA_DEPTH && t.y.frames == RMA_DEPTH);
   assert_memory_equal(target, source, 65536 * (RMA_DEPTH + 1));
   close_both(&from, &sink);
