@@ -203,8 +203,9 @@ WEFT_EXPORT int weft_url_parse(const char *url, weft_addr_t *addr, weft_qos_t *q
 WEFT_EXPORT int weft_listener_init(weft_t *, weft_listener_t *);
 /* Listen at `url`. The callback fires for each peer that has finished its handshake. Port 0 takes a free one.
  * Returns once the address is bound (this may block for the time of one libfabric look-up, under 1 s, where the
- * providers have not been opened yet; a host name takes what its look-up takes, at most 5 s). Errors: WEFT_EURL,
- * UV_EADDRINUSE, UV_EADDRNOTAVAIL, UV_EACCES, WEFT_ENOPROVIDER, UV_ETIMEDOUT, UV_EALREADY. */
+ * providers have not been opened yet, and for a host name's look-up; each at most 5 s, or connect_timeout_ms where that
+ * is longer). Errors: WEFT_EURL, UV_EADDRINUSE, UV_EADDRNOTAVAIL, UV_EACCES, WEFT_ENOPROVIDER, UV_ETIMEDOUT,
+ * UV_EALREADY. */
 WEFT_EXPORT int weft_listen(weft_listener_t *, const char *url, int backlog, weft_listen_cb);
 /* The address in use as a URL, with the real port. *len is the buffer's size, then the text's length; UV_ENOBUFS when
  * it is too small. */

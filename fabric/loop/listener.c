@@ -20,7 +20,7 @@
 #include "loop/conn.h"
 #include "units.h"
 
-static const uint64_t LOOK_LIMIT = 5 * WEFT__S;
+static const uint64_t LOOK_LIMIT = 5 * WEFT__S; /* or connect_timeout_ms, where that is longer */
 enum { RAILS_MAX = 64 };
 
 static weft__listener_t *listener_of(const weft_listener_t *l) {
@@ -224,7 +224,9 @@ static int listen_all(weft__listener_t *lis, uint16_t port) {
 static weft__cands_t *look(weft__listener_t *lis, struct sockaddr_storage *addr, bool again,
                            int *err) {
   weft__core_t *core = lis->core;
+  uint64_t limit = core->opts.connect_timeout_ms * WEFT__MS;
   look_t *k = calloc(1, sizeof *k);
+  if (limit < LOOK_LIMIT) limit = LOOK_LIMIT;
   if (!k) {
     *err = UV_ENOMEM;
     return NULL;
@@ -237,12 +239,12 @@ static weft__cands_t *look(weft__listener_t *lis, struct sockaddr_storage *addr,
   *err = 0;
   if (k->addr.ss_family == 0 && strcmp(k->host, "*") != 0) {
     k->job.run = name_run;
-    *err = weft__work_wait(core, &k->job, WEFT__WORK_NAME, LOOK_LIMIT, look_late);
+    *err = weft__work_wait(core, &k->job, WEFT__WORK_NAME, limit, look_late);
     if (*err == 0) *err = k->err;
   }
   if (*err == 0) {
     k->job.run = look_run;
-    *err = weft__work_wait(core, &k->job, WEFT__WORK_FIRST, LOOK_LIMIT, look_late);
+    *err = weft__work_wait(core, &k->job, WEFT__WORK_FIRST, limit, look_late);
     if (*err == 0 && k->err) *err = WEFT_ENOPROVIDER;
   }
   weft__cands_t *cands = *err ? NULL : k->cands;
