@@ -23,9 +23,8 @@
 #include "loop/conn.h"
 #include "units.h"
 
-enum {
-  PEER_SPIN_US = 200
-}; /* what a peer's wish may cost us, unless the listener's URL asks for more */
+/* What a peer's wish may cost us, unless the listener's URL asks for more. */
+enum { PEER_SPIN_US = 200 };
 enum { SOURCES = 256, TOMBS_MAX = 65536, HALF_OPEN_ALL = 4096, HALF_OPEN_NEW = HALF_OPEN_ALL / 8 };
 
 typedef struct weft__source {

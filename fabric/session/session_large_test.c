@@ -4,7 +4,6 @@
 
 static void large_messages_arrive(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   for (int i = 0; i < 40; i++) post(&A, i % 2 ? (size_t) i * 100000 : 20);
   pump();
   assert_int_equal(B.rx_count, 40);
@@ -13,7 +12,6 @@ static void large_messages_arrive(void **st) {
 
 static void refused_large_message_leaves_no_trace(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   B.refuse = true;
   post(&A, 100000);
   pump();
@@ -30,7 +28,6 @@ static void refused_large_message_leaves_no_trace(void **st) {
 
 static void large_message_survives_the_cut_of_its_path(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
   post(&A, 3000000);
@@ -55,7 +52,6 @@ static void given_up(bool by_frame) {
   weft_qos_init(&q, sizeof q);
   q.reliability = WEFT_AT_MOST_ONCE;
   setup_with(&q);
-  tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
   post(&A, 3000000);
@@ -93,7 +89,6 @@ static void given_up_message_is_not_delivered_for_a_skip_record(void **st) {
 static void naming_a_message_costs_no_walk_through_the_queue(void **st) {
   (void) st;
   uint8_t cts[WEFT__CTS_SIZE] = {0}, no[WEFT__REFUSE_SIZE] = {0};
-  tags[0] = tags[1] = 0;
   post(&A, 8);
   pump(); /* number 1 is gone */
   wires[0].p[1].held = true;
@@ -124,7 +119,6 @@ static void naming_a_message_costs_no_walk_through_the_queue(void **st) {
  * path dies too. */
 static void long_queue_of_large_messages(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
   B.check_tags = false;

@@ -4,7 +4,6 @@
 
 static void failover_loses_nothing(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
   wires[0].p[1].held = true; /* frames to B hang */
@@ -24,7 +23,6 @@ static void failover_loses_nothing(void **st) {
 
 static void silent_path_is_left_within_the_tolerance(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
   wires[0].p[0].held = wires[0].p[1].held = true;
@@ -38,7 +36,6 @@ static void silent_path_is_left_within_the_tolerance(void **st) {
 
 static void stalled_peer_is_not_left(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
   for (int i = 0; i < 2; i++) wires[i].p[1].held = true; /* B hears nothing */
@@ -67,7 +64,6 @@ static void stalled_peer_is_not_left(void **st) {
 
 static void failback_after_settling(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   add_wire(1, -1); /* better */
   pump();
   pass(900);
@@ -88,7 +84,6 @@ static void at_most_once_keeps_nothing(void **st) {
   weft_qos_init(&q, sizeof q);
   q.reliability = WEFT_AT_MOST_ONCE;
   setup_with(&q);
-  tags[0] = tags[1] = 0;
   add_wire(1, 1);
   pump();
   B.check_tags = false;

@@ -7,14 +7,12 @@ enum { MB = 1 << 20 };
 
 static int setup_reads(void **st) {
   xfer[0] = xfer[1] = WEFT__XFER_READ;
-  tags[0] = tags[1] = 0;
   return setup(st);
 }
 static int setup_reads_amo(void **st) {
   weft_qos_t q;
   (void) st;
   xfer[0] = xfer[1] = WEFT__XFER_READ;
-  tags[0] = tags[1] = 0;
   weft_qos_init(&q, sizeof q);
   q.reliability = WEFT_AT_MOST_ONCE;
   return setup_with(&q);
@@ -56,7 +54,6 @@ static void mixed_ends(void **st) {
     teardown(&none);
     xfer[0] = kinds[i % 3];
     xfer[1] = kinds[i / 3];
-    tags[0] = tags[1] = 0;
     weft_qos_t q;
     weft_qos_init(&q, sizeof q);
     setup_with(&q);
@@ -263,7 +260,6 @@ static void refused(bool fails, weft__xfer_t how) {
   weft_qos_t q;
   teardown(&none);
   xfer[0] = xfer[1] = how;
-  tags[0] = tags[1] = 0;
   weft_qos_init(&q, sizeof q);
   setup_with(&q);
   for (unsigned w = 1; w < 4; w++) add_wire(w, (int) w);
@@ -407,7 +403,6 @@ static int setup_consumed(void **st) {
   weft_qos_t q;
   (void) st;
   xfer[0] = xfer[1] = WEFT__XFER_READ;
-  tags[0] = tags[1] = 0;
   weft_qos_init(&q, sizeof q);
   q.ack = WEFT_ACK_CONSUMED;
   return setup_with(&q);
@@ -452,7 +447,6 @@ static void gate_opens_by_the_last_write(void **st) {
   weft_qos_init(&q, sizeof q);
   q.ack = WEFT_ACK_CONSUMED;
   xfer[0] = xfer[1] = WEFT__XFER_WRITE;
-  tags[0] = tags[1] = 0;
   setup_with(&q);
   xfer[0] = xfer[1] = WEFT__XFER_READ;
   add_wire(1, 1);

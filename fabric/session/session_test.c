@@ -4,7 +4,6 @@
 
 static void small_messages_arrive_once_in_order(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   for (int i = 0; i < 5000; i++) {
     post(&A, 8 + (size_t) i % 100);
     post(&B, 8);
@@ -19,7 +18,6 @@ static void small_messages_arrive_once_in_order(void **st) {
 
 static void window_closes_while_nobody_listens(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   weft__session_rx_stop(B.s);
   for (int i = 0; i < 3000; i++) post(&A, 100);
   pump();
@@ -33,7 +31,6 @@ static void window_closes_while_nobody_listens(void **st) {
 
 static void both_directions_end_in_order(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   post(&A, 100);
   post_fin(&A);
   pump();
@@ -52,7 +49,6 @@ static void both_directions_end_in_order(void **st) {
 
 static void abort_resets_the_peer(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   post(&B, 100);
   weft__session_abort(A.s, -ECANCELED, 1, "enough");
   pump();
@@ -62,7 +58,6 @@ static void abort_resets_the_peer(void **st) {
 
 static void cancel_takes_back_what_has_not_left(void **st) {
   (void) st;
-  tags[0] = tags[1] = 0;
   weft__txm_t *a = post(&A, 100), *b = post(&A, 100);
   tags[0] = 1;
   assert_int_equal(weft__session_cancel(A.s, b), 0);
@@ -107,7 +102,6 @@ static void waiting_peer_that_lives_is_accepted_late(void **st) {
   assert_int_equal(weft__session_accept(B.s), 0);
   pump();
   weft__session_rx_start(B.s);
-  tags[0] = tags[1] = 0;
   post(&A, 100);
   pump();
   assert_int_equal(B.rx_count, 1);
@@ -165,7 +159,6 @@ static void held_records_are_small(void **st) {
 
 static void duplicates_cost_no_walk(bool refuse) {
   static uint8_t recs[RECORDS * WEFT__REC], seq[WEFT__REFUSE_SIZE];
-  tags[0] = tags[1] = 0;
   B.refuse = refuse;
   wires[0].p[0].held = true; /* A does not answer: what was announced stays unfinished */
   for (int i = 0; i < 40; i++) post(&A, 100000);

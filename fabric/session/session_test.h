@@ -326,8 +326,11 @@ static void cut(unsigned w, unsigned end) {
   if (!p->closing) p->path.cbs->down(&p->path, -ECONNRESET, "cut", NULL, 0);
 }
 
+static uint64_t tags[2]; /* what each end's next message is marked with */
+
 static void create(const weft_qos_t *q, uint64_t wait_ns) {
   srand(1);
+  memset(tags, 0, sizeof tags);
   memset(&A, 0, sizeof A);
   memset(&B, 0, sizeof B);
   memset(wires, 0, sizeof wires);
@@ -379,7 +382,6 @@ static int teardown(void **st) {
   return 0;
 }
 
-static uint64_t tags[2];
 static weft__txm_t *post(end_t *e, size_t n) {
   struct iovec *v = malloc(sizeof *v + n);
   weft__txm_t *m = calloc(1, sizeof *m);

@@ -160,8 +160,8 @@ static bool may_leave(const weft__session_t *s, const weft__txm_t *m) {
 
 /* Does m leave in a frame of its own, which the provider takes inline without the record header? */
 static bool goes_alone(const weft__txm_t *m, const weft__path_limits_t *lim) {
-  return m->kind == WEFT__R_MSG && m->size + WEFT__HDR <= lim->inject_max &&
-         m->size <= WEFT__EAGER_MAX && !m->next && !(m->flags & WEFT__TX_REFUSED);
+  return m->kind == WEFT__R_MSG && !is_large(m) && m->size + WEFT__HDR <= lim->inject_max &&
+         !m->next && !(m->flags & WEFT__TX_REFUSED);
 }
 
 /* Writes m's record at `to`, or only its bytes when it goes alone; returns its space there. */

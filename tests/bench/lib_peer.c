@@ -122,7 +122,6 @@ static size_t next_size(peer_conn_t *c) {
 }
 
 static void note_error(side_t *s, const char *what, int status, const char *why) {
-  s->me->errors++;
   if (!*s->me->error)
     snprintf(s->me->error, sizeof(s->me->error), "%s: %s: %s", what, weft_strerror(status), why);
 }

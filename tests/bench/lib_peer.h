@@ -47,7 +47,6 @@ typedef struct peer_side_s { /* written by the side itself */
   uint64_t replayed, duplicates, late_frames, max_gap_ns; /* sums and maximum over weft_conn_info */
   uint64_t samples;                                       /* gaps: see cut */
   uint32_t sample_us[PEER_MAX_SAMPLES];
-  uint32_t errors;   /* sends, shutdowns and connections that ended in one */
   uint32_t answered; /* the last `ask` that a verdict of some connection fits */
   char error[256];   /* the first one */
 } peer_side_t;
@@ -71,8 +70,7 @@ typedef struct peer_rig_s {
   peer_shared_t *shared;
   bench_child_t child[2];
   bench_net_t net;
-  int exit
-      [2]; /* after peer_finish: exit codes; 128 + 9: it did not close within 5 s (times slow) */
+  int exit[2]; /* after peer_finish: 128 + 9: it did not close within 5 s (times slow) */
 } peer_rig_t;
 
 /* Start both processes and wait until all connections are open, with a standby each; dies

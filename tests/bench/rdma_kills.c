@@ -9,14 +9,11 @@
 #include <unistd.h>
 
 #define ABOUT                                                                                      \
-  "rdma_kills - two processes in a guest of tests/vm, over soft RoCE or soft iWARP with tcp to "   \
-  "go\n"                                                                                           \
-  "on over. Links go down, addresses and devices are removed, packets vanish, processes stop, "    \
-  "at\n"                                                                                           \
-  "random moments; what ends a device ends a pair of processes, and the next begin. --rounds N "   \
-  "is\n"                                                                                           \
-  "the number of kills (10), --full makes 50. Bound: 0 messages lost, duplicated, reordered,\n"    \
-  "corrupted or not acknowledged at the end."
+  "rdma_kills - two processes in a guest of tests/vm, over soft RoCE or soft iWARP with tcp to\n"  \
+  "go on over. Links go down, addresses and devices are removed, packets vanish, processes\n"      \
+  "stop, at random moments; what ends a device ends a pair of processes, and the next begin.\n"    \
+  "--rounds N is the number of kills (10), --full makes 50. Bound: 0 messages lost,\n"             \
+  "duplicated, reordered, corrupted or not acknowledged at the end."
 #define SLICE      10
 #define FULL       50
 #define PER_PAIR   5 /* kills of one pair of processes */

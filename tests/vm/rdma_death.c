@@ -3,7 +3,7 @@
  * messages: they go on over tcp at once, return to RDMA when it is whole again, and nothing is lost,
  * twice, out of order or changed.
  *
- *   rdma_death KIND [load|idle|large|handshake|kept]
+ *   rdma_death KIND [load|idle|large|handshake]
  *
  *   load       as many messages as go through, 64 B to 4 MiB, both ways
  *   idle       one small message every 3 s: no operation meets the dead device

@@ -1,29 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* msg_rma_test.c - writes into exposed memory: contents, order with frames, limits, and what
  * closing memory means. */
-#include "msg_test.h"
-
-static pair_t t;
-static uint8_t *source, *target;
-enum { SIZE = 4 << 20 };
-
-static int up(void **state) {
-  (void) state;
-  pair_rails(&t, "127.0.0.1");
-  pair_connect(&t);
-  source = malloc(SIZE);
-  target = calloc(1, SIZE);
-  fill(source, SIZE, 42);
-  return 0;
-}
-
-static int down(void **state) {
-  (void) state;
-  pair_close(&t);
-  free(source);
-  free(target);
-  return 0;
-}
+#include "msg_rma_test.h"
 
 static void close_memory(end_t *e, weft__rbuf_t *b) {
   (void) b;

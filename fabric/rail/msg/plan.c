@@ -119,16 +119,11 @@ static void ask_verbs(const char *name, weft__device_t *d) {
 #endif
 
 void weft__device_ask(const struct fi_info *info, weft__device_t *d) {
-  *d = (weft__device_t){
-      .endpoints = within(info->domain_attr->ep_cnt, 0),
-      .cqs = within(info->domain_attr->cq_cnt, 0),
-      .cqe = WEFT__PLAN_CQE,
-      .tx = within(info->tx_attr->size, 0),
-      .rx = within(info->rx_attr->size, 0),
-      .sge = within(info->tx_attr->iov_limit, 0),
-      .inject = within(info->tx_attr->inject_size, 0),
-      .max_msg = info->ep_attr->max_msg_size,
-  };
+  d->endpoints = within(info->domain_attr->ep_cnt, 0);
+  d->cqs = within(info->domain_attr->cq_cnt, 0);
+  d->cqe = WEFT__PLAN_CQE;
+  d->tx = within(info->tx_attr->size, 0);
+  d->rx = within(info->rx_attr->size, 0);
 #ifdef WEFT_HAVE_VERBS
   ask_verbs(info->domain_attr->name, d);
 #endif

@@ -50,7 +50,7 @@ typedef struct weft__plan {
 int weft__plan(const weft__device_t *, const weft__plan_wish_t *, weft__plan_t *, char *why,
                size_t len);
 
-/* [worker] */
+/* [worker] How long its queues may be, and how many of them: sets endpoints to rx, nothing else. */
 void weft__device_ask(const struct fi_info *, weft__device_t *);
 
 #endif
