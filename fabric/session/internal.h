@@ -26,7 +26,7 @@
 #define WEFT__FRAGMENT_MAX  (4u << 20)
 #define WEFT__FRAGMENT_MIN  (64u << 10)
 #define WEFT__READ_MIN      4096u      /* shorter pieces of a source are copied, not read */
-#define WEFT__READ_FIRST    (1u << 20) /* bytes read at once while the speed is not known */
+#define WEFT__READ_FIRST    (1u << 20) /* bytes read at once on a fresh path */
 #define WEFT__LARGE_OPEN    16u        /* large messages whose memory is asked for ahead */
 #define WEFT__RTT_SAMPLES   256u
 #define WEFT__MIN_WIN_BYTES (2u * WEFT__FRAME_MAX)
@@ -113,6 +113,9 @@ struct weft__spath {
   unsigned ready_head, nready;
   unsigned nreads; /* reads under way, and their bytes */
   uint64_t read_bytes;
+  uint64_t read_window;            /* so many at most: see read.c */
+  uint64_t read_cut_at;            /* when it last shrank */
+  bool read_full;                  /* more would have been read just now */
   weft__mr_t sinks[WEFT__CTS_MAX]; /* of reads under way when it died */
   unsigned nsinks;
   weft__rma_slot_t slots[WEFT__RMA_SLOTS];

@@ -14,8 +14,10 @@
  *    (the head of `ready` is all there), sent in the order of the READYs, so a peer that keeps to
  *    the limit cannot find the ring full.
  *  - Frames that follow a read wait until the peer's device has served it (a connection serves in
- *    order), so what is under way is bounded to a sixteenth of the tolerated interruption: else the
- *    peer would hear no DONE and no PONG for so long that it holds the path for dead.
+ *    order): were that long, the peer would hear no DONE and no PONG and hold the path for dead. How
+ *    long it is shows in what a read takes from its post to its completion, so that bounds what is
+ *    under way: READ_AGE at most. A bandwidth worked out from single reads would not do: their
+ *    latency counts in it, so the fewer are under way the lower it comes out.
  *  - A fragment counts when all its reads have completed well. What completes on a path that we
  *    have left counts for nothing: its fragments are asked for again when that path is closed. So
  *    the destination of a read under way, and its registration, stay until then. */
@@ -167,22 +169,38 @@ bool weft__s_on_ready(weft__session_t *s, weft__spath_t *sp, const uint8_t *p) {
   return true;
 }
 
-/* Bytes that may be under way on a path. */
-static uint64_t read_window(const weft__session_t *s) {
-  uint64_t n = WEFT__READ_FIRST;
-  if (s->bandwidth) n = s->bandwidth / 1000 * (s->tolerance / 16000) / 1000;
+/* How long a read may take, ns. */
+#define READ_AGE(s) ((s)->tolerance / 16)
+/* Reads that make up a window, so that the next ones are there in time. */
+#define READ_PIECES 4u
+
+/* One more has completed: less at once if it took too long, more if there is time to spare. */
+static void adapt_window(const weft__session_t *s, weft__spath_t *sp, const weft__rma_slot_t *r) {
+  uint64_t took = weft__now(s) - r->at, age = READ_AGE(s), n = sp->read_window;
+  if (took > age) {
+    if (r->at < sp->read_cut_at) return; /* posted before: it waited for what has been cut off */
+    uint64_t less = n / 1024 * (age * 1024 / took);
+    n = less > n / 2 ? less : n / 2; /* it may have been our own loop that was late */
+    sp->read_cut_at = weft__now(s);
+  } else if (took < age / 2 && sp->read_full) {
+    n += r->bytes;
+  }
   if (n > WEFT__FRAGMENT_MAX) n = WEFT__FRAGMENT_MAX;
-  return n < 2 * WEFT__FRAGMENT_MIN ? 2 * WEFT__FRAGMENT_MIN : n;
+  if (n < 2 * WEFT__FRAGMENT_MIN) n = 2 * WEFT__FRAGMENT_MIN;
+  sp->read_window = n;
 }
 
 /* Posts what is left of one source. false: no more now. */
 static bool push_read(weft__session_t *s, weft__spath_t *sp, weft__ready_in_t *r) {
-  uint64_t most = read_window(s);
+  uint64_t most = sp->read_window / READ_PIECES;
+  if (most < WEFT__FRAGMENT_MIN) most = WEFT__FRAGMENT_MIN;
   while (r->posted < r->len) {
     weft__rma_slot_t *slot = sp->free_slots;
-    if (!slot || sp->broken || sp->read_bytes >= most) return false;
+    if (!slot || sp->broken) return false;
+    sp->read_full = sp->read_bytes >= sp->read_window;
+    if (sp->read_full) return false;
     uint32_t n = r->len - r->posted;
-    if (n > most / 2) n = (uint32_t) (most / 2); /* so that the next one is there in time */
+    if (n > most) n = (uint32_t) most;
     slot->rma.niov = 1;
     slot->rma.iov[0].iov_base = (uint8_t *) r->c->item->dst + r->off + r->posted;
     slot->rma.iov[0].iov_len = n;
@@ -239,6 +257,7 @@ void weft__s_read_done(weft__session_t *s, weft__spath_t *sp, weft__rma_slot_t *
     return;
   }
   s->reads_refused = 0;
+  adapt_window(s, sp, slot);
   s->st.rma_read += slot->bytes;
   r->done += (uint32_t) slot->bytes;
   if (r->done < r->len) return;

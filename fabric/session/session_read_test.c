@@ -81,27 +81,55 @@ static void rails_settle(void **st) {
   assert_int_equal(lim.xfer, WEFT__XFER_COPY);
 }
 
-/* What is under way is bounded, for frames wait behind it; the slower the peer, the less. */
-static void reads_are_bounded(void **st) {
-  weft__spath_t *sp = PORT(0, &B)->path.user;
-  (void) st;
-  PORT(0, &B)->slow = true;
-  post(&A, 20 * MB);
+/* B's device serves what is under way, which takes so long, and B reads on. */
+static void serve(uint64_t ms) {
+  port_t *b = PORT(0, &B);
+  B.now += ms * 1000000;
+  b->slow = false;
+  step_port(&B, b);
+  b->slow = true;
+  weft__session_flush(B.s);
   pump();
-  assert_int_equal(sp->read_bytes, WEFT__READ_FIRST);
-  for (unsigned i = 0; i < 40; i++) {
-    B.now += 50000000; /* for half a MiB: 10 MB/s */
-    PORT(0, &B)->slow = false;
-    step_port(&B, PORT(0, &B));
-    PORT(0, &B)->slow = true;
-    weft__session_flush(B.s);
-    pump();
-  }
-  assert_true(sp->read_bytes > 0 && sp->read_bytes < MB / 2);
+}
+static void reads_begin(size_t n) {
+  PORT(0, &B)->slow = true;
+  post(&A, n);
+  pump();
+}
+static void reads_end(void) {
   PORT(0, &B)->slow = false;
   pump();
   assert_int_equal(B.rx_count, 1);
-  assert_int_equal(sp->read_bytes, 0);
+  assert_int_equal(((weft__spath_t *) PORT(0, &B)->path.user)->read_bytes, 0);
+}
+
+/* What is under way is bounded by how long it takes, for frames wait behind it. */
+static void reads_are_bounded(void **st) {
+  weft__spath_t *sp = PORT(0, &B)->path.user;
+  (void) st;
+  reads_begin(60 * MB);
+  assert_int_equal(sp->read_bytes, WEFT__READ_FIRST);
+  for (unsigned i = 0; i < 20; i++) serve(50); /* however much there is: latency */
+  assert_int_equal(sp->read_bytes, WEFT__READ_FIRST);
+  for (unsigned i = 0; i < 20; i++) serve(sp->read_bytes / 2000); /* 2 MB/s */
+  assert_int_equal(sp->read_bytes, 2 * WEFT__FRAGMENT_MIN);
+  for (unsigned i = 0; i < 20; i++) serve(sp->read_bytes / 10000); /* 10 MB/s */
+  assert_in_range(sp->read_bytes, MB / 4, MB * 3 / 4);
+  for (unsigned i = 0; i < 7; i++) serve(1);
+  assert_int_equal(sp->read_bytes, WEFT__FRAGMENT_MAX);
+  reads_end();
+}
+
+/* All reads of a window are late because nobody looked: that counts once. */
+static void a_late_look_counts_once(void **st) {
+  weft__spath_t *sp = PORT(0, &B)->path.user;
+  (void) st;
+  reads_begin(4 * MB);
+  serve(5000);
+  assert_int_equal(sp->read_bytes, WEFT__READ_FIRST / 2);
+  serve(1);
+  assert_int_equal(sp->read_bytes, WEFT__READ_FIRST);
+  reads_end();
 }
 
 /* A message in many pieces: the large ones are read, crumbs between them are copied. */
@@ -650,6 +678,7 @@ int main(void) {
       R(mixed_ends),
       R(rails_settle),
       R(reads_are_bounded),
+      R(a_late_look_counts_once),
       R(crumbs_are_copied),
       R(without_memory_it_is_copied),
       R(what_follows_waits_for_the_reads),
