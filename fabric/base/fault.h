@@ -31,6 +31,7 @@
   XX(ep_open, "fi_endpoint or fi_passive_ep")                                                      \
   XX(ep_enable, "fi_enable of an endpoint")                                                        \
   XX(mr_reg, "registration of memory")                                                             \
+  XX(mr_close, "closing memory that was open to RMA")                                              \
   XX(listen, "fi_listen of a rail")                                                                \
   XX(connect, "fi_connect of a path")                                                              \
   XX(accept, "fi_accept of a path")                                                                \

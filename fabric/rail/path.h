@@ -168,14 +168,17 @@ typedef struct weft__path_ops {
    * outlives unexpose: then open only memory that nobody else gets until weft__rail_heard_since
    * shows that it is over. */
   int (*expose)(weft__path_t *, void *buf, size_t len, weft__open_t what, weft__mr_t *);
-  /* When it returns, no write under this key can begin any more, and none that this path began can
-   * land. Allowed until `closed` has returned. It costs nothing in the upcall of a frame of this
-   * path (what the peer wrote before it has arrived), and on a path that is down or closing;
-   * anywhere else a rail that cannot stop a write that has begun (tcp) puts the path to death
-   * (`down`, -ECANCELED). A sink: only when no read into it is under way. Memory that the peer
-   * reads: a read under way may fail, and the path with it, so only when the peer has said that it
-   * is through, or in `closed`. */
-  void (*unexpose)(weft__path_t *, weft__mr_t *);
+  /* 0: no write under this key can begin any more, and none that this path began can land. Negative
+   * errno: the provider could not close it, and both may happen until the path is closed; to be
+   * called again in `closed`. Allowed until that has returned. It costs nothing in the upcall of a
+   * frame of this path (what the peer wrote before it has arrived), and on a path that is down or
+   * closing; anywhere else a rail that cannot stop a write that has begun (tcp) puts the path to
+   * death (`down`, -ECANCELED).
+   * A sink: only when no read into it is under way, or the path is down or closing. Then, from 0 on,
+   * nothing of such a read lands any more either, though its rma_done may be long in coming: the
+   * memory is the owner's again. Memory that the peer reads: a read under way may fail, and the path
+   * with it, so only when the peer has said that it is through, or in `closed`. */
+  int (*unexpose)(weft__path_t *, weft__mr_t *);
   /* Let go: shutdown, reap, close. `closed` follows, later. Once. */
   void (*close)(weft__path_t *);
 } weft__path_ops_t;

@@ -113,11 +113,11 @@ struct weft__spath {
   unsigned ready_head, nready;
   unsigned nreads; /* reads under way, and their bytes */
   uint64_t read_bytes;
-  uint64_t read_window;            /* so many at most: see read.c */
-  uint64_t read_cut_at;            /* when it last shrank */
-  bool read_full;                  /* more would have been read just now */
-  weft__mr_t sinks[WEFT__CTS_MAX]; /* of reads under way when it died */
-  unsigned nsinks;
+  uint64_t read_window;               /* so many at most: see read.c */
+  uint64_t read_cut_at;               /* when it last shrank */
+  bool read_full;                     /* more would have been read just now */
+  weft__mr_t unclosed[WEFT__CTS_MAX]; /* what could not be closed: once more when the path is */
+  unsigned nunclosed;
   weft__rma_slot_t slots[WEFT__RMA_SLOTS];
   weft__rma_slot_t *free_slots;
 };

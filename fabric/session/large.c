@@ -4,9 +4,9 @@
  *
  * Design notes
  *  - Receiver: an item's bytes are covered by fragments; each outstanding one is a weft__cts_out
- *    with memory opened on one path. When that path dies its fragments go to the item's redo list,
- *    and the item is pinned until the path is closed: only then may its memory be opened again or
- *    given back.
+ *    with memory opened on one path. When that path dies its fragments go to the item's redo list.
+ *    Memory that was open to the peer's writes, or that could not be closed, pins the item until the
+ *    path is closed: only then may it be opened again or given back.
  *  - Sender: a clear-to-send names a fragment; it is written on the path it came on, then FRAG
  *    follows on the same path, so FRAG cannot overtake the bytes. The source is the user's until
  *    acknowledged and no RMA operation names it.
@@ -136,16 +136,19 @@ static void flush_rx(weft__session_t *s) {
   }
 }
 
-static void drop_cts(weft__session_t *s, weft__cts_out_t *c) {
+/* false: its path is dying, and until that is closed something may still land in its memory. */
+static bool drop_cts(weft__session_t *s, weft__cts_out_t *c) {
   weft__spath_t *sp = c->sp;
-  if (c->flying) /* the path is dying: the device may go on until it is closed */
-    sp->sinks[sp->nsinks++] = c->mr;
-  else if (c->how != WEFT__XFER_COPY)
-    sp->path->ops->unexpose(sp->path, &c->mr);
+  bool free = sp->live || c->how == WEFT__XFER_READ;
+  if (c->how != WEFT__XFER_COPY && sp->path->ops->unexpose(sp->path, &c->mr) < 0) {
+    if (sp->nunclosed < WEFT__CTS_MAX) sp->unclosed[sp->nunclosed++] = c->mr;
+    free = sp->live;
+  }
   if (c->how == WEFT__XFER_READ && c->pos > c->got) weft__s_reads_forget(sp, c);
   c->item->nout--;
   c->item = NULL;
   s->ncts--;
+  return free;
 }
 
 weft__cts_out_t *weft__s_cts_at(weft__session_t *s, const weft__spath_t *sp, uint64_t seq,
@@ -510,8 +513,7 @@ void weft__s_large_path_down(weft__session_t *s, weft__spath_t *sp) {
     if (!c->item || c->sp != sp) continue;
     weft__rxl_t *it = c->item;
     redo(it, c->off, c->len);
-    it->pins |= 1u << sp->slot;
-    drop_cts(s, c);
+    if (!drop_cts(s, c)) it->pins |= 1u << sp->slot;
   }
   for (weft__rxl_t *it = s->open; it; it = it->next_open)
     if (it->refuse == 2 && it->refuse_path == sp) it->refuse = 1;

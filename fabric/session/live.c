@@ -319,9 +319,9 @@ static void kill_path(weft__spath_t *sp) {
     sp->ping_at = 0;
     s->pings_out--;
   }
-  weft__s_large_path_down(s, sp);
   if (s->rx_path == sp) s->rx_path = NULL;
   sp->path->ops->close(sp->path);
+  weft__s_large_path_down(s, sp); /* the path is closing: sinks may be closed under reads */
 }
 
 void weft__s_close_paths(weft__session_t *s) {

@@ -19,8 +19,9 @@
  *    under way: READ_AGE at most. A bandwidth worked out from single reads would not do: their
  *    latency counts in it, so the fewer are under way the lower it comes out.
  *  - A fragment counts when all its reads have completed well. What completes on a path that we
- *    have left counts for nothing: its fragments are asked for again when that path is closed. So
- *    the destination of a read under way, and its registration, stay until then. */
+ *    have left counts for nothing. When a path dies its sinks are closed, and from then on no device
+ *    writes to them (path.h), so their fragments are asked for again at once: it may take minutes
+ *    until the path itself is closed. */
 #include <errno.h>
 
 #include "session/internal.h"
@@ -287,5 +288,5 @@ void weft__s_read_path_down(weft__session_t *s, weft__spath_t *sp) {
 
 void weft__s_read_path_closed(weft__session_t *s, weft__spath_t *sp) {
   for (unsigned i = 0; i < WEFT__CTS_MAX; i++) close_source(s, sp, &sp->sources[i]);
-  while (sp->nsinks) sp->path->ops->unexpose(sp->path, &sp->sinks[--sp->nsinks]);
+  while (sp->nunclosed) sp->path->ops->unexpose(sp->path, &sp->unclosed[--sp->nunclosed]);
 }

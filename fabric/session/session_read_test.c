@@ -191,10 +191,10 @@ static void what_follows_waits_for_the_reads(void **st) {
   assert_int_equal(A.s->unposted, 0);
 }
 
-/* The receiver's path dies in the middle of a read: the destination stays until the path is closed,
- * what was whole is not read again, and the source is held while the peer's device may read it. */
-static void path_dies_in_the_middle(void **st) {
-  (void) st;
+/* The receiver's path dies in the middle of a read. What was whole is not read again; the rest is
+ * asked for again at once, however long the path takes to close: its sinks are closed. The source is
+ * held while the peer's device may read it. A sink that cannot be closed waits for the path. */
+static void dies_in_the_middle(bool sticks) {
   add_wire(1, 1);
   pump();
   post(&A, 6 * MB);
@@ -211,14 +211,28 @@ static void path_dies_in_the_middle(void **st) {
   uint64_t whole = stats(&B).rma_read;
   assert_int_equal(whole, MB);
   assert_true(PORT(0, &A)->open[WEFT__OPEN_READ] > 0);
+  b->hangs = true;
+  b->sticks = sticks;
   cut(0, 0);
   cut(0, 1);
   assert_int_equal(PORT(0, &A)->open[WEFT__OPEN_READ] > 0, 1); /* until it is closed */
-  assert_int_equal(b->open[WEFT__OPEN_SINK] > 0, 1);
+  assert_int_equal(b->open[WEFT__OPEN_SINK] > 0, sticks);
+  pump();
+  assert_non_null(b->done);
+  assert_int_equal(B.rx_count, !sticks);
+  b->hangs = b->sticks = false;
   pump();
   assert_int_equal(B.rx_count, 1);
   assert_int_equal(A.sent_ok, 1);
   assert_int_equal(stats(&B).rma_read, 6 * MB); /* the first was not read twice */
+}
+static void path_dies_in_the_middle(void **st) {
+  (void) st;
+  dies_in_the_middle(false);
+}
+static void path_dies_and_a_sink_cannot_be_closed(void **st) {
+  (void) st;
+  dies_in_the_middle(true);
 }
 
 /* The session ends while the peer reads: the source is the user's again when its path is closed,
@@ -345,13 +359,13 @@ static void paths_that_die_are_no_refusal(void **st) {
   assert_int_equal(stats(&B).payload_copies, 0);
 }
 
-/* At most once: the peer moves away from the path on which we read. It goes, and with it the read;
- * only then is the destination free. */
-static void at_most_once_leaves_in_the_middle(void **st) {
-  (void) st;
+/* At most once: the peer moves away from the path on which we read. It goes, and with its sinks the
+ * destination is free; where they cannot be closed, when it has closed. */
+static void leaves_in_the_middle(bool sticks) {
   add_wire(1, 1);
   pump();
   PORT(0, &B)->slow = true;
+  PORT(0, &B)->sticks = sticks;
   post(&A, 3 * MB);
   pump();
   assert_true(PORT(0, &B)->reads > 0);
@@ -359,12 +373,22 @@ static void at_most_once_leaves_in_the_middle(void **st) {
   weft__session_flush(A.s);
   while (PORT(1, &B)->inbox) step_port(&B, PORT(1, &B)); /* RESUME */
   assert_true(PORT(0, &B)->closing);
-  assert_int_equal(PORT(0, &B)->open[WEFT__OPEN_SINK] > 0, 1);
-  assert_non_null(B.s->rxq); /* holds the destination */
+  assert_non_null(PORT(0, &B)->done);
+  assert_int_equal(PORT(0, &B)->open[WEFT__OPEN_SINK] > 0, sticks);
+  assert_int_equal(B.s->rxq != NULL, sticks); /* holds the destination */
+  PORT(0, &B)->sticks = false;
   pump();
   assert_null(B.s->rxq);
   assert_int_equal(B.rx_count, 0);
   assert_int_equal(A.sent_err, 1);
+}
+static void at_most_once_leaves_in_the_middle(void **st) {
+  (void) st;
+  leaves_in_the_middle(false);
+}
+static void at_most_once_leaves_and_a_sink_cannot_be_closed(void **st) {
+  (void) st;
+  leaves_in_the_middle(true);
 }
 
 /* The same from a liar, who resumes on the very path. */
@@ -378,7 +402,7 @@ static void at_most_once_resume_on_the_path_that_is_read_from(void **st) {
   forge(&A, 0, WEFT__F_RESUME, 0, 0, p, sizeof p);
   while (PORT(0, &B)->inbox) step_port(&B, PORT(0, &B));
   assert_true(PORT(0, &B)->closing);
-  assert_int_equal(PORT(0, &B)->open[WEFT__OPEN_SINK] > 0, 1);
+  assert_int_equal(PORT(0, &B)->open[WEFT__OPEN_SINK], 0);
   pump();
   assert_int_equal(B.rx_count, 0);
 }
@@ -683,6 +707,7 @@ int main(void) {
       R(without_memory_it_is_copied),
       R(what_follows_waits_for_the_reads),
       R(path_dies_in_the_middle),
+      R(path_dies_and_a_sink_cannot_be_closed),
       R(source_is_held_until_its_path_is_closed),
       R(acknowledgement_closes_the_source),
       R(acknowledgement_on_another_path),
@@ -690,6 +715,7 @@ int main(void) {
       R(refused_writes_end_in_copies),
       R(paths_that_die_are_no_refusal),
       AMO(at_most_once_leaves_in_the_middle),
+      AMO(at_most_once_leaves_and_a_sink_cannot_be_closed),
       AMO(at_most_once_resume_on_the_path_that_is_read_from),
       AMO(at_most_once_ready_after_the_resume),
       AMO(at_most_once_ready_in_one_drain_with_the_resume),

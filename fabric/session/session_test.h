@@ -36,6 +36,8 @@ typedef struct {
   weft__rma_t *done;      /* writes whose completion is due */
   bool held, closing, closed, is_open;
   bool slow;                      /* its RMA goes on until this is false, or it closes */
+  bool hangs;                     /* its close goes on until this is false */
+  bool sticks;                    /* a sink cannot be closed until this is false */
   bool no_memory;                 /* its provider refuses it */
   bool fails;                     /* reads and writes complete with an error */
   int no_rma;                     /* read and write answer this */
@@ -144,10 +146,12 @@ static int expose(weft__path_t *path, void *buf, size_t len, weft__open_t what, 
   p->open[what]++;
   return 0;
 }
-static void unexpose(weft__path_t *path, weft__mr_t *mr) {
+static int unexpose(weft__path_t *path, weft__mr_t *mr) {
   port_t *p = (port_t *) path;
   assert_false(p->closed);
+  if (p->sticks && mr->key == 1 + WEFT__OPEN_SINK) return -EIO;
   assert_true(p->open[mr->key - 1]-- > 0);
+  return 0;
 }
 static void path_close(weft__path_t *path) {
   ((port_t *) path)->closing = true;
@@ -243,7 +247,7 @@ static end_t *ends[2] = {&A, &B};
 
 static bool step_port(end_t *e, port_t *p) {
   bool any = false;
-  while (p->done && (!p->slow || p->closing)) {
+  while (p->done && (!p->slow || p->closing) && !p->hangs) {
     weft__rma_t *r = p->done;
     p->done = r->next;
     if (!p->closing && !p->fails && r->key == 1 + WEFT__OPEN_READ) {
@@ -253,6 +257,7 @@ static bool step_port(end_t *e, port_t *p) {
     p->path.cbs->rma_done(&p->path, r, p->closing ? -ECANCELED : p->fails ? -EIO : 0);
     any = true;
   }
+  if (p->closing && p->hangs) return false;
   if (p->closing && !p->closed) {
     for (frame_t *f = p->inbox, *n; f; f = n) {
       n = f->next;

@@ -58,15 +58,15 @@ static const struct {
   const char *point;
   result_t once, always;
 } expected[] = {
-    {"getinfo", ERR, ERR},         {"fabric_open", FINE, ERR}, {"domain_open", EITHER, ERR},
-    {"cq_open", FINE, ERR},        {"eq_open", FINE, ERR},     {"ep_open", FINE, ERR},
-    {"ep_enable", ERR, ERR},       {"mr_reg", FINE, FINE},     {"listen", FINE, ERR},
-    {"connect", ERR, ERR},         {"accept", ERR, ERR},       {"post_recv", ERR, ERR},
-    {"post_send", ERR, ERR},       {"post_write", FINE, FINE}, {"pool_grow", ERR, ERR},
-    {"post_read", EITHER, EITHER}, /* verbs only */
-    {"thread_start", ERR, ERR},    {"resolve", ERR, ERR},      {"epoll", FINE, ERR},
-    {"netlink", FINE, FINE},       {"timer", FINE, FINE},      {"alloc_session", ERR, ERR},
-    {"alloc_conn", ERR, ERR},      {"alloc_msg", FINE, ERR},   {"alloc_large", ERR, ERR},
+    {"getinfo", ERR, ERR},       {"fabric_open", FINE, ERR},    {"domain_open", EITHER, ERR},
+    {"cq_open", FINE, ERR},      {"eq_open", FINE, ERR},        {"ep_open", FINE, ERR},
+    {"ep_enable", ERR, ERR},     {"mr_reg", FINE, FINE},        {"listen", FINE, ERR},
+    {"mr_close", FINE, FINE},    {"connect", ERR, ERR},         {"accept", ERR, ERR},
+    {"post_recv", ERR, ERR},     {"post_send", ERR, ERR},       {"post_write", FINE, FINE},
+    {"pool_grow", ERR, ERR},     {"post_read", EITHER, EITHER}, /* verbs only */
+    {"thread_start", ERR, ERR},  {"resolve", ERR, ERR},         {"epoll", FINE, ERR},
+    {"netlink", FINE, FINE},     {"timer", FINE, FINE},         {"alloc_session", ERR, ERR},
+    {"alloc_conn", ERR, ERR},    {"alloc_msg", FINE, ERR},      {"alloc_large", ERR, ERR},
     {"port_events", FINE, FINE}, /* verbs only */
 };
 

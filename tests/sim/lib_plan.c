@@ -267,6 +267,14 @@ static void reads_fail(plan_t *p, weft__rng_t *r) {
   for (unsigned i = 0; i < p->nlinks; i++) p->link[i].read_fails = (unsigned) PICK(r, 0, 0, 0, 20);
 }
 
+/* From numbers of its own, so that older seeds keep the rest of their plans. */
+static void sinks_stick(plan_t *p, const weft__rng_t *r) {
+  weft__rng_t own = weft__rng_fork(r->state, 1);
+
+  for (unsigned i = 0; i < p->nlinks; i++)
+    p->link[i].sinks_stick = (unsigned) PICK(&own, 0, 0, 0, 1, 3);
+}
+
 static void some_large(plan_t *p, weft__rng_t *r) {
   unsigned s;
 
@@ -285,6 +293,7 @@ static void fragments(plan_t *p, weft__rng_t *r, uint64_t span) {
   unsigned i, n = 1 + (unsigned) weft__rng_below(r, 4);
 
   reads_fail(p, r);
+  sinks_stick(p, r);
   some_large(p, r);
   for (i = 0; i < n; i++) {
     fault_t *f = draw_cut(p, r, span);
@@ -302,6 +311,7 @@ static void chaos(plan_t *p, weft__rng_t *r, uint64_t span) {
   unsigned n = 2 + (unsigned) weft__rng_below(r, 6);
 
   reads_fail(p, r);
+  sinks_stick(p, r);
   while (n-- > 0) draw_any(p, r, span);
 }
 
@@ -378,6 +388,7 @@ static void left(plan_t *p, weft__rng_t *r, uint64_t span) {
   unsigned i, n = 1 + (unsigned) weft__rng_below(r, 3);
 
   p->reliability = WEFT_AT_MOST_ONCE;
+  sinks_stick(p, r);
   some_large(p, r);
   for (i = 0; i < p->nlinks; i++) {
     weft__sim_link_conf_t *c = &p->link[i];

@@ -283,7 +283,7 @@ void weft__cq_failed(weft__ctx_t *, int err, const char *text);
 int weft__mpath_write(weft__path_t *, weft__rma_t *);
 int weft__mpath_read(weft__path_t *, weft__rma_t *);
 int weft__mpath_expose(weft__path_t *, void *buf, size_t len, weft__open_t, weft__mr_t *);
-void weft__mpath_unexpose(weft__path_t *, weft__mr_t *);
+int weft__mpath_unexpose(weft__path_t *, weft__mr_t *);
 void weft__rma_finish(weft__rmaslot_t *, int status);
 
 /* mem.c */

@@ -221,6 +221,34 @@ static void close_with_reads_outstanding(void **state) {
   fi_close(&((struct fid_mr *) sink.priv)->fid); /* its path has gone */
 }
 
+/* One of them has landed, the device is in the midst of the next, and the path is let go of: its sink
+ * is closed at once, and from then on nothing lands, though the peer's device serves them all. */
+static void sink_closes_under_reads(void **state) {
+  weft__mr_t from, sink;
+  weft__rma_t r[RMA_DEPTH];
+  unsigned i;
+
+  (void) state;
+  NEEDS_READS();
+  open_both(&from, &sink, SIZE);
+  for (i = 0; i < RMA_DEPTH; i++) {
+    r[i] = reading(&from, &sink, 0, SIZE);
+    assert_int_equal(t.x.path->ops->read(t.x.path, &r[i]), 0);
+  }
+  UNTIL(&t.k, t.x.rma_done != 0);
+  assert_true(t.x.rma_done < RMA_DEPTH);
+  t.x.path->ops->close(t.x.path);
+  assert_int_equal(t.x.path->ops->unexpose(t.x.path, &sink), 0);
+  memset(target, 7, SIZE);
+  settle_for(&t.k, 200);
+  UNTIL(&t.k, t.x.closed);
+  t.x.path = NULL;
+  assert_int_equal(t.x.rma_done, RMA_DEPTH);
+  assert_true(t.x.rma_status < 0);
+  for (i = 0; i < SIZE; i++) assert_int_equal(target[i], 7);
+  t.y.path->ops->unexpose(t.y.path, &from);
+}
+
 /* A post that fails ends the path, and the read was never under way. */
 static void post_fails(void **state) {
   weft__mr_t from, sink;
@@ -252,6 +280,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(after_unexpose, up, down),
       cmocka_unit_test_setup_teardown(known_memory_is_not_registered_again, up, down),
       cmocka_unit_test_setup_teardown(close_with_reads_outstanding, up, down),
+      cmocka_unit_test_setup_teardown(sink_closes_under_reads, up, down),
       cmocka_unit_test_setup_teardown(post_fails, up, down),
   };
 

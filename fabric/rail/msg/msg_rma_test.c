@@ -236,6 +236,20 @@ static void close_the_written_end(void **state) {
   assert_int_equal(t.x.rma_done, 4);
 }
 
+/* Memory that the provider cannot close stays open, and can be closed later. */
+static void closing_memory_fails(void **state) {
+  weft__mr_t mr;
+
+  (void) state;
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, WEFT__OPEN_WRITE, &mr), 0);
+  weft__fault_set("mr_close:1:EIO");
+  assert_int_equal(t.y.path->ops->unexpose(t.y.path, &mr), -EIO);
+  weft__fault_set("");
+  assert_non_null(mr.priv);
+  assert_int_equal(t.y.path->ops->unexpose(t.y.path, &mr), 0);
+  assert_null(mr.priv);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(lands_in_pieces, up, down),
@@ -248,6 +262,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(out_of_range, up, down),
       cmocka_unit_test_setup_teardown(close_with_writes_outstanding, up, down),
       cmocka_unit_test_setup_teardown(close_the_written_end, up, down),
+      cmocka_unit_test_setup_teardown(closing_memory_fails, up, down),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

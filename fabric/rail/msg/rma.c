@@ -14,7 +14,17 @@
  *    read's sink is opened by the owner beforehand, so that a lack of memory to lock is told before
  *    anything was asked for, and not by the death of the path.
  *  - A sink is a registration of its own, gone with the fragment, and never one that lasts: iWARP
- *    wants it open to the peer's writes, and libfabric gives FI_READ remote-write rights there. */
+ *    wants it open to the peer's writes, and libfabric gives FI_READ remote-write rights there.
+ *  - A sink may be closed under a read when its path has died, long before the endpoint can be. What
+ *    keeps the device out of it from then on (Linux 6.1; the endpoint is shut down first):
+ *      devices   ibv_dereg_mr returns when the device has let go of the region, for the kernel then
+ *                unpins its pages (ib_umem_release), and somebody else gets them
+ *      rxe       looks the region up for each packet (rxe_mr.c: copy_data); rxe_dereg_mr takes it
+ *                out of the index and waits for the packet that is being copied, not for reads
+ *      siw       looks it up once for a read, and goes on until that has ended (siw_qp_rx.c:
+ *                siw_proc_rresp); but takes nothing from a connection that is not in RTS, and
+ *                rdma_disconnect, which is what fi_shutdown calls, ends that under the lock that
+ *                receiving holds (siw_verbs.c: siw_verbs_modify_qp) */
 #include <errno.h>
 #include <string.h>
 
@@ -165,23 +175,26 @@ int weft__mpath_expose(weft__path_t *path, void *buf, size_t len, weft__open_t w
   return 0;
 }
 
-void weft__mpath_unexpose(weft__path_t *path, weft__mr_t *m) {
+int weft__mpath_unexpose(weft__path_t *path, weft__mr_t *m) {
   weft__mpath_t *p = weft__mpath(path);
   char text[96];
   int err;
 
-  if (m->priv == NULL) return;
+  if (m->priv == NULL) return 0;
   if (path->rail->q->late_writes && !p->in_frame && p->ep != NULL && p->state != ST_DOWN) {
     weft__mpath_die(p, -ECANCELED, false,
                     "memory was closed while %s may have been writing to it (ECANCELED)",
                     path->remote);
     weft__mpath_stop(p);
   }
-  err = weft__fi_err(fi_close(&((struct fid_mr *) m->priv)->fid));
-  if (err != 0)
+  err = WEFT__FAULT(mr_close);
+  if (err == 0) err = weft__fi_err(fi_close(&((struct fid_mr *) m->priv)->fid));
+  if (err == 0)
+    m->priv = NULL;
+  else
     weft__warn("%s: closing memory to %s: %s", path->rail->name, path->remote,
                weft__err_str(err, text, sizeof(text)));
-  m->priv = NULL;
+  return err;
 }
 
 weft__xfer_t weft__rail_xfer(const weft__rail_t *rail) {

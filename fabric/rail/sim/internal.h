@@ -46,7 +46,8 @@ typedef struct rop {   /* an RMA write or read */
   struct iovec iov[4];
   uint32_t niov;
   uint64_t addr, key, len;
-  uint8_t *snapshot; /* the bytes, once the source may not be read any more */
+  const struct exposure *sink; /* a read's; NULL once it was closed: nothing lands any more */
+  uint8_t *snapshot;           /* the bytes, once the source may not be read any more */
   bool queued, dropped;
   unsigned refs; /* queue, events, list of its end */
 } rop_t;
@@ -195,7 +196,7 @@ void weft__sim_writable(end_t *);
 int weft__sim_write(weft__path_t *, weft__rma_t *);
 int weft__sim_read(weft__path_t *, weft__rma_t *);
 int weft__sim_expose(weft__path_t *, void *buf, size_t len, weft__open_t, weft__mr_t *);
-void weft__sim_unexpose(weft__path_t *, weft__mr_t *);
+int weft__sim_unexpose(weft__path_t *, weft__mr_t *);
 void weft__sim_rop_arrive(end_t *to, rop_t *);
 void weft__sim_rop_drop(rop_t *); /* out of the queue without arriving */
 void weft__sim_rop_answer(rop_t *);

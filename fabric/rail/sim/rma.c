@@ -6,8 +6,8 @@
  *    of it may land earlier, as a device does; both read the source at that moment.
  *  - A read is a request in the queue of frames, and an answer in the queue that comes back. The
  *    source is looked at some time after the request has come; pieces of the answer may land before
- *    it does. What lands does so until the operation's fate has been reported, whatever its end
- *    thinks of the path by then.
+ *    it does. What lands does so until the operation's fate has been reported or its sink is closed,
+ *    whatever its end thinks of the path by then.
  *  - Memory that a rail knows stays readable when it is given back. An honest peer reads nothing of
  *    it then: what its owner does with it meanwhile is seen by the hook.
  *  - Closing: until `closed` the device of this end may read its sources, and a peer's may write to
@@ -46,6 +46,13 @@ static bool memory_ok(end_t *e, const void *p, size_t len, bool write) {
   weft__sim_violate(s, "path %u: the device of %c %s %zu bytes that are not its to %s", e->c->id,
                     "ABCD"[e->host], write ? "writes to" : "reads", len, write ? "write" : "read");
   return false;
+}
+
+/* The answer to a read, or a piece of it, reaches its sink. */
+static void land_answer(rop_t *op, uint64_t off, uint64_t n) {
+  uint8_t *to = (uint8_t *) op->iov[0].iov_base + off;
+
+  if (op->sink != NULL && memory_ok(op->from, to, n, true)) memcpy(to, op->snapshot + off, n);
 }
 
 /* Bytes off .. off+n of the operation reach the memory at `to`. false: there is none. */
@@ -151,10 +158,7 @@ static void answer_piece(void *obj, uint64_t arg) {
   end_t *e = op->from;
   uint64_t off = arg % op->len, n = 1 + (arg >> 32) % (op->len - off);
 
-  if (op->answered && op->rma != NULL && open_to_writes(e)) {
-    uint8_t *to = (uint8_t *) op->iov[0].iov_base + off;
-    if (memory_ok(e, to, n, true)) memcpy(to, op->snapshot + off, n);
-  }
+  if (op->answered && op->rma != NULL && open_to_writes(e)) land_answer(op, off, n);
   rop_unref(op);
   weft__sim_unref(e->c);
 }
@@ -207,8 +211,7 @@ void weft__sim_rop_answer(rop_t *op) {
       plan_done(op, after, -EIO);
       weft__sim_doom(e, after + weft__rng_below(&s->rng, 1000), -EIO, "a read failed");
     } else {
-      if (memory_ok(e, op->iov[0].iov_base, op->len, true))
-        memcpy(op->iov[0].iov_base, op->snapshot, op->len);
+      land_answer(op, 0, op->len);
       plan_done(op, after, 0);
     }
   }
@@ -251,14 +254,18 @@ void weft__sim_answer_drop(rop_t *op) {
   rop_unref(op);
 }
 
-static bool is_sink(const end_t *e, const weft__mr_t *mr, const struct iovec *v) {
+/* The open sink that it says, or NULL. */
+static const exposure_t *sink_of(const end_t *e, const weft__rma_t *rma) {
+  const struct iovec *v = &rma->iov[0];
   const exposure_t *x;
 
-  for (x = e->exposures; mr != NULL && x != NULL; x = x->next)
-    if (x == mr->priv)
-      return x->what == WEFT__OPEN_SINK && (uint8_t *) v->iov_base >= x->buf &&
-             (uint8_t *) v->iov_base + v->iov_len <= x->buf + x->len;
-  return false;
+  for (x = e->exposures; rma->sink != NULL && x != NULL; x = x->next)
+    if (x == rma->sink->priv)
+      return x->what == WEFT__OPEN_SINK && rma->niov == 1 && (uint8_t *) v->iov_base >= x->buf &&
+                     (uint8_t *) v->iov_base + v->iov_len <= x->buf + x->len
+                 ? x
+                 : NULL;
+  return NULL;
 }
 
 static int post(weft__path_t *p, weft__rma_t *rma, bool read) {
@@ -275,7 +282,7 @@ static int post(weft__path_t *p, weft__rma_t *rma, bool read) {
   if (e->state != END_UP || (e->doomed && weft__rng_one_in(&s->rng, 2))) return -ENOTCONN;
   if (p->lim.xfer == WEFT__XFER_COPY || (read && p->lim.xfer != WEFT__XFER_READ))
     weft__sim_violate(s, "path %u: %s on a path that does not", e->c->id, read ? "read" : "write");
-  if (read && (rma->niov != 1 || !is_sink(e, rma->sink, &rma->iov[0])))
+  if (read && sink_of(e, rma) == NULL)
     weft__sim_violate(s, "path %u: a read into what is no open sink", e->c->id);
   if (e->nrops >= p->lim.rma_depth) {
     e->full = true;
@@ -298,6 +305,7 @@ static int post(weft__path_t *p, weft__rma_t *rma, bool read) {
   op->item.kind = ITEM_RMA;
   op->answer.kind = ITEM_ANSWER;
   op->read = read;
+  op->sink = read ? sink_of(e, rma) : NULL;
   op->from = e;
   op->rma = rma;
   memcpy(op->iov, rma->iov, sizeof(op->iov));
@@ -429,28 +437,36 @@ static bool overlaps(const void *a, size_t alen, const void *b, size_t blen) {
          (const uint8_t *) b < (const uint8_t *) a + alen;
 }
 
-void weft__sim_unexpose(weft__path_t *p, weft__mr_t *mr) {
+int weft__sim_unexpose(weft__path_t *p, weft__mr_t *mr) {
   end_t *e = end_of(p);
+  weft__sim_t *s = sim_of(e);
   exposure_t **q, *x;
-  const rop_t *op;
+  rop_t *op;
+  bool used = false;
 
   for (q = &e->exposures; *q != NULL && *q != mr->priv; q = &(*q)->next)
     ;
   x = *q;
   if (e->state == END_CLOSED || x == NULL) {
-    weft__sim_violate(sim_of(e), "path %u: unexpose of what is not exposed", e->c->id);
-    return;
+    weft__sim_violate(s, "path %u: unexpose of what is not exposed", e->c->id);
+    return -EINVAL;
   }
-  for (op = e->rops; x->what == WEFT__OPEN_SINK && op != NULL; op = op->next)
-    if (op->read && overlaps(x->buf, x->len, op->iov[0].iov_base, op->iov[0].iov_len))
-      weft__sim_violate(sim_of(e), "path %u: unexpose of a sink with a read under way", e->c->id);
+  for (op = e->rops; op != NULL; op = op->next) used |= op->sink == x;
+  if (used && e->state != END_DOWN && e->state != END_CLOSING)
+    weft__sim_violate(s, "path %u: unexpose of a sink with a read under way", e->c->id);
+  if (used && e->c->link->conf.sinks_stick != 0 &&
+      weft__rng_one_in(&s->rng, e->c->link->conf.sinks_stick))
+    return -EIO;
+  for (op = e->rops; op != NULL; op = op->next)
+    if (op->sink == x) op->sink = NULL;
   mr->priv = NULL;
   if (x->known) {
     x->given = true;
-    return;
+    return 0;
   }
   *q = x->next;
   free(x);
+  return 0;
 }
 
 /* By the peer, as `what` says; or by an operation of this end's own, a read or not. */
@@ -468,7 +484,7 @@ static bool in_use(const weft__sim_t *s, unsigned host, const void *p, size_t le
         for (x = c->e[k].exposures; x != NULL; x = x->next)
           if (x->what == what && !x->given && overlaps(p, len, x->buf, x->len)) return true;
         for (op = c->e[k].rops; op != NULL; op = op->next)
-          for (v = 0; op->read == read && v < op->niov; v++)
+          for (v = 0; op->read == read && (!read || op->sink != NULL) && v < op->niov; v++)
             if (overlaps(p, len, op->iov[v].iov_base, op->iov[v].iov_len)) return true;
       }
   return false;

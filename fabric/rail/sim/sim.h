@@ -129,6 +129,7 @@ typedef struct weft__sim_link_conf {
   unsigned close_loses;       /* once in so many a close takes frames with it (0: never) */
   unsigned expose_fails;      /* once in so many expose answers -ENOMEM (0: never) */
   unsigned read_fails;        /* once in so many a read fails, and its path with it (0: never) */
+  unsigned sinks_stick;       /* once in so many a sink cannot be closed under a read (0: never) */
   unsigned reads_known; /* once in so many what is opened to reads stays readable: known memory */
   unsigned low;         /* once in so many a receive pool is low (0: never) */
   unsigned kernel;      /* frames that leave their buffer before they arrive */

@@ -69,8 +69,10 @@ static void on_violation(void *ctx, const char *text) {
   snprintf(violation, sizeof(violation), "%s", text);
 }
 
+static unsigned sinks_stick;
+
 static weft__sim_link_conf_t conf(void) {
-  weft__sim_link_conf_t c = {.host = {0, 1}, .delay = 10 * US};
+  weft__sim_link_conf_t c = {.host = {0, 1}, .delay = 10 * US, .sinks_stick = sinks_stick};
   unsigned i;
 
   for (i = 0; i < 2; i++)
@@ -542,6 +544,62 @@ static void closing_reports_every_read(void **state) {
   for (i = 0; i < sizeof(dst); i++) assert_int_equal(dst[i], 0);
 }
 
+/* A sink that is closed under a read of a path that is dying, whenever: nothing lands any more. */
+static void sinks_close_under_reads(void **state) {
+  uint8_t src[1000], dst[1000];
+  weft__mr_t mr[2];
+  weft__rma_t r;
+  unsigned i, k, under = 0;
+
+  (void) state;
+  memset(src, 7, sizeof(src));
+  for (k = 0; k < 60; k++) {
+    begin_reads(src, dst, sizeof(src), mr, &r);
+    assert_int_equal(p[0]->ops->read(p[0], &r), 0);
+    run(k * US);
+    if (heard[0].done != 0) break;
+    if (k & 1)
+      p[0]->ops->close(p[0]);
+    else
+      weft__sim_fail(p[0], -EIO, "dead");
+    run(k * US);
+    if (heard[0].done == 0) {
+      assert_true(weft__sim_exposed(sim, 0, dst, 1));
+      under++;
+    }
+    assert_int_equal(p[0]->ops->unexpose(p[0], &mr[0]), 0);
+    assert_false(weft__sim_exposed(sim, 0, dst, sizeof(dst)));
+    memset(dst, 1, sizeof(dst));
+    run(MS);
+    if (!(k & 1)) p[0]->ops->close(p[0]);
+    run(WEFT__SIM_FOREVER);
+    for (i = 0; i < sizeof(dst); i++) assert_int_equal(dst[i], 1);
+    assert_int_equal(heard[0].done, 1);
+    no_violation();
+  }
+  assert_true(under >= 10);
+}
+
+/* A provider that cannot close it says so, and it stays open. */
+static void sinks_may_stick(void **state) {
+  uint8_t src[1000], dst[1000];
+  weft__mr_t mr[2];
+  weft__rma_t r;
+
+  (void) state;
+  sinks_stick = 1;
+  begin_reads(src, dst, sizeof(src), mr, &r);
+  sinks_stick = 0;
+  assert_int_equal(p[0]->ops->read(p[0], &r), 0);
+  p[0]->ops->close(p[0]);
+  assert_int_equal(p[0]->ops->unexpose(p[0], &mr[0]), -EIO);
+  assert_true(weft__sim_exposed(sim, 0, dst, 1));
+  no_violation();
+  run(WEFT__SIM_FOREVER);
+  assert_int_equal(heard[0].done, 1);
+  a_violation("still exposed"); /* nobody has called it again in `closed` */
+}
+
 /* ---- Connecting, hosts, determinism ---- */
 
 static weft__sim_req_t *asked;
@@ -701,6 +759,8 @@ int main(void) {
       cmocka_unit_test(read_of_what_was_closed),
       cmocka_unit_test(sinks_have_rules),
       cmocka_unit_test(closing_reports_every_read),
+      cmocka_unit_test(sinks_close_under_reads),
+      cmocka_unit_test(sinks_may_stick),
       cmocka_unit_test(connecting_ends),
       cmocka_unit_test(stopped_hosts_keep_their_events),
       cmocka_unit_test(the_seed_decides),
