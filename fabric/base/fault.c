@@ -5,6 +5,7 @@
  *   - Rules are written before weft__fault_armed is set (release) and never change while threads
  *     run, so passing a point takes no lock: one atomic increment, then a scan of at most RULES_MAX
  *     rules.
+ *   - Who is held waits under a lock, for the number of releases to change.
  *   - The functions exist in every build, so that their tests do; only the macro depends on
  *     WEFT_FAULTS. */
 #include "base/fault.h"
@@ -22,7 +23,7 @@ struct rule {
   enum weft__fault_point point;
   uint64_t nth;
   int onwards; /* from the nth on, not only the nth */
-  int err;     /* negative */
+  int err;     /* negative; 0: hold */
 };
 
 static const struct {
@@ -40,6 +41,10 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct rule rules[RULES_MAX];
 static unsigned rules_count;
 static uint64_t counts[WEFT__FAULT_POINTS];
+
+static pthread_mutex_t hold_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t hold_cond = PTHREAD_COND_INITIALIZER;
+static unsigned held[WEFT__FAULT_POINTS], releases;
 
 /* One field of "point:nth:errno": copy it up to `stop` into buf, answer what follows, NULL when it
  * does not fit or the stop is missing. */
@@ -111,8 +116,9 @@ static int parse_rule(const char *item, const char *end, struct rule *rule) {
     return -EINVAL;
   }
 
-  if (parse_errno(err, &rule->err) != 0) {
-    weft__error("WEFT_FAULT: '%.*s': '%s' is not an errno", shown, item, err);
+  rule->err = 0;
+  if (strcmp(err, "HOLD") != 0 && parse_errno(err, &rule->err) != 0) {
+    weft__error("WEFT_FAULT: '%.*s': '%s' is neither an errno nor HOLD", shown, item, err);
     return -EINVAL;
   }
   return 0;
@@ -169,6 +175,34 @@ int weft__fault_set(const char *spec) {
   return arm(spec);
 }
 
+static int hold(enum weft__fault_point point, uint64_t n) {
+  unsigned before;
+
+  weft__info("held at %s, pass %llu", points[point].name, (unsigned long long) n);
+  pthread_mutex_lock(&hold_lock);
+  held[point]++;
+  for (before = releases; before == releases;) pthread_cond_wait(&hold_cond, &hold_lock);
+  held[point]--;
+  pthread_mutex_unlock(&hold_lock);
+  return 0;
+}
+
+unsigned weft__fault_held(enum weft__fault_point point) {
+  unsigned n;
+
+  pthread_mutex_lock(&hold_lock);
+  n = held[point];
+  pthread_mutex_unlock(&hold_lock);
+  return n;
+}
+
+void weft__fault_release(void) {
+  pthread_mutex_lock(&hold_lock);
+  releases++;
+  pthread_cond_broadcast(&hold_cond);
+  pthread_mutex_unlock(&hold_lock);
+}
+
 int weft__fault_hit(enum weft__fault_point point) {
   uint64_t n;
   unsigned i;
@@ -178,6 +212,7 @@ int weft__fault_hit(enum weft__fault_point point) {
   n = __atomic_add_fetch(&counts[point], 1, __ATOMIC_RELAXED);
   for (i = 0; i < rules_count; i++)
     if (rules[i].point == point && (rules[i].onwards ? n >= rules[i].nth : n == rules[i].nth)) {
+      if (rules[i].err == 0) return hold(point, n);
       weft__info("injected %s at %s, pass %llu",
                  strerrorname_np(-rules[i].err) != NULL ? strerrorname_np(-rules[i].err)
                                                         : "an error",

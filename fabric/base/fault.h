@@ -6,7 +6,8 @@
  *     err = fi_cq_open(...);
  *
  * WEFT_FAULT="cq_open:1:ENOMEM,post_send:200+:EIO" makes the first opening of a queue fail, and
- * every send from the 200th on. Both errno names and numbers are taken.
+ * every send from the 200th on. Both errno names and numbers are taken. "ep_close:1:HOLD" makes the
+ * thread that passes there wait until weft__fault_release: a call that hangs.
  *
  * Design notes
  *   - Compiled to the constant 0 unless WEFT_FAULTS is defined; a misspelt point does not compile
@@ -30,8 +31,11 @@
   XX(eq_open, "fi_eq_open, an event queue")                                                        \
   XX(ep_open, "fi_endpoint or fi_passive_ep")                                                      \
   XX(ep_enable, "fi_enable of an endpoint")                                                        \
+  XX(ep_close, "fi_close of an endpoint")                                                          \
+  XX(domain_close, "fi_close of a domain")                                                         \
   XX(mr_reg, "registration of memory")                                                             \
   XX(mr_close, "closing memory that was open to RMA")                                              \
+  XX(mem_close, "fi_close of memory that weft_mem_* made known")                                   \
   XX(listen, "fi_listen of a rail")                                                                \
   XX(connect, "fi_connect of a path")                                                              \
   XX(accept, "fi_accept of a path")                                                                \
@@ -84,6 +88,13 @@ int weft__fault_set(const char *spec);
 
 /* How often a point was passed since something was armed. */
 uint64_t weft__fault_count(enum weft__fault_point point);
+
+/* How many threads HOLD keeps at the point now. Any thread. */
+unsigned weft__fault_held(enum weft__fault_point point);
+
+/* Let all of them go on, as if nothing had been armed there. What passes later is held as before.
+ * Any thread. */
+void weft__fault_release(void);
 
 /* The i-th point's name and help, -ENOENT past the last. Static storage. */
 int weft__fault_point(unsigned i, const char **name, const char **help);

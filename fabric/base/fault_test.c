@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -88,11 +89,11 @@ static void mistakes_are_named_and_arm_nothing(void **state) {
       {"cq_open:-1:EIO", "'-1' is not a count"},
       {"cq_open:1x:EIO", "'1x' is not a count"},
       {"cq_open:99999999999999999999:EIO", "is not a count"},
-      {"cq_open:1:EWHAT", "'EWHAT' is not an errno"},
-      {"cq_open:1:0", "'0' is not an errno"},
-      {"cq_open:1:-5", "'-5' is not an errno"},
-      {"cq_open:1:4096", "'4096' is not an errno"},
-      {"cq_open:1:EIO:more", "'EIO:more' is not an errno"},
+      {"cq_open:1:EWHAT", "'EWHAT' is neither an errno nor HOLD"},
+      {"cq_open:1:0", "'0' is neither an errno nor HOLD"},
+      {"cq_open:1:-5", "'-5' is neither an errno nor HOLD"},
+      {"cq_open:1:4096", "'4096' is neither an errno nor HOLD"},
+      {"cq_open:1:EIO:more", "'EIO:more' is neither an errno nor HOLD"},
       {"cq_open:1:EIO,", "nothing follows the last comma"},
       {"cq_open:1:EIO,,timer:1:EIO", "'' is not point:nth:errno"},
       {"cq_open:1:EIO,bad:1:EIO", "no injection point 'bad'"},
@@ -170,6 +171,28 @@ static void threads_share_one_count(void **state) {
   assert_int_equal(weft__fault_count(WEFT__FAULT_post_recv), 40000);
 }
 
+static void *held_once(void *arg) {
+  *(int *) arg = weft__fault_hit(WEFT__FAULT_mr_reg);
+  return NULL;
+}
+
+static void who_is_held_goes_on_when_released(void **state) {
+  int got[2] = {1, 1};
+  pthread_t t[2];
+  (void) state;
+  assert_int_equal(weft__fault_set("mr_reg:1:HOLD,mr_reg:2:HOLD,mr_reg:3:EIO"), 0);
+  for (int i = 0; i < 2; i++) assert_int_equal(pthread_create(&t[i], NULL, held_once, &got[i]), 0);
+  while (weft__fault_held(WEFT__FAULT_mr_reg) != 2) sched_yield();
+  assert_int_equal(weft__fault_held(WEFT__FAULT_mem_close), 0);
+  assert_int_equal(weft__fault_hit(WEFT__FAULT_mr_reg), -EIO); /* others pass meanwhile */
+  weft__fault_release();
+  for (int i = 0; i < 2; i++) {
+    pthread_join(t[i], NULL);
+    assert_int_equal(got[i], 0);
+  }
+  assert_int_equal(weft__fault_held(WEFT__FAULT_mr_reg), 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup(the_nth_pass_fails_and_no_other, setup),
@@ -181,6 +204,7 @@ int main(void) {
       cmocka_unit_test_setup(points_can_be_listed, setup),
       cmocka_unit_test_setup(the_macro_depends_on_the_build, setup),
       cmocka_unit_test_setup(threads_share_one_count, setup),
+      cmocka_unit_test_setup(who_is_held_goes_on_when_released, setup),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -311,6 +311,9 @@ void weft__lst_error(weft__lst_t *, int err);
 
 /* text.c */
 int weft__fi_err(ssize_t fi); /* what libfabric returned, as a negative errno */
+/* Close it. What is injected at the point is what it seems to have answered; closed it is. */
+#define weft__fid_close(fid, point) weft__fid_close_as(fid, WEFT__FAULT(point))
+int weft__fid_close_as(struct fid *, int fault);
 const char *weft__err_str(int err, char *buf, size_t len); /* "connection refused (ECONNREFUSED)" */
 const char *weft__sa_str(const void *sa, char *buf,
                          size_t len); /* "10.9.0.1:7000", without the port when it is 0 */

@@ -158,6 +158,8 @@ int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle
 
 void weft__rail_mem_del(weft__rail_t *rail, void *handle) {
   weft__region_t *r = handle, **pp;
+  char text[96];
+  int err;
 
   if (r == NULL) return;
   pthread_mutex_lock(&rail->mem_lock);
@@ -167,7 +169,10 @@ void weft__rail_mem_del(weft__rail_t *rail, void *handle) {
       break;
     }
   pthread_mutex_unlock(&rail->mem_lock);
-  fi_close(&r->mr->fid);
+  err = weft__fid_close(&r->mr->fid, mem_close);
+  if (err != 0)
+    weft__warn("%s: closing %zu bytes at %p: %s", rail->name, (size_t) (r->end - r->base),
+               (void *) r->base, weft__err_str(err, text, sizeof(text)));
   free(r);
 }
 

@@ -515,7 +515,7 @@ static void reap(weft__mpath_t *p) {
 static void close_run(weft__job_t *job) {
   weft__mpath_t *p = job->data;
 
-  p->job_err = (int) fi_close(&p->ep->fid);
+  p->job_err = weft__fid_close(&p->ep->fid, ep_close);
 }
 
 static void close_done(weft__job_t *job) {
@@ -525,7 +525,7 @@ static void close_done(weft__job_t *job) {
 
   if (p->job_err != 0)
     weft__warn("%s: closing the endpoint to %s: %s", rail->name, p->p.remote,
-               weft__err_str(weft__fi_err(p->job_err), text, sizeof(text)));
+               weft__err_str(p->job_err, text, sizeof(text)));
   reap(p);
   rail->busy++;
   weft__todo_run(rail);

@@ -26,7 +26,7 @@ static void teardown(weft__rail_t *rail) {
   weft__mem_close(rail);
   if (rail->pool != NULL) weft__pool_drop(rail->pool);
   rail->pool = NULL;
-  if (rail->domain != NULL && (err = weft__fi_err(fi_close(&rail->domain->fid))) != 0)
+  if (rail->domain != NULL && (err = weft__fid_close(&rail->domain->fid, domain_close)) != 0)
     weft__warn("%s: closing the domain: %s", rail->name, weft__err_str(err, text, sizeof(text)));
   if (rail->fabric != NULL && (err = weft__fi_err(fi_close(&rail->fabric->fid))) != 0)
     weft__warn("%s: closing the fabric: %s", rail->name, weft__err_str(err, text, sizeof(text)));

@@ -25,6 +25,12 @@ int weft__fi_err(ssize_t fi) {
   }
 }
 
+int weft__fid_close_as(struct fid *fid, int fault) {
+  int err = weft__fi_err(fi_close(fid));
+
+  return err != 0 ? err : fault;
+}
+
 const char *weft__err_str(int err, char *buf, size_t len) {
   int e = err < 0 ? -err : err;
   const char *text = strerrordesc_np(e), *name = strerrorname_np(e);
