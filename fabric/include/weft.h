@@ -376,11 +376,18 @@ WEFT_EXPORT int weft_candidates(const weft_opts_t *opts, weft_verdict_t *out, si
 
 /* Memory that every rail of the context can send large messages from without a copy, and without a registration per
  * message: each rail registers it once (weft_conn_info_t.registrations). Messages up to eager_max travel in a frame of
- * Weft's own, which is one copy from any memory. weft_mem_free: any thread, after the callbacks of all sends that use it.
+ * Weft's own, which is one copy from any memory. It may be used as soon as the call returns: up to 4 MiB are registered
+ * by then with every rail that is open; more is registered on a private thread, for pinning takes its time (1 GiB some
+ * hundred milliseconds), and so is what a rail finds that opens later. Until a rail knows it, and where it cannot be
+ * registered (the log says so once: a limit of locked memory), each fragment of a message from it is registered for
+ * itself. Errors: UV_EINVAL, UV_ENOMEM, UV_ECANCELED (context closing), WEFT_EFORK.
+ * weft_mem_free: any thread, after the callbacks of all sends that use it. It returns at once, and the memory goes back to
+ * the system when no device has it any more.
  * On verbs a peer that was sent a large message from it can read all of it until it is freed: docs/trust.md. */
 WEFT_EXPORT int weft_mem_alloc(weft_t *, size_t size, uv_buf_t *out);
 WEFT_EXPORT void weft_mem_free(weft_t *, uv_buf_t *);
-/* The same for memory you own; it must stay mapped until weft_mem_unregister. */
+/* The same for memory you own; it must stay mapped until weft_mem_unregister, and is yours again when that returns. More
+ * than 4 MiB is let go of on the private thread: until then, milliseconds later, such a peer can read what is in it. */
 WEFT_EXPORT int weft_mem_register(weft_t *, void *base, size_t size, weft_mem_t **out);
 WEFT_EXPORT void weft_mem_unregister(weft_mem_t *);
 

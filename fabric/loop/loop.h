@@ -254,13 +254,15 @@ const char *weft__err_text(int err, char *buf,
 
 /* ---- worker.c ---- */
 typedef enum weft__work_how {
-  WEFT__WORK_LAST,  /* after all others */
-  WEFT__WORK_FIRST, /* before those that wait */
-  WEFT__WORK_NAME,  /* on a thread for host names */
+  WEFT__WORK_LAST,   /* after all others */
+  WEFT__WORK_FIRST,  /* before those that wait */
+  WEFT__WORK_NAME,   /* on a thread for host names */
+  WEFT__WORK_MEMORY, /* on the thread for large memory */
 } weft__work_how_t;
 int weft__work(weft__core_t *,
                weft__job_t *); /* 0, or -EAGAIN, -ENOMEM, -ECANCELED: done() is not called */
-int weft__work_name(weft__core_t *, weft__job_t *); /* the same, for host names */
+int weft__work_name(weft__core_t *, weft__job_t *);   /* the same, for host names */
+int weft__work_memory(weft__core_t *, weft__job_t *); /* the same, for large memory, in order */
 /* Run it and wait; done() is not called, neither this one's nor any other's. -ETIMEDOUT: it still
  * runs, and late() is called as done() would be when it ends. */
 int weft__work_wait(weft__core_t *, weft__job_t *, weft__work_how_t, uint64_t timeout_ns,

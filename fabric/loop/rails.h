@@ -64,8 +64,8 @@ struct weft__crail {
   int err;
   char why[200];
   uint64_t failed_at;
-  weft__lst_t *join; /* listens for JOINs */
-  void *mems;        /* mem.c */
+  weft__lst_t *join;       /* listens for JOINs */
+  struct weft__gate *gate; /* mem.c */
 };
 
 /* The rail of this candidate, opened if need be; the waiter is called later, once. NULL: -ENOMEM or

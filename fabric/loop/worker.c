@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* worker.c - private threads of a context for calls that may block: one for much of libfabric,
- * others for host names.
+ * others for host names, one for large memory.
  *
  * Design notes
  *  - Never libuv's pool: four hung closes of a dead device would stop the user's own DNS and files.
@@ -12,6 +12,9 @@
  *  - A name server that is silent holds its thread for 20 s or more: names have threads of their
  *    own, at most NAMERS, which end when no name waits. So a name in trouble delays neither rails
  *    nor, before there are that many, other names.
+ *  - Large memory has a thread of its own, or a connection over RDMA would wait for it, whose
+ *    endpoint the worker makes. It is one thread, so that it takes it in turn, and goes on when the
+ *    context leaves: nobody wants what then waits, so that it is short, and others may wait for it.
  *  - A waited-for job whose time is over counts like any other from then on (njobs): weft_close
  *    waits for it, too, and what it found is handed to late() where others have done().
  *  - The worker's own struct is shared by counting: a context that closes while a job hangs leaves
@@ -26,15 +29,23 @@
 
 #include "loop/loop.h"
 
+/* Threads for jobs of one kind, which end when none waits. */
+typedef struct crew {
+  struct weft__worker *w;
+  weft__job_t *head, **tail;
+  unsigned n, max; /* threads */
+  bool to_the_end; /* also when the core has gone */
+  const char *name;
+} crew_t;
+
 struct weft__worker {
   pthread_mutex_t lock;
   pthread_cond_t work, waited;
   weft__core_t *core; /* NULL: gone */
   weft__job_t *head, **tail;
-  weft__job_t *names_head, **names_tail;
   weft__job_t *done_head, **done_tail;
-  unsigned refs;   /* the core, the threads */
-  unsigned namers; /* threads for names */
+  crew_t names, memory;
+  unsigned refs; /* the core, the threads */
   bool started;
 };
 
@@ -110,12 +121,13 @@ static void *thread_main(void *arg) {
   return NULL;
 }
 
-static void *namer_main(void *arg) {
-  weft__worker_t *w = arg;
-  pthread_setname_np(pthread_self(), "weft-names");
+static void *crew_main(void *arg) {
+  crew_t *c = arg;
+  weft__worker_t *w = c->w;
+  pthread_setname_np(pthread_self(), c->name);
   pthread_mutex_lock(&w->lock);
-  while (w->core && w->names_head) run(w, pop(&w->names_head, &w->names_tail));
-  w->namers--;
+  while (c->head && (w->core || c->to_the_end)) run(w, pop(&c->head, &c->tail));
+  c->n--;
   unref(w);
   return NULL;
 }
@@ -134,14 +146,17 @@ static weft__worker_t *worker_of(weft__core_t *core) {
   pthread_condattr_destroy(&ca);
   w->core = core;
   w->tail = &w->head;
-  w->names_tail = &w->names_head;
+  w->names = (crew_t){.w = w, .tail = &w->names.head, .max = NAMERS, .name = "weft-names"};
+  w->memory = (crew_t){
+      .w = w, .tail = &w->memory.head, .max = 1, .to_the_end = true, .name = "weft-memory"};
   w->done_tail = &w->done_head;
   w->refs = 1;
   core->worker = w;
   return w;
 }
 
-static int start(weft__worker_t *w, void *(*thread_fn)(void *) ) { /* with the lock held */
+static int start(weft__worker_t *w, void *(*thread_fn)(void *),
+                 void *arg) { /* with the lock held */
   int err = WEFT__FAULT(thread_start);
   if (err == 0) {
     pthread_t thread;
@@ -152,7 +167,7 @@ static int start(weft__worker_t *w, void *(*thread_fn)(void *) ) { /* with the l
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     w->refs++;
-    err = -pthread_create(&thread, &attr, thread_fn, w);
+    err = -pthread_create(&thread, &attr, thread_fn, arg);
     if (err) w->refs--;
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     pthread_attr_destroy(&attr);
@@ -164,17 +179,18 @@ static int start(weft__worker_t *w, void *(*thread_fn)(void *) ) { /* with the l
 static int enqueue(weft__worker_t *w, weft__job_t *job,
                    weft__work_how_t how) { /* with the lock held */
   int err;
-  if (how == WEFT__WORK_NAME) {
-    if (w->namers < NAMERS) {
-      err = start(w, namer_main);
-      if (err && !w->namers) return err; /* else those that run take it in turn */
-      if (!err) w->namers++;
+  crew_t *c = how == WEFT__WORK_NAME ? &w->names : how == WEFT__WORK_MEMORY ? &w->memory : NULL;
+  if (c) {
+    if (c->n < c->max) {
+      err = start(w, crew_main, c);
+      if (err && !c->n) return err; /* else those that run take it in turn */
+      if (!err) c->n++;
     }
-    push(&w->names_tail, job);
+    push(&c->tail, job);
     return 0;
   }
   if (!w->started) {
-    if ((err = start(w, thread_main)) != 0) return err;
+    if ((err = start(w, thread_main, w)) != 0) return err;
     w->started = true;
   }
   if (how == WEFT__WORK_FIRST && w->head) {
@@ -203,6 +219,9 @@ int weft__work(weft__core_t *core, weft__job_t *job) {
 }
 int weft__work_name(weft__core_t *core, weft__job_t *job) {
   return work(core, job, WEFT__WORK_NAME);
+}
+int weft__work_memory(weft__core_t *core, weft__job_t *job) {
+  return work(core, job, WEFT__WORK_MEMORY);
 }
 
 /* ---- Waiting ---- */

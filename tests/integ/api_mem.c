@@ -82,6 +82,33 @@ static void test_registered(void **state) {
   free(own);
 }
 
+/* More than what is registered at once: it may be used at once, and is known soon. */
+static void test_much(void **state) {
+  enum { MUCH = 32 << 20 };
+  api_pair_t p;
+  uv_buf_t mem;
+  weft_conn_info_t i;
+  (void) state;
+  api_pair_open(&p, NULL, NULL, NULL);
+  api_recv(&p.server, &p.srx);
+  uint64_t before = info_of(&p.client).registrations;
+  assert_int_equal(weft_mem_alloc(&p.b, MUCH, &mem), 0);
+  api_fill(mem.base, MUCH, 4);
+  char *end = mem.base + MUCH - LARGE;
+  send_all(&p, end, AT_ONCE);
+  i = info_of(&p.client);
+  if (strcmp(i.provider, "verbs") == 0)
+    RUN_UNTIL(&p.loop, 20000, info_of(&p.client).registrations >= before + 1);
+  for (uint64_t was = 0; was != i.registrations; i = info_of(&p.client)) { /* other rails */
+    was = i.registrations;
+    RUN_FOR(&p.loop, 200);
+  }
+  memset(&p.srx, 0, sizeof p.srx);
+  run(&p, end);
+  weft_mem_free(&p.b, &mem);
+  api_pair_close(&p);
+}
+
 /* The counter counts: memory that Weft does not know is registered for each large message, where registration is
  * needed at all; a destination always is. */
 static void test_unknown_memory(void **state) {
@@ -105,6 +132,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_allocated),
       cmocka_unit_test(test_registered),
+      cmocka_unit_test(test_much),
       cmocka_unit_test(test_unknown_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

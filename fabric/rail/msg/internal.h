@@ -222,7 +222,8 @@ struct weft__rail {
 
   pthread_mutex_t mem_lock;
   weft__region_t *mem;
-  unsigned busy; /* upcalls may be running: the rail must not go away under them */
+  int mem_failed; /* atomic: the last region was not registered, and the log has it */
+  unsigned busy;  /* upcalls may be running: the rail must not go away under them */
   bool closing;
   weft__job_t job;
 };

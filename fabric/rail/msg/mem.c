@@ -3,8 +3,14 @@
  *
  * Design notes
  *  - Where the provider needs no registration of local memory, regions are not even remembered.
- *  - Regions are looked up under a lock, because large ones are added on the worker: once per RMA
- *    operation, never per frame.
+ *  - Regions are looked up under a lock, because large ones are added and removed on the worker: once
+ *    per RMA operation, never per frame.
+ *  - fi_mr_reg and the close of what it made may run beside any other call on the domain. verbs 1.17
+ *    takes no lock in them (vrb_mr_nocache_reg, verbs_mr.c:205; vrb_mr_close, :37) and shares nothing
+ *    but the protection domain, which ibv_reg_mr only reads; ibv_reg_mr may be called by any thread,
+ *    and in the kernel ib_uverbs_reg_mr takes its domain and its device as a reader. tcp, which needs
+ *    none of local memory, keeps them in a map under the domain's lock, a mutex whatever FI_THREAD_*
+ *    is asked for (ofi_mr_regattr and ofi_mr_close, util_mr_map.c:302 and :218; tcpx_domain.c:124).
  *  - libfabric's registration cache must be off: it keeps memory open to the peer after it was
  *    closed, gives every region remote rights whatever was asked for, and patches malloc. It is
  *    switched off when this library is loaded, because libfabric reads the variable once; a rail
@@ -16,11 +22,13 @@
  *  - A key opens memory to every peer of the domain, so keys come from getrandom, and none can be
  *    derived from another. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "ib.h"
 #include "internal.h"
 
 struct weft__region {
@@ -127,10 +135,28 @@ void *weft__mem_desc(weft__rail_t *rail, const void *base, size_t len) {
   return mr == NULL ? NULL : fi_mr_desc(mr);
 }
 
+bool weft__rail_mem_slow(const weft__rail_t *rail) {
+  return rail->mr_local && rail->q->blocks;
+}
+
+/* One line for each rail that cannot any more, not one for each region. */
+static void say_failed(weft__rail_t *rail, const void *base, size_t len, int err) {
+  uint64_t limit = err == -ENOMEM && rail->q->rdma ? weft__ib_memlock() : UINT64_MAX;
+  char text[96], more[80] = "";
+
+  if (__atomic_exchange_n(&rail->mem_failed, 1, __ATOMIC_RELAXED)) return;
+  if (limit != UINT64_MAX)
+    snprintf(more, sizeof(more), ", %llu KiB of memory may be locked (ulimit -l)",
+             (unsigned long long) (limit >> 10));
+  weft__warn(
+      "%s: registering %zu bytes at %p: %s%s: large messages from there are registered piece "
+      "by piece",
+      rail->name, len, base, weft__err_str(err, text, sizeof(text)), more);
+}
+
 int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle) {
   uint64_t access = FI_WRITE;
   weft__region_t *r;
-  char text[96];
   int err;
 
   *handle = NULL;
@@ -143,11 +169,11 @@ int weft__rail_mem_add(weft__rail_t *rail, void *base, size_t len, void **handle
   if (rail->q->xfer == WEFT__XFER_READ) access |= FI_REMOTE_READ;
   err = weft__mem_reg(rail, base, len, access, &r->mr);
   if (err != 0) {
-    weft__warn("%s: registering %zu bytes: %s", rail->name, len,
-               weft__err_str(err, text, sizeof(text)));
+    say_failed(rail, base, len, err);
     free(r);
     return err;
   }
+  __atomic_store_n(&rail->mem_failed, 0, __ATOMIC_RELAXED);
   pthread_mutex_lock(&rail->mem_lock);
   r->next = rail->mem;
   rail->mem = r;
