@@ -593,7 +593,7 @@ static void queue(const char *self, const char *point, const char *nth, const ch
 
 static void force(const char *self, const char *point, result_t once, result_t always) {
   static const char *const later[] = {"2", "3", "5", "9", "20"};
-  /* only where there is a device: msg_read_test, hang_test, and tests/vm/cases/death.sh */
+  /* only where there is a device: msg_read_test, calls_that_hang, and tests/vm/cases/death.sh */
   bool passed = strcmp(point, "post_read") != 0 && strcmp(point, "port_events") != 0 &&
                 strcmp(point, "mem_close") != 0;
   unsigned i;

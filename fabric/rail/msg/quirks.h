@@ -38,6 +38,9 @@ typedef struct weft__quirks {
 
 /* The row for a provider, or NULL. */
 const weft__quirks_t *weft__quirks_find(const char *provider, uint32_t version);
+/* For tests: this row takes the place of its provider's in weft__quirks_find, or with NULL none does.
+ * The row must stay. Before the first rail is opened. */
+void weft__quirks_set(const weft__quirks_t *);
 /* The i-th row for this version, NULL past the last. */
 const weft__quirks_t *weft__quirks_row(unsigned i, uint32_t version);
 
