@@ -45,9 +45,10 @@ static void on_peer(weft_listener_t *l, int status) {
   nserver++;
 }
 
+static int expected; /* the status of the next connect */
 static void on_connect(weft_connect_t *req, int status) {
   (void) req;
-  CHECK(status == 0);
+  CHECK(status == expected);
   connected++;
 }
 
@@ -92,6 +93,7 @@ static int setup(void **state) {
   size_t len = sizeof url;
   (void) state;
   nserver = connected = closed = 0;
+  expected = 0;
   assert_int_equal(weft__fault_set(NULL), 0);
   api_opts(&opts, "providers", "tcp", NULL);
   assert_int_equal(uv_loop_init(&loop), 0);
@@ -177,6 +179,26 @@ static void test_first_queue(void **state) {
 static void test_endpoint(void **state) {
   (void) state;
   hangs_while_connecting(WEFT__FAULT_ep_open, "ep_open:1:HOLD");
+}
+
+static void test_connect(void **state) {
+  (void) state;
+  hangs_while_connecting(WEFT__FAULT_connect, "connect:1:HOLD");
+}
+
+/* Who gives up does not wait for the call either. */
+static void test_connect_given_up(void **state) {
+  (void) state;
+  assert_int_equal(weft_init(&loop, &c, &opts), 0);
+  hold("connect:1:HOLD");
+  start_connect(&c, &other);
+  RUN_UNTIL(&loop, 10000, weft__fault_held(WEFT__FAULT_connect) == 1);
+  expected = UV_ECANCELED;
+  weft_conn_close(&other, NULL);
+  RUN_UNTIL(&loop, 10000, connected == 2);
+  flows(WEFT__FAULT_connect);
+  weft__fault_release();
+  close_c();
 }
 
 static void open_c(void) {
@@ -503,6 +525,8 @@ int main(int argc, char **argv) {
       CASE(test_domain),
       CASE(test_first_queue),
       CASE(test_endpoint),
+      CASE(test_connect),
+      CASE(test_connect_given_up),
       CASE(test_endpoint_close),
       CASE(test_endpoint_never_closes),
       CASE(test_domain_close),
@@ -520,7 +544,7 @@ int main(int argc, char **argv) {
   static weft__quirks_t tcp;
   if (netns_enter() != 0) printf("no namespace is to be had: changes of the network may disturb\n");
   tcp = *weft__quirks_find("tcp", fi_version());
-  tcp.blocks = true;
+  tcp.blocks = tcp.eq_per_path = true;
   tcp.threading = FI_THREAD_SAFE;
   weft__quirks_set(&tcp);
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,7 +4,10 @@
  * Design notes
  *  - The destination is put into the endpoint's attributes as well as given to fi_connect: verbs
  *    1.17 ignores the latter.
- *  - verbs resolves the address inside fi_endpoint, for up to 2 s: that step runs on the worker.
+ *  - verbs resolves the address inside fi_endpoint, for up to 2 s, and asks ibacm for the route inside
+ *    fi_connect, where that daemon runs: both steps run on the worker, with the others between them.
+ *    The loop may read the path's events while fi_connect still runs: verbs asks for the route last,
+ *    and what comes then finds the path as it is to be (vrb_msg_ep_connect, verbs_cm.c:197).
  *  - What goes wrong after the path exists is told by `down`, with a sentence, even when the
  *    provider said it at once. */
 #include <errno.h>
@@ -24,7 +27,39 @@ static void open_run(weft__job_t *job) {
   p->job_err = err;
 }
 
+static void connect_run(weft__job_t *job) {
+  weft__mpath_t *p = job->data;
+  int err = WEFT__FAULT(connect);
+
+  if (err == 0) err = weft__fi_err(fi_connect(p->ep, &p->dst, p->blob, p->bloblen));
+  p->job_err = err;
+}
+
+static void connect_end(weft__mpath_t *p) {
+  weft__eq_touch(p->eq != NULL ? p->eq : p->p.rail->eq);
+  if (p->job_err != 0) weft__mpath_connect_failed(p, p->job_err, NULL, 0);
+}
+
+/* Done on the worker: what comes next, or the end that was asked for meanwhile. */
+static void after(weft__mpath_t *p, void (*next)(weft__mpath_t *)) {
+  weft__rail_t *rail = p->p.rail;
+
+  p->connect_job = false;
+  rail->busy++;
+  if (p->closing == CLOSE_NO)
+    next(p);
+  else
+    weft__mpath_end(p);
+  weft__todo_run(rail);
+  weft__rail_leave(rail);
+}
+
+static void connect_done(weft__job_t *job) {
+  after(job->data, connect_end);
+}
+
 static void go_on(weft__mpath_t *p) {
+  weft__rail_t *rail = p->p.rail;
   char text[96], what[160] = "fi_endpoint";
   int err = p->job_err;
 
@@ -39,25 +74,17 @@ static void go_on(weft__mpath_t *p) {
                     weft__err_str(err, text, sizeof(text)));
     return;
   }
-  err = WEFT__FAULT(connect);
-  if (err == 0) err = weft__fi_err(fi_connect(p->ep, &p->dst, p->blob, p->bloblen));
-  weft__eq_touch(p->eq != NULL ? p->eq : p->p.rail->eq);
-  p->bloblen = 0;
-  if (err != 0) weft__mpath_connect_failed(p, err, NULL, 0);
+  p->job = (weft__job_t){.run = connect_run, .done = connect_done, .data = p};
+  if (rail->q->blocks && rail->env->work(rail->env, &p->job) == 0) {
+    p->connect_job = true;
+    return;
+  }
+  connect_run(&p->job);
+  connect_end(p);
 }
 
 static void open_done(weft__job_t *job) {
-  weft__mpath_t *p = job->data;
-  weft__rail_t *rail = p->p.rail;
-
-  p->connect_job = false;
-  rail->busy++;
-  if (p->closing == CLOSE_NO)
-    go_on(p);
-  else
-    weft__mpath_end(p);
-  weft__todo_run(rail);
-  weft__rail_leave(rail);
+  after(job->data, go_on);
 }
 
 int weft__rail_connect(weft__rail_t *rail, const struct sockaddr *dst, socklen_t len,
@@ -96,7 +123,7 @@ int weft__rail_connect(weft__rail_t *rail, const struct sockaddr *dst, socklen_t
   }
   memcpy(p->info->dest_addr, &p->dst, len);
   if (bloblen != 0) memcpy(p->blob, blob, bloblen);
-  p->bloblen = (uint32_t) bloblen;
+  p->bloblen = (uint32_t) bloblen; /* until the answer */
   p->job = (weft__job_t){.run = open_run, .done = open_done, .data = p};
   p->state = ST_OPENING;
   if (rail->q->blocks) {

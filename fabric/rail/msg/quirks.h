@@ -22,7 +22,8 @@ typedef struct weft__quirks {
   bool rdma;       /* ordered before the others; needs a device in /sys/class/infiniband */
   bool speaks_tcp; /* may carry the first contact to host:port */
   bool wildcard;   /* can listen on any address */
-  /* fi_endpoint, fi_close and fi_domain's end can take seconds: run them on the worker */
+  /* fi_endpoint, fi_connect, fi_close and fi_domain's end can take seconds: run them on the worker. Only with
+   * eq_per_path: a shared queue would be read for an endpoint that the worker has closed */
   bool blocks;
   bool eq_per_path; /* closing an endpoint holds its event queue's lock */
   bool signal_all;  /* errors of unsignaled operations vanish and signalling is free: ask for every
