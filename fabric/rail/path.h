@@ -103,6 +103,7 @@ typedef struct weft__path_limits {
   uint32_t tx_depth;   /* frames that may be outstanding */
   uint32_t rx_depth;   /* receives that are kept posted, >= WEFT__FIRST_GRANT */
   uint32_t rma_depth;  /* RMA operations that may be outstanding */
+  uint32_t read_depth; /* reads among them: a device's limit. Not in simulators */
   uint32_t rma_max;    /* bytes of one RMA operation */
   weft__xfer_t xfer;   /* the owner may lower it to what the peer's rail has */
   /* a write that began before unexpose may go on, on any path of the rail: see expose */

@@ -317,7 +317,13 @@ static void add_wire(unsigned w, int rank) {
     p->tail = &p->inbox;
     p->is_open = true;
     p->path.ops = &ops;
-    p->path.lim = (weft__path_limits_t){WEFT__FRAME_MAX, 128, 64, 16, 16, 1 << 20, xfer[i], false};
+    p->path.lim = (weft__path_limits_t){.frame_max = WEFT__FRAME_MAX,
+                                        .inject_max = 128,
+                                        .tx_depth = 64,
+                                        .rx_depth = 16,
+                                        .rma_depth = 16,
+                                        .rma_max = 1 << 20,
+                                        .xfer = xfer[i]};
     strcpy(p->path.local, i ? "b" : "a");
   }
   for (unsigned i = 0; i < 2; i++)

@@ -426,16 +426,15 @@ static void setup(void) {
   }
   weft__sim_reset(g.sim, 1);
   for (i = 0; i < 2; i++)
-    conf.lim[i] = (weft__path_limits_t){WEFT__FRAME_MAX,
-                                        64,
-                                        16,
-                                        32,
-                                        2,
-                                        1 << 16,
-                                        mode & 2      ? WEFT__XFER_COPY
-                                        : mode & 0x40 ? WEFT__XFER_READ
-                                                      : WEFT__XFER_WRITE,
-                                        false};
+    conf.lim[i] = (weft__path_limits_t){.frame_max = WEFT__FRAME_MAX,
+                                        .inject_max = 64,
+                                        .tx_depth = 16,
+                                        .rx_depth = 32,
+                                        .rma_depth = 2,
+                                        .rma_max = 1 << 16,
+                                        .xfer = mode & 2      ? WEFT__XFER_COPY
+                                                : mode & 0x40 ? WEFT__XFER_READ
+                                                              : WEFT__XFER_WRITE};
   g.link = weft__sim_link(g.sim, &conf);
   g.readable = (mode & 0x42) == 0x40;
   g.rng = weft__rng_fork(1, 2);

@@ -504,8 +504,13 @@ void plan_basic(plan_t *p, uint64_t seed) {
     c->delay = 20 * US;
     c->kernel = 16;
     for (k = 0; k < 2; k++)
-      c->lim[k] =
-          (weft__path_limits_t){WEFT__FRAME_MAX, 64, 32, 32, 4, 1 << 20, WEFT__XFER_WRITE, false};
+      c->lim[k] = (weft__path_limits_t){.frame_max = WEFT__FRAME_MAX,
+                                        .inject_max = 64,
+                                        .tx_depth = 32,
+                                        .rx_depth = 32,
+                                        .rma_depth = 4,
+                                        .rma_max = 1 << 20,
+                                        .xfer = WEFT__XFER_WRITE};
     ps->win_messages = 256;
     ps->win_bytes = 262144;
     ps->max_message = 1 << 20;

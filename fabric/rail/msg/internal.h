@@ -151,7 +151,7 @@ struct weft__mpath {
   uint32_t rx_posted;
 
   weft__rmaslot_t rma[RMA_DEPTH];
-  uint32_t rma_used;
+  uint32_t rma_used, reads; /* slots in use; reads among them */
 
   int err;       /* the death's cause */
   bool err_weak; /* a flushed operation: another event may know better */

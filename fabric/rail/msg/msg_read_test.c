@@ -97,6 +97,28 @@ static void depth_and_writable(void **state) {
   close_both(&from, &sink);
 }
 
+/* What the device would keep waiting, and frames behind it, is not posted. */
+static void no_more_than_the_device_reads(void **state) {
+  weft__mr_t from, sink;
+  weft__rma_t r[4];
+  unsigned i;
+
+  (void) state;
+  NEEDS_READS();
+  open_both(&from, &sink, SIZE);
+  assert_in_range(t.x.path->lim.read_depth, 1, t.x.path->lim.rma_depth);
+  t.x.path->lim.read_depth = 2;
+  for (i = 0; i < 4; i++) r[i] = reading(&from, &sink, i * 65536, 65536);
+  for (i = 0; i < 2; i++) assert_int_equal(t.x.path->ops->read(t.x.path, &r[i]), 0);
+  assert_int_equal(t.x.path->ops->read(t.x.path, &r[2]), -EAGAIN);
+  send_number(&t.x, 1, 16); /* frames are */
+  UNTIL(&t.k, t.x.writable && t.x.rma_done == 2 && t.y.frames == 1);
+  for (i = 2; i < 4; i++) assert_int_equal(t.x.path->ops->read(t.x.path, &r[i]), 0);
+  UNTIL(&t.k, t.x.rma_done == 4);
+  assert_memory_equal(target, source, 65536 * 4);
+  close_both(&from, &sink);
+}
+
 static void limits_are_checked(void **state) {
   weft__mr_t from, sink;
   weft__rma_t r;
@@ -274,6 +296,7 @@ int main(void) {
       cmocka_unit_test_setup_teardown(who_does_not_read_says_so, up, down),
       cmocka_unit_test_setup_teardown(lands_whole, up, down),
       cmocka_unit_test_setup_teardown(depth_and_writable, up, down),
+      cmocka_unit_test_setup_teardown(no_more_than_the_device_reads, up, down),
       cmocka_unit_test_setup_teardown(limits_are_checked, up, down),
       cmocka_unit_test_setup_teardown(rights_are_exact, up, down),
       cmocka_unit_test_setup_teardown(writable_is_not_readable, up, down),

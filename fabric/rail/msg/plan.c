@@ -86,6 +86,7 @@ int weft__plan(const weft__device_t *d, const weft__plan_wish_t *w, weft__plan_t
   if (d->cqs != 0) p->max_paths = within(p->max_paths, (uint64_t) d->cqs * p->per_cq);
   p->cq_size = within((uint64_t) p->per_cq * per_path(p), 0);
 
+  p->read_depth = within(within(p->rma_depth, d->reads_out), d->reads_in);
   p->inject = within(d->inject, WEFT__FRAME_MAX);
   p->iov_max = within(4, d->sge);
   p->rma_max = within(1u << 30, d->max_msg);
@@ -113,6 +114,8 @@ static void ask_verbs(const char *name, weft__device_t *d) {
     d->cqs = positive(attr.max_cq);
     d->cqe = positive(attr.max_cqe);
     d->tx = d->rx = positive(attr.max_qp_wr);
+    d->reads_out = positive(attr.max_qp_init_rd_atom);
+    d->reads_in = positive(attr.max_qp_rd_atom);
   }
   (void) ibv_close_device(ctx);
 }

@@ -8,6 +8,10 @@
  *    own defaults of a send queue's.
  *  - A completion queue has room for everything that can complete on it: it cannot overrun, however
  *    long nobody reads it. What does not fit is not opened.
+ *  - A device that has more reads posted than it keeps under way stops its send queue: frames behind
+ *    them wait. libfabric asks for as many as the device has, and a connection gets what the other
+ *    end's device answers, if that is fewer, which nobody tells: our own device's figure is taken for
+ *    it, too.
  *  - Where the wished number of connections does not fit, sends are made shallower, then receives,
  *    down to what the protocol needs; what fits then is the limit. */
 #ifndef WEFT_RAIL_MSG_PLAN_H
@@ -31,6 +35,7 @@ typedef struct weft__device {
   uint32_t tx, rx;              /* operations of one endpoint */
   uint32_t sge, inject;         /* pieces of one operation; bytes. inject 0: none */
   uint64_t max_msg;             /* bytes of one operation */
+  uint32_t reads_out, reads_in; /* reads that an endpoint has under way, that it answers */
 } weft__device_t;
 
 typedef struct weft__plan_wish {
@@ -42,6 +47,7 @@ typedef struct weft__plan {
   uint32_t tx_depth, rx_depth, rma_depth; /* per path; tx: frames */
   uint32_t per_cq, cq_size;               /* endpoints per completion queue; its entries */
   uint32_t max_paths;
+  uint32_t read_depth; /* of rma_depth, how many may be reads */
   uint32_t inject, iov_max, rma_max;
   const char *binds; /* what limits max_paths: "endpoints", ...; NULL: nothing known */
 } weft__plan_t;

@@ -20,7 +20,9 @@ static const weft__device_t rxe = {.endpoints = 1048559,
                                    .rx = 1048576,
                                    .sge = 4,
                                    .inject = 256,
-                                   .max_msg = 8u << 20};
+                                   .max_msg = 8u << 20,
+                                   .reads_out = 128,
+                                   .reads_in = 128};
 static const weft__device_t siw = {.endpoints = 65536,
                                    .cqs = 65536,
                                    .cqe = 3276800,
@@ -28,7 +30,9 @@ static const weft__device_t siw = {.endpoints = 65536,
                                    .rx = 32768,
                                    .sge = 4,
                                    .inject = 0,
-                                   .max_msg = 0x7fffffff};
+                                   .max_msg = 0x7fffffff,
+                                   .reads_out = 128,
+                                   .reads_in = 128};
 static const weft__device_t mlx5 = {.endpoints = 131072,
                                     .cqs = 16777216,
                                     .cqe = 4194303,
@@ -36,7 +40,9 @@ static const weft__device_t mlx5 = {.endpoints = 131072,
                                     .rx = 32768,
                                     .sge = 4,
                                     .inject = 256,
-                                    .max_msg = 1u << 30};
+                                    .max_msg = 1u << 30,
+                                    .reads_out = 16,
+                                    .reads_in = 16};
 static const weft__device_t tiny = {.endpoints = 200,
                                     .cqs = 8,
                                     .cqe = 1023,
@@ -44,7 +50,9 @@ static const weft__device_t tiny = {.endpoints = 200,
                                     .rx = 64,
                                     .sge = 2,
                                     .inject = 32,
-                                    .max_msg = 1u << 20};
+                                    .max_msg = 1u << 20,
+                                    .reads_out = 8,
+                                    .reads_in = 4};
 static const weft__device_t untold = {.cqe = WEFT__PLAN_CQE, .sge = 4, .max_msg = UINT64_MAX};
 static const weft__plan_wish_t usual = {
     .paths = WEFT__PLAN_PATHS, .tx_depth = 64, .rx_depth = 32, .per_cq = 64};
@@ -64,6 +72,9 @@ static void sound(const weft__device_t *d, const weft__plan_t *p) {
   if (d->sge) assert_true(p->iov_max <= d->sge);
   assert_true(p->iov_max >= 1 && p->iov_max <= 4);
   assert_true(p->inject <= d->inject);
+  assert_true(p->read_depth >= 1 && p->read_depth <= p->rma_depth);
+  if (d->reads_out) assert_true(p->read_depth <= d->reads_out);
+  if (d->reads_in) assert_true(p->read_depth <= d->reads_in);
 }
 
 static void devices(void **state) {
@@ -103,6 +114,37 @@ static void devices(void **state) {
       assert_string_equal(p.binds, table[i].binds);
     else
       assert_null(p.binds);
+  }
+}
+
+/* Reads that the device would keep waiting are not posted. */
+static void reads(void **state) {
+  static const struct {
+    uint32_t tx, out, in, want;
+  } table[] = {
+      {1024, 0, 0, WEFT__PLAN_RMA}, /* not told */
+      {1024, 128, 128, WEFT__PLAN_RMA},
+      {1024, 16, 16, 16},
+      {1024, 4, 4, 4},
+      {1024, 1, 128, 1},
+      {1024, 128, 1, 1},
+      {1024, 128, 0, WEFT__PLAN_RMA},
+      {1024, 0, 2, 2},
+      {16, 8, 8, 4}, /* a quarter of its queue is for RMA */
+  };
+  char why[160];
+  weft__plan_t p;
+  unsigned i;
+
+  (void) state;
+  for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+    weft__device_t d = mlx5;
+    d.tx = table[i].tx;
+    d.reads_out = table[i].out;
+    d.reads_in = table[i].in;
+    assert_int_equal(weft__plan(&d, &usual, &p, why, sizeof(why)), 0);
+    sound(&d, &p);
+    assert_int_equal(p.read_depth, table[i].want);
   }
 }
 
@@ -153,15 +195,15 @@ static void any_device(void **state) {
 
   (void) state;
   for (i = 0; i < 200000; i++) {
-    uint32_t v[10];
+    uint32_t v[12];
     unsigned k;
-    for (k = 0; k < 10; k++) {
+    for (k = 0; k < 12; k++) {
       x ^= x << 13;
       x ^= x >> 7;
       x ^= x << 17;
       v[k] = (uint32_t) (x >> 32) >> (x % 32);
     }
-    weft__device_t d = {v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7]};
+    weft__device_t d = {v[0], v[1], v[2], v[3], v[4], v[5], v[6], v[7], v[10], v[11]};
     weft__plan_wish_t w = {1 + v[8] % 5000, 8 + v[9] % 4089, 8 + v[8] % 4089, 1 + v[9] % 1000};
     if (weft__plan(&d, &w, &p, why, sizeof(why)) == 0) {
       sound(&d, &p);
@@ -173,10 +215,8 @@ static void any_device(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(devices),
-      cmocka_unit_test(refused),
-      cmocka_unit_test(queues_bind),
-      cmocka_unit_test(any_device),
+      cmocka_unit_test(devices),     cmocka_unit_test(reads),      cmocka_unit_test(refused),
+      cmocka_unit_test(queues_bind), cmocka_unit_test(any_device),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

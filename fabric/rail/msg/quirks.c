@@ -10,8 +10,9 @@
  *  - tcp looks at the key of a write once, when its header comes, and goes on placing what follows.
  *  - tcp up to 1.17 takes no lock of its own in a domain that one thread drives (FI_THREAD_DOMAIN),
  *    and its control calls do not block, so the worker never touches it.
- *  - verbs: reads. libfabric asks for as many reads under way as both devices bear, and a device that
- *    has more posted than that waits with them by itself.
+ *  - verbs: reads. libfabric 1.17 asks for as many reads under way as both devices bear (255 in
+ *    verbs_cm.c:130, which librdmacm turns into the device's max_qp_init_rd_atom and max_qp_rd_atom and
+ *    the accepting end lowers to its own, cma.c:1791 and :1918). plan.c bounds what is posted by it.
  *  - verbs: fi_endpoint resolves the address (2 s), and rdma_destroy_ep can wait for a dead device
  *    for ever, with the event queue's lock held. */
 #include "quirks.h"

@@ -72,7 +72,8 @@ static int post(weft__path_t *path, weft__rma_t *r, bool read) {
   if (r->niov == 0 || r->niov > 4 || r->niov > rail->plan.iov_max) return -EINVAL;
   for (i = 0; i < r->niov; i++) remote.len += r->iov[i].iov_len;
   if (remote.len == 0 || remote.len > path->lim.rma_max) return -EINVAL;
-  if (p->state != ST_UP || p->tx_post != p->tx_head || p->rma_used >= path->lim.rma_depth) {
+  if (p->state != ST_UP || p->tx_post != p->tx_head || p->rma_used >= path->lim.rma_depth ||
+      (read && p->reads >= path->lim.read_depth)) {
     p->want = true;
     return -EAGAIN;
   }
@@ -106,6 +107,7 @@ static int post(weft__path_t *path, weft__rma_t *r, bool read) {
   if (err == 0) {
     s->rma = r;
     p->rma_used++;
+    p->reads += read;
     p->tx_unsignaled = p->tx_unsignaled_bytes = 0; /* its completion is theirs too */
     weft__shard_touch(p->shard);
     return 0;
@@ -139,6 +141,7 @@ void weft__rma_finish(weft__rmaslot_t *s, int status) {
   if (r == NULL) return;
   s->rma = NULL;
   p->rma_used--;
+  p->reads -= s->read;
   mr_drop(s);
   if (p->want) weft__mpath_todo(p);
   p->p.cbs->rma_done(&p->p, r, status);

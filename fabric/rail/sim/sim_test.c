@@ -76,7 +76,13 @@ static weft__sim_link_conf_t conf(void) {
   unsigned i;
 
   for (i = 0; i < 2; i++)
-    c.lim[i] = (weft__path_limits_t){WEFT__FRAME_MAX, 64, 4, 8, 2, 65536, WEFT__XFER_WRITE, false};
+    c.lim[i] = (weft__path_limits_t){.frame_max = WEFT__FRAME_MAX,
+                                     .inject_max = 64,
+                                     .tx_depth = 4,
+                                     .rx_depth = 8,
+                                     .rma_depth = 2,
+                                     .rma_max = 65536,
+                                     .xfer = WEFT__XFER_WRITE};
   return c;
 }
 
