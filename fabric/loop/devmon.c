@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "loop/conn.h"
+#include "rail/msg/ib.h"
 
 #ifdef WEFT_HAVE_VERBS
 
@@ -67,20 +68,6 @@ static int watch_fd(watch_t *w, int fd) {
   return epoll_ctl(w->epfd, EPOLL_CTL_ADD, fd, &ev) == 0 ? 0 : -errno;
 }
 
-static int open_verbs(watch_t *w) {
-  int n = 0, err = -ENODEV;
-  struct ibv_device **all = ibv_get_device_list(&n);
-  if (!all) return errno ? -errno : -ENODEV;
-  for (int i = 0; i < n; i++) {
-    if (strcmp(ibv_get_device_name(all[i]), w->device) != 0) continue;
-    errno = 0;
-    w->verbs = ibv_open_device(all[i]);
-    err = w->verbs ? 0 : errno ? -errno : -EIO;
-  }
-  ibv_free_device_list(all);
-  return err;
-}
-
 static int bind_cm(watch_t *w) {
   if (!(w->channel = rdma_create_event_channel())) return -errno;
   if (rdma_create_id(w->channel, &w->id, w, RDMA_PS_TCP) != 0) return -errno;
@@ -106,7 +93,7 @@ static void let_go(watch_t *w) {
 static void open_run(weft__job_t *job) {
   watch_t *w = weft__container(job, watch_t, job);
   w->step = "ibv_open_device";
-  if ((w->err = WEFT__FAULT(port_events)) == 0) w->err = open_verbs(w);
+  if ((w->err = WEFT__FAULT(port_events)) == 0) w->verbs = weft__ib_open(w->device, &w->err);
   if (w->err == 0) {
     w->step = "watching its events";
     w->epfd = epoll_create1(EPOLL_CLOEXEC);

@@ -19,6 +19,10 @@
 
 #include "internal.h"
 
+#ifdef WEFT_HAVE_VERBS
+#include <infiniband/verbs.h>
+#endif
+
 #define CAP_IPC_LOCK_BIT 14
 
 uint64_t weft__ib_memlock(void) {
@@ -118,4 +122,29 @@ bool weft__ib_missing(const char *root, const char *device, uint64_t memlock, ch
     return true;
   }
   return false;
+}
+
+struct ibv_context *weft__ib_open(const char *device, int *err) {
+  struct ibv_context *ctx = NULL;
+
+  *err = -ENODEV;
+#ifdef WEFT_HAVE_VERBS
+  struct ibv_device **list = ibv_get_device_list(NULL), **v;
+
+  if (list == NULL) {
+    if (errno != 0) *err = -errno;
+    return NULL;
+  }
+  for (v = list; *v != NULL && strcmp(ibv_get_device_name(*v), device) != 0; v++)
+    ;
+  if (*v != NULL) {
+    errno = 0;
+    ctx = ibv_open_device(*v);
+    *err = ctx != NULL ? 0 : errno != 0 ? -errno : -EIO;
+  }
+  ibv_free_device_list(list);
+#else
+  (void) device;
+#endif
+  return ctx;
 }

@@ -21,4 +21,10 @@ uint64_t weft__ib_memlock(void);
 bool weft__ib_missing(const char *root, const char *device, uint64_t memlock, char *text,
                       size_t len);
 
+struct ibv_context;
+
+/* A verbs context of one's own on this device, for ibv_close_device; NULL: *err is a negative errno,
+ * -ENODEV where there is no such device, or no rdma-core in this build. [worker] */
+struct ibv_context *weft__ib_open(const char *device, int *err);
+
 #endif

@@ -138,12 +138,21 @@ static void test_memlock(void **state) {
   assert_int_equal(status, 0);
 }
 
+/* Devices that are there are opened in tests/vm. */
+static void test_no_such_device(void **state) {
+  int err = 0;
+  (void) state;
+  assert_null(weft__ib_open("no_such_device", &err));
+  assert_true(err < 0);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test_setup_teardown(test_each_step, setup, teardown),
       cmocka_unit_test_setup_teardown(test_no_permission, setup, teardown),
       cmocka_unit_test_setup_teardown(test_long_names_fit, setup, teardown),
       cmocka_unit_test(test_memlock),
+      cmocka_unit_test(test_no_such_device),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

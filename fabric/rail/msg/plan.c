@@ -10,6 +10,7 @@
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
 
+#include "ib.h"
 #include "rail/path.h"
 
 #ifdef WEFT_HAVE_VERBS
@@ -102,12 +103,9 @@ static uint32_t positive(int n) {
 #ifdef WEFT_HAVE_VERBS
 static void ask_verbs(const char *name, weft__device_t *d) {
   struct ibv_device_attr attr;
-  struct ibv_device **list = ibv_get_device_list(NULL), **v;
-  struct ibv_context *ctx = NULL;
+  int err;
+  struct ibv_context *ctx = weft__ib_open(name, &err);
 
-  for (v = list; v != NULL && *v != NULL && ctx == NULL; v++)
-    if (strcmp(ibv_get_device_name(*v), name) == 0) ctx = ibv_open_device(*v);
-  if (list != NULL) ibv_free_device_list(list);
   if (ctx == NULL) return;
   if (ibv_query_device(ctx, &attr) == 0) {
     d->endpoints = positive(attr.max_qp);
