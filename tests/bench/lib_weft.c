@@ -75,6 +75,18 @@ void bench_weft_pingpong(bench_weft_t *w, size_t size, double seconds, perf_hist
   check(w, perf_client_pingpong(w->client, size, seconds, rtt));
 }
 
+double bench_rtt_64(bench_weft_t *w, bench_child_t *floors, perf_floor_spec_t *spec, double seconds,
+                    perf_hist_t *all) {
+  static perf_hist_t rtt;
+  perf_hist_reset(&rtt);
+  if (spec)
+    bench_floor_pingpong(floors, spec, &rtt);
+  else
+    bench_weft_pingpong(w, 64, seconds, &rtt);
+  perf_hist_merge(all, &rtt);
+  return perf_hist_at(&rtt, 50) / 1e3;
+}
+
 void bench_weft_stream(bench_weft_t *w, size_t size, unsigned window, double seconds,
                        perf_rate_t *out) {
   check(w, perf_client_stream(w->client, size, window, seconds, out));

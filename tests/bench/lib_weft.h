@@ -21,6 +21,10 @@ void bench_weft_connect(bench_weft_t *w, const weft_opts_t *opts);
 /* Wait up to 5 s for a second path; dies when none comes: figures are with a live standby. */
 void bench_weft_standby(bench_weft_t *w);
 void bench_weft_pingpong(bench_weft_t *w, size_t size, double seconds, perf_hist_t *rtt);
+/* One contender's turn in a round of 64 B ping-pong: Weft's, or with `spec` a floor's. The p50 in
+ * microseconds; the samples are added to `all`. */
+double bench_rtt_64(bench_weft_t *w, bench_child_t *floors, perf_floor_spec_t *spec, double seconds,
+                    perf_hist_t *all);
 void bench_weft_stream(bench_weft_t *w, size_t size, unsigned window, double seconds,
                        perf_rate_t *out);
 void bench_weft_end(bench_weft_t *w);

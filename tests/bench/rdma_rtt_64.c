@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
   bench_begin(&args, argc, argv, ABOUT);
   enum { WEFT, FABRIC, PERFTEST, N };
   static const char *const label[N] = {"weft", "raw libfabric verbs", "ib_send_lat, doubled"};
-  static perf_hist_t all[2], rtt;
+  static perf_hist_t all[2];
   double p50[N][BENCH_MAX_ROUNDS];
   bench_child_t floors;
   bench_rdma_t rdma;
@@ -42,13 +42,7 @@ int main(int argc, char **argv) {
       bench_floor_spec(&spec, PERF_FLOOR_LIBFABRIC, PERF_FLOOR_PINGPONG, rdma.server.ip, 64, 4,
                        args.seconds);
       snprintf(spec.provider, sizeof(spec.provider), "verbs");
-      perf_hist_reset(&rtt);
-      if (k == WEFT)
-        bench_weft_pingpong(&weft, 64, args.seconds, &rtt);
-      else
-        bench_floor_pingpong(&floors, &spec, &rtt);
-      p50[k][i] = perf_hist_at(&rtt, 50) / 1e3;
-      perf_hist_merge(&all[k], &rtt);
+      p50[k][i] = bench_rtt_64(&weft, &floors, k == WEFT ? NULL : &spec, args.seconds, &all[k]);
     }
     p50[PERFTEST][i] = 2 * bench_perftest(&rdma, "ib_send_lat", "-s 64 -n 5000", 4);
     if (args.verbose)

@@ -14,7 +14,7 @@ int main(int argc, char **argv) {
   bench_begin(&args, argc, argv, ABOUT);
   enum { WEFT, FABRIC, SOCKETS, N };
   static const char *const label[N] = {"weft", "raw libfabric tcp", "raw sockets"};
-  static perf_hist_t all[N], rtt;
+  static perf_hist_t all[N];
   double p50[N][BENCH_MAX_ROUNDS];
   bench_child_t floors;
   bench_weft_t weft;
@@ -29,13 +29,7 @@ int main(int argc, char **argv) {
       perf_floor_spec_t spec;
       bench_floor_spec(&spec, k == FABRIC ? PERF_FLOOR_LIBFABRIC : PERF_FLOOR_SOCKETS,
                        PERF_FLOOR_PINGPONG, "127.0.0.1", 64, 4, args.seconds);
-      perf_hist_reset(&rtt);
-      if (k == WEFT)
-        bench_weft_pingpong(&weft, 64, args.seconds, &rtt);
-      else
-        bench_floor_pingpong(&floors, &spec, &rtt);
-      p50[k][i] = perf_hist_at(&rtt, 50) / 1e3;
-      perf_hist_merge(&all[k], &rtt);
+      p50[k][i] = bench_rtt_64(&weft, &floors, k == WEFT ? NULL : &spec, args.seconds, &all[k]);
     }
     if (args.verbose)
       printf("round %u: weft %.2f, libfabric %.2f, sockets %.2f us\n", i + 1, p50[WEFT][i],
