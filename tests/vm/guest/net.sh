@@ -61,29 +61,38 @@ vm_set() { # VALUE FILE... under /proc/sys/net
 # No waiting for duplicate addresses: IPv6 is of use at once.
 vm_no_dad() { vm_set 0 ipv6/conf/default/accept_dad ipv6/conf/all/accept_dad; }
 
-vm_one_namespace() { # MTU
-  local i
-  vm_no_dad
-  ip link add v0 mtu "$1" type veth peer name v1 mtu "$1" || return 1
-  for i in all v0 v1; do
+# A pair NAME0, NAME1 with NET.1 and NET.2: what one sends to the other crosses it, although both are here.
+vm_pair() { # NAME NET TABLE MTU; the tables TABLE and TABLE+1 are its own
+  local to1=$3 to2=$(($3 + 1)) i
+  ip link add "${1}0" mtu "$4" type veth peer name "${1}1" mtu "$4" || return 1
+  for i in "${1}0" "${1}1"; do
     vm_set 1 ipv4/conf/$i/accept_local ipv4/conf/$i/arp_ignore
     vm_set 0 ipv4/conf/$i/rp_filter
   done
+  ip -batch - <<END
+addr add $2.1/24 dev ${1}0
+addr add $2.2/24 dev ${1}1
+link set ${1}0 up
+link set ${1}1 up
+rule add pref 10 iif ${1}0 lookup local
+rule add pref 10 iif ${1}1 lookup local
+rule add pref 11 from $2.1 to $2.1 lookup local
+rule add pref 11 from $2.2 to $2.2 lookup local
+rule add pref 12 to $2.2 lookup $to2
+rule add pref 12 to $2.1 lookup $to1
+route add $2.2 dev ${1}0 src $2.1 table $to2
+route add $2.1 dev ${1}1 src $2.2 table $to1
+END
+}
+
+vm_one_namespace() { # MTU
+  vm_no_dad
+  vm_set 1 ipv4/conf/all/accept_local ipv4/conf/all/arp_ignore
+  vm_set 0 ipv4/conf/all/rp_filter
+  vm_pair v 10.9.0 101 "$1" || return 1
   ip -batch - <<'END' || return 1
-addr add 10.9.0.1/24 dev v0
-addr add 10.9.0.2/24 dev v1
 addr add fd09::1/64 dev v0 nodad
 addr add fd09::2/64 dev v1 nodad
-link set v0 up
-link set v1 up
-rule add pref 10 iif v0 lookup local
-rule add pref 10 iif v1 lookup local
-rule add pref 11 from 10.9.0.1 to 10.9.0.1 lookup local
-rule add pref 11 from 10.9.0.2 to 10.9.0.2 lookup local
-rule add pref 12 to 10.9.0.2 lookup 102
-rule add pref 12 to 10.9.0.1 lookup 101
-route add 10.9.0.2 dev v0 src 10.9.0.1 table 102
-route add 10.9.0.1 dev v1 src 10.9.0.2 table 101
 rule add pref 100 lookup local
 rule del pref 0
 END
@@ -108,26 +117,8 @@ vm_first_routes() { # of the first pair; they go with a link or an address
 
 vm_spare() { # MTU
   local i
-  ip link add w0 mtu "$1" type veth peer name w1 mtu "$1" || return 1
-  for i in w0 w1; do
-    vm_set 1 ipv4/conf/$i/accept_local ipv4/conf/$i/arp_ignore
-    vm_set 0 ipv4/conf/$i/rp_filter
-  done
+  vm_pair w 10.9.2 103 "$1" || return 1
   for i in v0 v1 w0 w1; do vm_set 1 ipv6/conf/$i/disable_ipv6; done
-  ip -batch - <<'END'
-addr add 10.9.2.1/24 dev w0
-addr add 10.9.2.2/24 dev w1
-link set w0 up
-link set w1 up
-rule add pref 10 iif w0 lookup local
-rule add pref 10 iif w1 lookup local
-rule add pref 11 from 10.9.2.1 to 10.9.2.1 lookup local
-rule add pref 11 from 10.9.2.2 to 10.9.2.2 lookup local
-rule add pref 12 to 10.9.2.2 lookup 104
-rule add pref 12 to 10.9.2.1 lookup 103
-route add 10.9.2.2 dev w0 src 10.9.2.1 table 104
-route add 10.9.2.1 dev w1 src 10.9.2.2 table 103
-END
 }
 
 vm_heal() {
