@@ -543,7 +543,7 @@ int main(int argc, char **argv) {
   };
   static weft__quirks_t tcp;
   if (netns_enter() != 0) printf("no namespace is to be had: changes of the network may disturb\n");
-  tcp = *weft__quirks_find("tcp", fi_version());
+  tcp = *weft__quirks_find("tcp", fi_version(), NULL);
   tcp.blocks = tcp.eq_per_path = true;
   tcp.threading = FI_THREAD_SAFE;
   weft__quirks_set(&tcp);

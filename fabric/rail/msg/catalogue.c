@@ -491,8 +491,8 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
 
 static int order(const void *pa, const void *pb) {
   const weft__cand_t *a = pa, *b = pb;
-  const weft__quirks_t *qa = weft__quirks_find(a->provider, fi_version());
-  const weft__quirks_t *qb = weft__quirks_find(b->provider, fi_version());
+  const weft__quirks_t *qa = weft__quirks_find(a->provider, fi_version(), NULL);
+  const weft__quirks_t *qb = weft__quirks_find(b->provider, fi_version(), NULL);
   int d;
 
 #define BY(x, y)                                                                                   \
@@ -557,7 +557,7 @@ int weft__cand_scan(const char *providers, const char *devices, weft__cand_list_
   }
   for (i = provs; i != NULL; i = i->next) {
     const char *name = i->fabric_attr->prov_name;
-    if (weft__quirks_find(name, s.version) == NULL && strncmp(name, "ofi_hook_", 9) != 0 &&
+    if (weft__quirks_find(name, s.version, NULL) == NULL && strncmp(name, "ofi_hook_", 9) != 0 &&
         !listed(&s, name, ""))
       reason(&s, name, "", WEFT_WHY_QUIRK, "Weft was never tried with this provider");
   }

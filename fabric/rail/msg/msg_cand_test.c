@@ -124,12 +124,41 @@ static void unusable_is_refused(void **state) {
   assert_null(rail);
 }
 
+/* Soft iWARP does not keep the order that libfabric wants where there are reads; other devices do. */
+static void a_vendor_has_its_own_quirks(void **state) {
+  struct fi_device_attr attr = {.vendor_id = (char *) "0x626d74"};
+  struct fid_nic nic = {.device_attr = &attr};
+  struct fi_info info = {.nic = &nic};
+  const weft__quirks_t *siw, *all;
+  unsigned i, n;
+
+  (void) state;
+  siw = weft__quirks_find("verbs", fi_version(), &info);
+  assert_non_null(siw);
+  assert_true(siw->rdma && siw->blocks);
+  assert_int_equal(siw->xfer, WEFT__XFER_WRITE);
+  attr.vendor_id = (char *) "0x626d7";
+  all = weft__quirks_find("verbs", fi_version(), &info);
+  assert_non_null(all);
+  assert_int_equal(all->xfer, WEFT__XFER_READ);
+  attr.vendor_id = NULL;
+  assert_ptr_equal(weft__quirks_find("verbs", fi_version(), &info), all);
+  info.nic = NULL;
+  assert_ptr_equal(weft__quirks_find("verbs", fi_version(), &info), all);
+  assert_ptr_equal(weft__quirks_find("verbs", fi_version(), NULL), all);
+  /* Each provider is scanned for once. */
+  for (i = 0, n = 0; weft__quirks_row(i, fi_version()) != NULL; i++)
+    n += strcmp(weft__quirks_row(i, fi_version())->provider, "verbs") == 0;
+  assert_int_equal(n, 1);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(complete_and_ordered),
       cmocka_unit_test(reasons),
       cmocka_unit_test(filters),
       cmocka_unit_test(unusable_is_refused),
+      cmocka_unit_test(a_vendor_has_its_own_quirks),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,15 +28,19 @@ static weft__rma_t reading(const weft__mr_t *from, const weft__mr_t *sink, size_
   return r;
 }
 
-/* tcp 1.17 can free its answer to a read twice: it is neither read from nor opened to reads. */
+/* tcp 1.17 can free its answer to a read twice, and soft iWARP tells of operations in an order that
+ * libfabric does not bear: neither is read from nor opened to reads. */
 static void who_does_not_read_says_so(void **state) {
   weft__mr_t mr;
   weft__rma_t r = {.niov = 1};
 
   (void) state;
-  assert_int_equal(weft__rail_xfer(t.a), kit_is_tcp() ? WEFT__XFER_WRITE : WEFT__XFER_READ);
+  assert_int_equal(weft__rail_xfer(t.a),
+                   kit_is_tcp() || strncmp(weft__rail_device(t.a), "siw", 3) == 0
+                       ? WEFT__XFER_WRITE
+                       : WEFT__XFER_READ);
   assert_int_equal(t.x.path->lim.xfer, weft__rail_xfer(t.a));
-  if (!kit_is_tcp()) return;
+  if (weft__rail_xfer(t.a) == WEFT__XFER_READ) return;
   assert_int_equal(t.y.path->ops->expose(t.y.path, source, SIZE, WEFT__OPEN_READ, &mr),
                    -EOPNOTSUPP);
   assert_int_equal(t.x.path->ops->expose(t.x.path, target, SIZE, WEFT__OPEN_SINK, &mr),

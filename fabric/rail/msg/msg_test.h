@@ -372,6 +372,10 @@ static bool kit_is_tcp(void) {
   return env == NULL || strncmp(env, "tcp ", 4) == 0;
 }
 
+static bool kit_is_siw(const weft__rail_t *rail) {
+  return strncmp(weft__rail_device(rail), "siw", 3) == 0;
+}
+
 static weft__rail_t *kit_end(kit_t *k, int which, const char *ip) {
   char provider[32], buf[64];
   const char *at = kit_where(which, ip, provider, buf);

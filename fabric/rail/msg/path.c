@@ -468,6 +468,8 @@ int weft__mpath_setup(weft__mpath_t *p, char *what, size_t len) {
   STEP("fi_ep_bind(rx cq)", fi_ep_bind(p->ep, &p->shard->cq->fid, FI_RECV));
   step = "fi_enable";
   err = WEFT__FAULT(ep_enable);
+  /* verbs answers with errno, which not every driver's library sets: a failure must not be 0 */
+  errno = ENOMEM;
   if (err == 0) err = weft__fi_err(fi_enable(p->ep));
   if (rail->q->rdma && (err == -ENOMEM || err == -ENOSPC || err == -EAGAIN))
     step = full(rail, rail->nbound - 1, text, sizeof(text), "fi_enable: ");

@@ -13,6 +13,9 @@
  *  - verbs: reads. libfabric 1.17 asks for as many reads under way as both devices bear (255 in
  *    verbs_cm.c:130, which librdmacm turns into the device's max_qp_init_rd_atom and max_qp_rd_atom and
  *    the accepting end lowers to its own, cma.c:1791 and :1918). plan.c bounds what is posted by it.
+ *  - verbs on soft iWARP (siw): a send is reported as soon as it has left, also before the reads that
+ *    were posted before it. libfabric takes the head of its list of operations for the one that
+ *    completed, loses some, hands their memory out again and crashes. Without reads the order holds.
  *  - verbs: fi_endpoint resolves the address (2 s), and rdma_destroy_ep can wait for a dead device
  *    for ever, with the event queue's lock held. */
 #include "quirks.h"
@@ -27,17 +30,14 @@
 #define DPDK_LEFT_OUT "WEFT_DPDK"
 #endif
 
+#define VERBS                                                                                      \
+  .rdma = true, .blocks = true, .eq_per_path = true, .signal_all = true,                           \
+  .threading = FI_THREAD_SAFE, .shard_paths = 64
+
+/* A row for a vendor's devices stands before the one for all. */
 static const weft__quirks_t table[] = {
-    {.provider = "verbs",
-     0,
-     UINT32_MAX,
-     .rdma = true,
-     .blocks = true,
-     .eq_per_path = true,
-     .signal_all = true,
-     .threading = FI_THREAD_SAFE,
-     .shard_paths = 64,
-     .xfer = WEFT__XFER_READ},
+    {.provider = "verbs", ANY, .vendor = "0x626d74", VERBS, .xfer = WEFT__XFER_WRITE}, /* siw */
+    {.provider = "verbs", ANY, VERBS, .xfer = WEFT__XFER_READ},
     {.provider = "tcp",
      0,
      UINT32_MAX,
@@ -107,12 +107,23 @@ void weft__quirks_set(const weft__quirks_t *row) {
   instead = row;
 }
 
-const weft__quirks_t *weft__quirks_find(const char *provider, uint32_t version) {
+static bool made_by(const struct fi_info *device, const char *vendor) {
+  const char *id = device != NULL && device->nic != NULL && device->nic->device_attr != NULL
+                       ? device->nic->device_attr->vendor_id
+                       : NULL;
+
+  return id != NULL && strcmp(id, vendor) == 0;
+}
+
+const weft__quirks_t *weft__quirks_find(const char *provider, uint32_t version,
+                                        const struct fi_info *device) {
   unsigned i;
 
   if (instead != NULL && strcmp(instead->provider, provider) == 0) return instead;
   for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-    if (strcmp(table[i].provider, provider) == 0 && fits(&table[i], version)) return &table[i];
+    if (strcmp(table[i].provider, provider) == 0 && fits(&table[i], version) &&
+        (table[i].vendor == NULL || made_by(device, table[i].vendor)))
+      return &table[i];
   return NULL;
 }
 
@@ -120,6 +131,6 @@ const weft__quirks_t *weft__quirks_row(unsigned i, uint32_t version) {
   unsigned k;
 
   for (k = 0; k < sizeof(table) / sizeof(table[0]); k++)
-    if (fits(&table[k], version) && i-- == 0) return &table[k];
+    if (table[k].vendor == NULL && fits(&table[k], version) && i-- == 0) return &table[k];
   return NULL;
 }

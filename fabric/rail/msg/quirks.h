@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* quirks.h - what is known of each provider that its attributes do not say, keyed by libfabric's
- * version.
+ * version and, where a device is of its own kind, by its vendor.
  *
  * Design notes
  *  - The only place where code asks for a provider's name. A provider without a row is not used:
@@ -16,6 +16,7 @@
 typedef struct weft__quirks {
   const char *provider;
   uint32_t min, max;   /* versions of libfabric (FI_VERSION) this row is for, inclusive */
+  const char *vendor;  /* for its devices only, as fi_device_attr's vendor_id has it; NULL: all */
   const char *refused; /* why Weft does not use it; NULL: it does */
   /* the option of cmake that this build has OFF and that makes the provider; NULL: none */
   const char *left_out;
@@ -37,12 +38,13 @@ typedef struct weft__quirks {
   weft__xfer_t xfer;    /* READ: it writes, too */
 } weft__quirks_t;
 
-/* The row for a provider, or NULL. */
-const weft__quirks_t *weft__quirks_find(const char *provider, uint32_t version);
+/* The row for a provider's device, or NULL. Without a device: the row for all of its devices. */
+const weft__quirks_t *weft__quirks_find(const char *provider, uint32_t version,
+                                        const struct fi_info *device);
 /* For tests: this row takes the place of its provider's in weft__quirks_find, or with NULL none does.
  * The row must stay. Before the first rail is opened. */
 void weft__quirks_set(const weft__quirks_t *);
-/* The i-th row for this version, NULL past the last. */
+/* The i-th provider's row for this version, NULL past the last; never a vendor's. */
 const weft__quirks_t *weft__quirks_row(unsigned i, uint32_t version);
 
 #endif

@@ -118,7 +118,7 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
 
   step = "finding the provider";
   r = -ENOENT;
-  rail->q = weft__quirks_find(rail->provider, fi_version());
+  rail->q = weft__quirks_find(rail->provider, fi_version(), cand->info);
   if (rail->q == NULL || rail->q->refused != NULL) goto failed;
   step = "copying its attributes";
   r = -ENOMEM;
