@@ -58,7 +58,8 @@ static void peer_is_killed(void **state) {
       }
     }
     UNTIL(&t.k, t.x.downs);
-    assert_int_equal(t.x.err, -ECONNRESET);
+    /* soft iWARP fails what is just leaving, and says only then that the connection has ended */
+    if (!busy || !kit_is_siw(t.a) || t.x.err != -EIO) assert_int_equal(t.x.err, -ECONNRESET);
     assert_non_null(strstr(t.x.why, t.a->name));
     assert_int_equal(waitpid(pid[busy], NULL, 0), pid[busy]);
     close(fd[busy][0]);

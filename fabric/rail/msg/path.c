@@ -332,8 +332,9 @@ void weft__cq_failed(weft__ctx_t *ctx, int err, const char *text) {
   else if (err == -ENOTCONN || err == -EPIPE || err == -ECONNRESET)
     weft__mpath_die(p, -ECONNRESET, false, "%s %s: the peer closed the connection (ECONNRESET)",
                     what, p->p.remote);
-  else
-    weft__mpath_die(p, err, false, "%s %s: %s", what, p->p.remote, text);
+  else /* the event queue may know that the peer has gone: soft iWARP reports what was leaving as EIO */
+    weft__mpath_die(p, err, err == -EIO && p->p.rail->q->rdma, "%s %s: %s", what, p->p.remote,
+                    text);
 }
 
 /* ---- Birth ---- */
