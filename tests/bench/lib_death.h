@@ -15,9 +15,11 @@ typedef struct death_kind_s {
   unsigned found_ms; /* until everything goes over tcp, on a machine of its own */
   int final;         /* the device is gone for the client's process: 2: for the server's too */
   int hidden;        /* nobody reports it: found by asking */
-  /* Soft RoCE of Linux 6.1 does not survive it: what it sends to nowhere puts the queue pair of
-   * connection messages into its error state, and no program makes a connection with that device
-   * until it is made anew. */
+  /* Soft RoCE of Linux 6.1 does not survive it: a connection message for which it finds no way out,
+   * because the link is down or the sender's address is gone, ends in rxe_qp_error for queue pair 1,
+   * and what brings that back (RTS) does not bring back its receiving half. So the device hears no
+   * request any more, and no program makes a connection with it until it is made anew. Where none
+   * is sent meanwhile it lives; hence it happens now and then. */
   int rxe_stuck;
 } death_kind_t;
 

@@ -8,7 +8,7 @@
  *   load       as many messages as go through, 64 B to 4 MiB, both ways
  *   idle       one small message every 3 s: no operation meets the dead device
  *   large      8 MiB each: dies in the middle of reads and writes
- *   handshake  the paths die and heal while connections are being made
+ *   handshake  the paths die and heal while connections are being made: a KIND that can be healed
  *
  * KIND is one of lib_death.c, or sigkill or sigstop: the server's process is killed, or stopped for
  * 3 s. Runs inside of tests/vm, in a spare layout. */
@@ -132,7 +132,7 @@ int main(int argc, char **argv) {
   setvbuf(stdout, NULL, _IOLBF, 0);
   if (argc > 3 || (!kind && !sigkill && !sigstop) ||
       (!idle && !large && !handshake && strcmp(how, "load") != 0) ||
-      (handshake && (!kind || kind->final))) {
+      (handshake && (!kind || !death_returns(kind)))) {
     fprintf(stderr, "usage: rdma_death KIND [load|idle|large|handshake]\n");
     return 2;
   }
