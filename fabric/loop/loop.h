@@ -150,6 +150,8 @@ struct weft__core {
   uint64_t spin_ns, active_ns; /* longest spin, 0 = never; last sign of activity */
   uint64_t spun_from, spin_off_until, spin_off_ns;
   long spun_nivcsw, nivcsw_max;
+  uint64_t spin_left;        /* when a spin that goes on gave the loop its turn, 0 = none does */
+  uint64_t peek_ns, turn_ns; /* what a look at the loop's fds costs, what such a turn, 0 = unknown */
   int wake; /* atomic: something waits in the async callback */
 
   /* worker.c: any thread under its own lock */
@@ -282,6 +284,11 @@ void weft__dirty(weft__conn_t *);
 void weft__stay_awake(weft__core_t *); /* the loop may not sleep before the next prepare */
 void weft__undirty(weft__conn_t *);
 void weft__spin_update(weft__core_t *);
+/* What something costs, given what was known of it (0: nothing) and what was seen now: the least of
+ * late, as one that was interrupted says little. */
+uint64_t weft__price(uint64_t known, uint64_t seen);
+/* How long to spin until something of this price is due. ns */
+uint64_t weft__spin_between(uint64_t least, uint64_t price);
 void weft__wake(weft__core_t *); /* any thread */
 
 /* ---- mem.c ---- */

@@ -14,9 +14,14 @@
  *  - A spin ends `spin_ns` after the last sign of activity, when a timer is due, when another
  *    thread posts, when after SPIN_PEEK one of the loop's other fds is ready, and after SPIN_STRETCH
  *    in any case, because fds that were started meanwhile are in the loop's set only after it has
- *    polled; then the loop polls without waiting and the spin goes on. A turn of the loop costs a
- *    dozen system calls, a look at its fds one. The spin is given up for a while when the scheduler
- *    keeps taking the CPU away: then others need it.
+ *    polled; in the last two cases the loop polls without waiting and the spin goes on. What these
+ *    cost is measured: where the machine is slow they come later, so that they take no more than
+ *    1/SPIN_SHARE of the time. The spin is given up for a while when the scheduler keeps taking the
+ *    CPU away: then others need it.
+ *  - While a spin goes on from turn to turn nothing of ours is armed and the loop does not watch the
+ *    rails: each completion would wake their fds for nothing, and a look at the loop's fds would
+ *    find ours ready always. Each turn looks at their event queues itself. Before the loop may
+ *    sleep they are watched again.
  *  - An idle context does nothing: no periodic timer, no wakeup. A turn of the user's loop that has
  *    nothing for us costs two callbacks and one test per rail. */
 #include <errno.h>
@@ -29,10 +34,12 @@ enum {
   ROUNDS = 8,       /* of flush and later in one turn */
   DRAINS = 16,      /* of one rail before others get their turn */
   NIVCSW_AUTO = 5,  /* involuntary switches in SPIN_WINDOW that mean: oversubscribed */
+  PEEK_RAILS = 15,  /* the others are looked at in each turn */
+  SPIN_SHARE = 64,  /* at most this part of a spin goes into looks and turns */
   NIVCSW_SPIN = 25, /* ... where the needs say cpu=spin: one other program per CPU is put up with */
 };
 static const uint64_t LARGE_SPIN = 900000, SPIN_WINDOW = 100 * WEFT__MS;
-static const uint64_t SPIN_PEEK = 200000, SPIN_STRETCH = 1000000;
+static const uint64_t SPIN_PEEK = 200000, SPIN_STRETCH = 1000000, SPIN_LATEST = 10000000;
 static const uint64_t SPIN_OFF_MIN = 100 * WEFT__MS, SPIN_OFF_MAX = 2 * WEFT__S;
 
 /* ---- Staying awake ---- */
@@ -129,21 +136,24 @@ static bool drain(weft__core_t *core, weft__crail_t *cr, weft__drain_t how) {
   return false;
 }
 
+/* The rails that are marked. */
+static void drain_fired(weft__core_t *core) {
+  core->fired = false;
+  for (weft__link_t *l = core->rails.next, *next; l != &core->rails; l = next) {
+    next = l->next;
+    weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+    if (!cr->fired || cr->state != WEFT__R_OPEN) continue;
+    cr->fired = false;
+    if (!drain(core, cr, WEFT__DRAIN_FIRED)) cr->fired = core->fired = true;
+    if (core->state >= WEFT__C_RAILS) break; /* the list is not what it was */
+  }
+}
+
 static void on_check(uv_check_t *check) {
   weft__core_t *core = check->data;
   if (weft__forked(core)) return;
   core->in_turn = true;
-  if (core->fired) {
-    core->fired = false;
-    for (weft__link_t *l = core->rails.next, *next; l != &core->rails; l = next) {
-      next = l->next;
-      weft__crail_t *cr = weft__container(l, weft__crail_t, link);
-      if (!cr->fired || cr->state != WEFT__R_OPEN) continue;
-      cr->fired = false;
-      if (!drain(core, cr, WEFT__DRAIN_FIRED)) cr->fired = core->fired = true;
-      if (core->state >= WEFT__C_RAILS) break; /* the list is not what it was */
-    }
-  }
+  if (core->fired) drain_fired(core);
   if (core->dirty_head || core->later_head) {
     weft__refresh(core);
     weft__turn(core);
@@ -263,20 +273,63 @@ static bool spin_over(weft__core_t *core) {
   return true;
 }
 
-/* Is an fd of the loop's ready? Ours are among them: ask when they have just been read. */
-static bool others_wait(const weft__core_t *core) {
-  struct pollfd p = {.fd = uv_backend_fd(core->loop), .events = POLLIN};
-  return poll(&p, 1, 0) != 0;
+uint64_t weft__price(uint64_t known, uint64_t seen) {
+  uint64_t most = known + known / 8 + 1;
+  return known != 0 && seen > most ? most : seen;
 }
 
-static void spin(weft__core_t *core) {
-  uint64_t start = weft__refresh(core), peek_at = start + SPIN_PEEK, timer_at = UINT64_MAX;
-  if (spin_over(core) || oversubscribed(core)) return;
+uint64_t weft__spin_between(uint64_t least, uint64_t price) {
+  if (price > SPIN_LATEST / SPIN_SHARE) return SPIN_LATEST;
+  return price * SPIN_SHARE > least ? price * SPIN_SHARE : least;
+}
+
+/* Is an fd of the loop's ready? Rails that the loop does not watch are marked when theirs is: an
+ * event, or a message on a queue that is not read in each round. */
+static bool peek(weft__core_t *core) {
+  struct pollfd p[1 + PEEK_RAILS] = {{.fd = uv_backend_fd(core->loop), .events = POLLIN}};
+  weft__crail_t *of[1 + PEEK_RAILS];
+  unsigned n = 1;
+  uint64_t before = core->now_ns;
+  for (weft__link_t *l = core->rails.next; l != &core->rails && n <= PEEK_RAILS; l = l->next) {
+    weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+    if (cr->state != WEFT__R_OPEN || cr->watched) continue;
+    of[n] = cr;
+    p[n++] = (struct pollfd){.fd = weft__rail_fd(cr->rail), .events = POLLIN};
+  }
+  (void) poll(p, n, 0);
+  core->peek_ns = weft__price(core->peek_ns, weft__refresh(core) - before);
+  for (unsigned i = 1; i < n; i++)
+    if (p[i].revents) of[i]->fired = core->fired = true;
+  return p[0].revents != 0;
+}
+
+/* The spin comes from a turn of the loop that it asked for itself: look at all that the loop does
+ * not watch meanwhile. */
+static void spin_again(weft__core_t *core) {
+  core->turn_ns = weft__price(core->turn_ns, core->now_ns - core->spin_left);
+  for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
+    weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+    if (!cr->watched) cr->fired = core->fired = true;
+  }
+}
+
+/* true: the spin goes on after a turn of the loop. */
+static bool spin(weft__core_t *core) {
+  uint64_t start = weft__refresh(core), timer_at = UINT64_MAX, peek_at, end_at;
+  if (spin_over(core) || oversubscribed(core)) return false;
+  if (core->spin_left) spin_again(core);
+  peek_at = start + weft__spin_between(SPIN_PEEK, core->peek_ns);
+  end_at = start + weft__spin_between(SPIN_STRETCH, core->turn_ns);
   bool look = true;
   for (;;) {
+    if (core->fired) {
+      drain_fired(core);
+      look = true;
+    }
+    if (core->state != WEFT__C_OPEN) return false;
     if (look) { /* callbacks ran: timers may have been started, the loop stopped */
       int ms = uv_backend_timeout(core->loop);
-      if (ms == 0) return;
+      if (ms == 0) return false;
       timer_at = ms < 0 ? UINT64_MAX : core->now_ns + (uint64_t) ms * WEFT__MS;
       look = false;
     }
@@ -290,18 +343,28 @@ static void spin(weft__core_t *core) {
         look = true;
       }
       if (core->dirty_head || core->later_head) weft__turn(core);
-      if (core->state >= WEFT__C_RAILS) return; /* the list is not what it was */
+      if (core->state >= WEFT__C_RAILS) return false; /* the list is not what it was */
     }
     weft__refresh(core);
-    if (__atomic_load_n(&core->wake, __ATOMIC_RELAXED)) return;
-    if (core->now_ns >= timer_at || spin_over(core)) return;
-    bool peek = core->now_ns >= peek_at && !look; /* look: something of ours may be ready still */
-    if (core->now_ns - start >= SPIN_STRETCH || (peek && others_wait(core))) {
-      weft__stay_awake(core); /* others get their turn, then on with it */
+    if (__atomic_load_n(&core->wake, __ATOMIC_RELAXED)) return false;
+    if (core->now_ns >= timer_at || spin_over(core)) return false;
+    if (core->now_ns >= end_at) return true;
+    if (core->now_ns >= peek_at && !look) { /* look: something of ours may be ready still */
+      if (peek(core)) return true;
+      peek_at = core->now_ns + weft__spin_between(SPIN_PEEK, core->peek_ns);
+    }
+  }
+}
+
+static void may_sleep(weft__core_t *core) {
+  if (core->spin_left) {
+    if (weft__rails_watch(core, true) != 0) {
+      weft__stay_awake(core); /* and try again in the next turn */
       return;
     }
-    if (peek) peek_at = core->now_ns + SPIN_PEEK;
+    core->spin_left = 0;
   }
+  arm(core);
 }
 
 static void on_prepare(uv_prepare_t *prepare) {
@@ -316,8 +379,14 @@ static void on_prepare(uv_prepare_t *prepare) {
     weft__refresh(core);
     weft__turn(core);
   }
-  if (core->spin_ns && core->state == WEFT__C_OPEN) spin(core);
-  arm(core);
+  if (core->spin_ns && core->state == WEFT__C_OPEN && spin(core)) {
+    if (!core->spin_left) weft__rails_watch(core, false);
+    weft__stay_awake(core); /* others get their turn, then on with it */
+    arm_timer(core);
+    core->spin_left = core->now_ns;
+  } else {
+    may_sleep(core);
+  }
   core->in_turn = false;
 }
 
@@ -325,7 +394,7 @@ void weft__settle(weft__core_t *core) {
   core->in_turn = true;
   weft__refresh(core);
   weft__turn(core);
-  if (core->state < WEFT__C_UV) arm(core);
+  if (core->state < WEFT__C_UV && !core->spin_left) arm(core);
   core->in_turn = false;
 }
 

@@ -104,11 +104,34 @@ static void test_the_listener_may_allow_more(void **state) {
   assert_int_equal(spins_for_peer("weft://127.0.0.1:0?spin=3ms"), 200000); /* it does not spin */
 }
 
+static void test_price_is_the_least_of_late(void **state) {
+  (void) state;
+  uint64_t price = weft__price(0, 900);
+  assert_int_equal(price, 900);
+  price = weft__price(price, 40000000); /* the scheduler was in between */
+  assert_in_range(price, 900, 1100);
+  price = weft__price(price, 800);
+  assert_int_equal(price, 800);
+  for (int i = 0; i < 100; i++) price = weft__price(price, 5000); /* it does cost that now */
+  assert_int_equal(price, 5000);
+}
+
+static void test_what_costs_comes_seldom(void **state) {
+  (void) state;
+  assert_int_equal(weft__spin_between(200000, 0), 200000);
+  assert_int_equal(weft__spin_between(200000, 1000), 200000);
+  assert_int_equal(weft__spin_between(200000, 20000), 1280000);
+  assert_int_equal(weft__spin_between(200000, 5000000), 10000000); /* but it comes */
+  assert_int_equal(weft__spin_between(200000, UINT64_MAX), 10000000);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(test_needs_decide),
       cmocka_unit_test(test_a_peers_wish_has_a_limit),
       cmocka_unit_test(test_the_listener_may_allow_more),
+      cmocka_unit_test(test_price_is_the_least_of_late),
+      cmocka_unit_test(test_what_costs_comes_seldom),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

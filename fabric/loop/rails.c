@@ -83,6 +83,12 @@ static void on_poll_closed(uv_handle_t *h) {
   }
 }
 
+static int poll_start(weft__crail_t *cr) {
+  int err = uv_poll_start(&cr->poll, UV_READABLE, on_poll);
+  cr->watched = err == 0;
+  return err;
+}
+
 static int watch(weft__crail_t *cr) {
   weft__core_t *core = cr->core;
   int err = WEFT__FAULT(epoll);
@@ -93,10 +99,28 @@ static int watch(weft__crail_t *cr) {
   cr->polling = true;
   cr->poll.data = cr;
   uv_unref((uv_handle_t *) &cr->poll);
-  err = uv_poll_start(&cr->poll, UV_READABLE, on_poll);
+  err = poll_start(cr);
   if (err)
     uv_close((uv_handle_t *) &cr->poll,
              on_poll_closed); /* cr stays until then: it is in the list */
+  return err;
+}
+
+int weft__rails_watch(weft__core_t *core, bool yes) {
+  int err = 0;
+  for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
+    weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+    if (cr->state != WEFT__R_OPEN || cr->watched == yes) continue;
+    if (!yes) {
+      uv_poll_stop(&cr->poll);
+      cr->watched = false;
+    } else {
+      int failed = poll_start(cr);
+      if (failed && !err)
+        weft__error("%s: uv_poll_start: %s", cr->cand.device, uv_strerror(failed));
+      if (failed) err = failed;
+    }
+  }
   return err;
 }
 

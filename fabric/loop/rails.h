@@ -60,6 +60,7 @@ struct weft__crail {
   weft__cands_t *cands; /* while opening: owns cand.info */
   uv_poll_t poll;
   bool polling, fired;
+  bool watched; /* by the loop, through poll */
   bool removed; /* its device was: never open again in this process */
   int err;
   char why[200];
@@ -79,6 +80,8 @@ weft__crail_t *weft__rail_find(weft__core_t *, const weft__cand_t *);
 unsigned weft__rails_open_now(weft__core_t *, weft__cands_t *, const weft__cand_t *const *,
                               unsigned n, char *why, size_t len);
 void weft__rails_close(weft__core_t *); /* all; core->nrails counts them down */
+/* Shall the loop watch the fds of all open rails? 0, or a negative errno when some are not. */
+int weft__rails_watch(weft__core_t *, bool);
 /* The RDMA device goes, and the system waits until nobody has it open: its paths die, its rails close
  * as soon as the last of them is gone. `why`: "it was removed". May be told several times. */
 void weft__device_removed(weft__core_t *, const char *device, const char *why);
