@@ -24,7 +24,9 @@
  *      siw       looks it up once for a read, and goes on until that has ended (siw_qp_rx.c:
  *                siw_proc_rresp); but takes nothing from a connection that is not in RTS, and
  *                rdma_disconnect, which is what fi_shutdown calls, ends that under the lock that
- *                receiving holds (siw_verbs.c: siw_verbs_modify_qp) */
+ *                receiving holds (siw_verbs.c: siw_verbs_modify_qp)
+ *    Measured: after ibv_dereg_mr alone, in the midst of a read of 4 MiB, nothing more came on rxe,
+ *    3.9 MB on siw; after both, nothing on either (msg_read_test). */
 #include <errno.h>
 #include <string.h>
 
