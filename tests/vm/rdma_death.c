@@ -21,7 +21,7 @@
 
 #include "bench/lib_death.h"
 
-enum { CONNS = 4, DELETE_MS = 20000 };
+enum { CONNS = 4, CONNS_MADE = 16, DELETE_MS = 20000 };
 
 static unsigned since(uint64_t start) {
   return (unsigned) ((perf_now() - start) / 1000000);
@@ -112,10 +112,19 @@ static void stopped(peer_rig_t *rig) {
   on_rdma(rig, 1000, "continued");
 }
 
+typedef struct flap_s {
+  peer_rig_t *rig;
+  const death_kind_t *kind;
+} flap_t;
+
+/* Not before both have found their devices: libfabric looks for their addresses once. */
 static void flap(void *arg) {
+  flap_t *f = arg;
+  volatile peer_side_t *side = f->rig->shared->side;
+  for (int i = 0; i < 4000 && (!side[0].connected || !side[1].connected); i++) usleep(5000);
   for (int i = 0; i < 3; i++) {
     usleep(300000 * (useconds_t) (i + 1));
-    death_kill(arg, DELETE_MS);
+    death_kill(f->kind, DELETE_MS);
     usleep(200000);
     death_heal();
   }
@@ -129,6 +138,7 @@ int main(int argc, char **argv) {
   int handshake = strcmp(how, "handshake") == 0;
   peer_config_t config = {.conns = CONNS, .window = 2};
   peer_rig_t rig;
+  flap_t flaps = {&rig, kind};
   setvbuf(stdout, NULL, _IOLBF, 0);
   if (argc > 3 || (!kind && !sigkill && !sigstop) ||
       (!idle && !large && !handshake && strcmp(how, "load") != 0) ||
@@ -141,8 +151,9 @@ int main(int argc, char **argv) {
   config.size = large ? 8 << 20 : 0;
   config.pace_ms = idle ? 3000 : 0;
   if (handshake) {
+    config.conns = CONNS_MADE;
     config.opening = flap;
-    config.opening_arg = (void *) kind;
+    config.opening_arg = &flaps;
   }
   peer_start(&rig, &config);
   on_rdma(&rig, 40000, "open");
