@@ -19,7 +19,8 @@ typedef struct death_kind_s {
    * because the link is down or the sender's address is gone, ends in rxe_qp_error for queue pair 1,
    * and what brings that back (RTS) does not bring back its receiving half. So the device hears no
    * request any more, and no program makes a connection with it until it is made anew. Where none
-   * is sent meanwhile it lives; hence it happens now and then. */
+   * is sent meanwhile it lives; hence it happens now and then. 2: some of these messages never end, and a
+   * process that waits for one cannot be killed ("cm_destroy_id_wait_timeout"). */
   int rxe_stuck;
 } death_kind_t;
 
@@ -31,6 +32,8 @@ const death_kind_t *death_find(const char *name);
 
 /* Is RDMA whole again after death_heal? */
 int death_returns(const death_kind_t *kind);
+/* Does the kernel let go of processes and interfaces after it, every time? */
+int death_lets_go(const death_kind_t *kind);
 /* Needs a spare layout; skips where there is none. */
 void death_config(peer_config_t *config);
 /* Run it, and return when it has ended; for those that wait for the client to let go, at most

@@ -37,7 +37,7 @@ static void lasting(peer_rig_t *rig, const death_kind_t *kind) {
 static const death_kind_t *pick(int returns) {
   for (;;) {
     const death_kind_t *kind = &death_kinds[(unsigned) rand() % death_kinds_n];
-    if (kind->final == 2) continue; /* the kernel does not always let go of the interface */
+    if (!death_lets_go(kind)) continue;
     if (!death_returns(kind) == !returns) return kind;
   }
 }
