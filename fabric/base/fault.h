@@ -38,6 +38,7 @@
   XX(mem_close, "fi_close of memory that weft_mem_* made known")                                   \
   XX(listen, "fi_listen of a rail")                                                                \
   XX(connect, "fi_connect of a path")                                                              \
+  XX(connect_read, "fi_eq_read in which a provider connects")                                      \
   XX(accept, "fi_accept of a path")                                                                \
   XX(post_recv, "posting a receive buffer")                                                        \
   XX(post_send, "posting a frame")                                                                 \

@@ -186,6 +186,16 @@ static void test_connect(void **state) {
   hangs_while_connecting(WEFT__FAULT_connect, "connect:1:HOLD");
 }
 
+static weft__quirks_t tcp;
+
+/* Where the provider connects as it reads its events; and what the worker met there is not lost. */
+static void test_connect_in_read(void **state) {
+  (void) state;
+  tcp.connects_in_read = true;
+  hangs_while_connecting(WEFT__FAULT_connect_read, "connect_read:1:HOLD");
+  tcp.connects_in_read = false;
+}
+
 /* Who gives up does not wait for the call either. */
 static void test_connect_given_up(void **state) {
   (void) state;
@@ -526,6 +536,7 @@ int main(int argc, char **argv) {
       CASE(test_first_queue),
       CASE(test_endpoint),
       CASE(test_connect),
+      CASE(test_connect_in_read),
       CASE(test_connect_given_up),
       CASE(test_endpoint_close),
       CASE(test_endpoint_never_closes),
@@ -541,7 +552,6 @@ int main(int argc, char **argv) {
       CASE(test_child_of_a_fork),
       CASE(test_registration_fails),
   };
-  static weft__quirks_t tcp;
   if (netns_enter() != 0) printf("no namespace is to be had: changes of the network may disturb\n");
   tcp = *weft__quirks_find("tcp", fi_version(), NULL);
   tcp.blocks = tcp.eq_per_path = true;

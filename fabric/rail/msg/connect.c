@@ -8,6 +8,9 @@
  *    fi_connect, where that daemon runs: both steps run on the worker, with the others between them.
  *    The loop may read the path's events while fi_connect still runs: verbs asks for the route last,
  *    and what comes then finds the path as it is to be (vrb_msg_ep_connect, verbs_cm.c:197).
+ *  - Where the provider connects inside fi_eq_read, and waits there (connects_in_read), that read is
+ *    the worker's, too: it looks (FI_PEEK) and takes nothing, and the loop leaves the queue alone
+ *    until it is back.
  *  - What goes wrong after the path exists is told by `down`, with a sentence, even when the
  *    provider said it at once. */
 #include <errno.h>
@@ -32,6 +35,7 @@ static void connect_run(weft__job_t *job) {
   int err = WEFT__FAULT(connect);
 
   if (err == 0) err = weft__fi_err(fi_connect(p->ep, &p->dst, p->blob, p->bloblen));
+  if (err == 0 && p->eq != NULL && p->eq->away) weft__eq_step(p->eq);
   p->job_err = err;
 }
 
@@ -55,7 +59,10 @@ static void after(weft__mpath_t *p, void (*next)(weft__mpath_t *)) {
 }
 
 static void connect_done(weft__job_t *job) {
-  after(job->data, connect_end);
+  weft__mpath_t *p = job->data;
+
+  if (p->eq != NULL) p->eq->away = false;
+  after(p, connect_end);
 }
 
 static void go_on(weft__mpath_t *p) {
@@ -75,10 +82,12 @@ static void go_on(weft__mpath_t *p) {
     return;
   }
   p->job = (weft__job_t){.run = connect_run, .done = connect_done, .data = p};
+  if (p->eq != NULL) p->eq->away = rail->q->connects_in_read;
   if (rail->q->blocks && rail->env->work(rail->env, &p->job) == 0) {
     p->connect_job = true;
     return;
   }
+  if (p->eq != NULL) p->eq->away = false;
   connect_run(&p->job);
   connect_end(p);
 }

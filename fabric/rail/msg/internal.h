@@ -92,6 +92,7 @@ typedef struct weft__eq {
   struct weft__eq *prev, *next;
   bool dirty, fired;
   bool detached, dead;
+  bool away;        /* the worker reads it: the loop leaves it alone */
   unsigned reading; /* weft__eq_drain is at it */
   /* Fired and had nothing: how often in a row, since when; not watched for a moment. */
   unsigned barren;
@@ -239,6 +240,9 @@ static inline weft__mpath_t *weft__mpath(weft__path_t *p) {
 int weft__eq_open(weft__rail_t *, weft__eq_t **out);
 void weft__eq_detach(weft__eq_t *); /* the loop reads it no more */
 void weft__eq_close(weft__eq_t *);  /* frees; detached or not */
+/* [worker] While it is away: have the provider do what it does when it reads events; what is there
+ * for the loop stays. */
+void weft__eq_step(weft__eq_t *);
 int weft__eq_drain(weft__eq_t *);
 static inline void weft__eq_touch(weft__eq_t *eq) {
   eq->dirty = eq->rail->eqs_dirty = true;

@@ -280,6 +280,10 @@ static void pool_fills_up(void **state) {
   memset(&t, 0, sizeof(t));
   kit_init(&t.k);
   t.b = kit_end(&t.k, 1, "127.0.0.1");
+  if (kit_is_siw(t.b)) {
+    kit_close(&t.k);
+    skip_case("of a device that bears so many: see more_than_fit");
+  }
   t.k.env.pool_bytes = 16 << 20;
   t.a = kit_end(&t.k, 0, "127.0.0.1");
   door_open(&t.door, t.b, ys, PATHS);

@@ -26,6 +26,7 @@
 
 #define LATELY_NS 1000000u
 #define MUTE_NS   20000000
+#define STEP_MS   2000 /* what verbs gives the search for a route */
 enum { BARREN_MAX = 64 };
 
 /* ---- Event queues ---- */
@@ -181,9 +182,23 @@ static int eq_read(weft__eq_t *eq) {
   return n;
 }
 
+void weft__eq_step(weft__eq_t *eq) {
+  union {
+    struct fi_eq_cm_entry cm;
+    uint8_t room[sizeof(struct fi_eq_cm_entry) + CM_DATA_MAX + 16];
+  } u;
+  struct pollfd fd = {.fd = -1, .events = POLLIN};
+  uint32_t ev = 0;
+
+  if (WEFT__FAULT(connect_read) != 0) return; /* the loop does it */
+  if (fi_control(&eq->eq->fid, FI_GETWAIT, &fd.fd) != 0 || poll(&fd, 1, STEP_MS) <= 0) return;
+  (void) fi_eq_read(eq->eq, &ev, &u, sizeof(u), FI_PEEK);
+}
+
 int weft__eq_drain(weft__eq_t *eq) {
   int n;
 
+  if (eq->away) return 0;
   eq->reading++;
   n = eq_read(eq);
   if (--eq->reading == 0 && eq->dead) weft__eq_close(eq);
@@ -360,7 +375,7 @@ int weft__rail_arm(weft__rail_t *rail) {
    */
   if (rail->eqs_dirty) {
     for (eq = rail->eqs; eq != NULL; eq = eq->next) {
-      if (!eq->dirty) continue;
+      if (!eq->dirty || eq->away) continue;
       fid = &eq->eq->fid;
       if (fi_trywait(rail->fabric, &fid, 1) != 0) {
         eq->fired = rail->eqs_fired = true;

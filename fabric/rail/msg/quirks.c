@@ -16,6 +16,8 @@
  *  - verbs on soft iWARP (siw): a send is reported as soon as it has left, also before the reads that
  *    were posted before it. libfabric takes the head of its list of operations for the one that
  *    completed, loses some, hands their memory out again and crashes. Without reads the order holds.
+ *  - verbs on soft iWARP: libfabric calls rdma_connect inside fi_eq_read, and siw_connect of Linux 6.1
+ *    makes a TCP connection in it: two minutes when the peer does not answer. Devices do not wait.
  *  - verbs: fi_endpoint resolves the address (2 s), and rdma_destroy_ep can wait for a dead device
  *    for ever, with the event queue's lock held. */
 #include "quirks.h"
@@ -36,7 +38,12 @@
 
 /* A row for a vendor's devices stands before the one for all. */
 static const weft__quirks_t table[] = {
-    {.provider = "verbs", ANY, .vendor = "0x626d74", VERBS, .xfer = WEFT__XFER_WRITE}, /* siw */
+    {.provider = "verbs",
+     ANY,
+     .vendor = "0x626d74",
+     VERBS,
+     .connects_in_read = true,
+     .xfer = WEFT__XFER_WRITE}, /* siw */
     {.provider = "verbs", ANY, VERBS, .xfer = WEFT__XFER_READ},
     {.provider = "tcp",
      0,

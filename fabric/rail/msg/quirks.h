@@ -26,6 +26,9 @@ typedef struct weft__quirks {
   /* fi_endpoint, fi_connect, fi_close and fi_domain's end can take seconds: run them on the worker. Only with
    * eq_per_path: a shared queue would be read for an endpoint that the worker has closed */
   bool blocks;
+  /* connects inside fi_eq_read, when it reads that the route is known, and waits there for the peer.
+   * Only with eq_per_path and blocks */
+  bool connects_in_read;
   bool eq_per_path; /* closing an endpoint holds its event queue's lock */
   bool signal_all;  /* errors of unsignaled operations vanish and signalling is free: ask for every
                        completion */
