@@ -14,7 +14,7 @@
   "tc filter add dev " dev " ingress protocol ip flower action drop"
 
 const death_kind_t death_kinds[] = {
-    {.name = "link_down", .kill = "ip link set v1 down", .found_ms = 300, .rxe_stuck = 1},
+    {.name = "link_down", .kill = "ip link set v1 down", .found_ms = 300, .rxe_stuck = 2},
     {.name = "peer_link_down", .kill = "ip link set v0 down", .found_ms = 300, .rxe_stuck = 2},
     {.name = "ip_removed",
      .kill = "ip addr del 10.9.0.2/24 dev v1",
