@@ -35,7 +35,7 @@ static void connect_run(weft__job_t *job) {
   int err = WEFT__FAULT(connect);
 
   if (err == 0) err = weft__fi_err(fi_connect(p->ep, &p->dst, p->blob, p->bloblen));
-  if (err == 0 && p->eq != NULL && p->eq->away) weft__eq_step(p->eq);
+  if (err == 0 && p->eq != NULL && p->eq->away) err = weft__eq_step(p->eq);
   p->job_err = err;
 }
 

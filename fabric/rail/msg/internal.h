@@ -241,8 +241,8 @@ int weft__eq_open(weft__rail_t *, weft__eq_t **out);
 void weft__eq_detach(weft__eq_t *); /* the loop reads it no more */
 void weft__eq_close(weft__eq_t *);  /* frees; detached or not */
 /* [worker] While it is away: have the provider do what it does when it reads events; what is there
- * for the loop stays. */
-void weft__eq_step(weft__eq_t *);
+ * for the loop stays. 0, or the negative errno of what it did, which it tells nobody else. */
+int weft__eq_step(weft__eq_t *);
 int weft__eq_drain(weft__eq_t *);
 static inline void weft__eq_touch(weft__eq_t *eq) {
   eq->dirty = eq->rail->eqs_dirty = true;

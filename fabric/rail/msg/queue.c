@@ -182,17 +182,19 @@ static int eq_read(weft__eq_t *eq) {
   return n;
 }
 
-void weft__eq_step(weft__eq_t *eq) {
+int weft__eq_step(weft__eq_t *eq) {
   union {
     struct fi_eq_cm_entry cm;
     uint8_t room[sizeof(struct fi_eq_cm_entry) + CM_DATA_MAX + 16];
   } u;
   struct pollfd fd = {.fd = -1, .events = POLLIN};
   uint32_t ev = 0;
+  ssize_t r;
 
-  if (WEFT__FAULT(connect_read) != 0) return; /* the loop does it */
-  if (fi_control(&eq->eq->fid, FI_GETWAIT, &fd.fd) != 0 || poll(&fd, 1, STEP_MS) <= 0) return;
-  (void) fi_eq_read(eq->eq, &ev, &u, sizeof(u), FI_PEEK);
+  if (WEFT__FAULT(connect_read) != 0) return 0; /* the loop does it */
+  if (fi_control(&eq->eq->fid, FI_GETWAIT, &fd.fd) != 0 || poll(&fd, 1, STEP_MS) <= 0) return 0;
+  r = fi_eq_read(eq->eq, &ev, &u, sizeof(u), FI_PEEK);
+  return r >= 0 || r == -FI_EAGAIN || r == -FI_EAVAIL || r == -FI_EINTR ? 0 : weft__fi_err(r);
 }
 
 int weft__eq_drain(weft__eq_t *eq) {
