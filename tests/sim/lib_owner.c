@@ -622,6 +622,7 @@ static void try_create(void *arg, uint64_t unused) {
   uint8_t id[16];
 
   (void) unused;
+  if (o->aborted) return; /* its user had enough before there was memory for it */
   on_random(o, id, sizeof(id));
   if (!create(o, id)) {
     weft__sim_at(o->w->sim, 0, weft__sim_time(o->w->sim) + MS, try_create, o, 0);

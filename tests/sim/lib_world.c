@@ -245,7 +245,7 @@ static bool over(const world_t *w) {
   const owner_t *a = &w->o[0], *b = &w->o[1];
 
   return a->s == NULL && b->s == NULL && (a->created || a->aborted) &&
-         (b->created || a->destroyed || b->aborted);
+         (b->created || a->destroyed || b->aborted || !a->created);
 }
 
 /* A lie may leave an end waiting for what never comes: its user gives up. */

@@ -36,6 +36,7 @@ static const struct {
     {1795389267202161694u, "stall",
      "a path found dead before the connecting end knew that it had it"},
     {1795391373137441912u, "stall", "the same right after a stall of all paths"},
+    {1795959930113005765u, "users", "an abort before there was memory for a session"},
 };
 
 static unsigned twice(world_t *w, uint64_t seed, const char *profile, const char *what) {
