@@ -162,7 +162,6 @@ typedef struct weft__cts_out { /* a clear-to-send we issued */
   weft__spath_t *sp;
   uint64_t off;
   uint32_t len, pos, got; /* pos: bytes that arrived or are being read; got: that are in place */
-  unsigned flying;        /* reads under way */
   weft__xfer_t how;
   weft__mr_t mr; /* but where it is copied */
 } weft__cts_out_t;

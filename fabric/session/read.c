@@ -222,7 +222,6 @@ static bool push_read(weft__session_t *s, weft__spath_t *sp, weft__ready_in_t *r
     slot->bytes = n;
     slot->at = weft__now(s);
     r->posted += n;
-    r->c->flying++;
     sp->nreads++;
     sp->read_bytes += n;
   }
@@ -252,8 +251,7 @@ void weft__s_read_done(weft__session_t *s, weft__spath_t *sp, weft__rma_slot_t *
   sp->nreads--;
   sp->read_bytes -= slot->bytes;
   if (!sp->live) return; /* its fragment has been taken back */
-  r->c->flying--;
-  if (status != 0) { /* `down` comes */
+  if (status != 0) {     /* `down` comes */
     weft__s_refused(sp, &s->reads_refused, status);
     return;
   }
