@@ -35,12 +35,12 @@ static void connect_run(weft__job_t *job) {
   int err = WEFT__FAULT(connect);
 
   if (err == 0) err = weft__fi_err(fi_connect(p->ep, &p->dst, p->blob, p->bloblen));
-  if (err == 0 && p->eq != NULL && p->eq->away) err = weft__eq_step(p->eq);
+  if (err == 0 && weft__mpath_eq(p)->away) err = weft__eq_step(weft__mpath_eq(p));
   p->job_err = err;
 }
 
 static void connect_end(weft__mpath_t *p) {
-  weft__eq_touch(p->eq != NULL ? p->eq : p->p.rail->eq);
+  weft__eq_touch(weft__mpath_eq(p));
   if (p->job_err != 0) weft__mpath_connect_failed(p, p->job_err, NULL, 0);
 }
 
@@ -61,7 +61,7 @@ static void after(weft__mpath_t *p, void (*next)(weft__mpath_t *)) {
 static void connect_done(weft__job_t *job) {
   weft__mpath_t *p = job->data;
 
-  if (p->eq != NULL) p->eq->away = false;
+  weft__mpath_eq(p)->away = false;
   after(p, connect_end);
 }
 
@@ -82,12 +82,12 @@ static void go_on(weft__mpath_t *p) {
     return;
   }
   p->job = (weft__job_t){.run = connect_run, .done = connect_done, .data = p};
-  if (p->eq != NULL) p->eq->away = rail->q->connects_in_read;
+  weft__mpath_eq(p)->away = rail->q->connects_in_read;
   if (rail->q->blocks && rail->env->work(rail->env, &p->job) == 0) {
     p->connect_job = true;
     return;
   }
-  if (p->eq != NULL) p->eq->away = false;
+  weft__mpath_eq(p)->away = false;
   connect_run(&p->job);
   connect_end(p);
 }

@@ -236,6 +236,11 @@ static inline weft__mpath_t *weft__mpath(weft__path_t *p) {
   return (weft__mpath_t *) p;
 }
 
+/* The queue of its events: its own or the rail's. */
+static inline weft__eq_t *weft__mpath_eq(const weft__mpath_t *p) {
+  return p->eq != NULL ? p->eq : p->p.rail->eq;
+}
+
 /* queue.c */
 int weft__eq_open(weft__rail_t *, weft__eq_t **out);
 void weft__eq_detach(weft__eq_t *); /* the loop reads it no more */

@@ -248,7 +248,7 @@ int weft__req_accept(weft__req_t *q, const void *blob, size_t len, const weft__p
   err = WEFT__FAULT(accept);
   if (err == 0) err = weft__fi_err(fi_accept(p->ep, blob, len));
   if (err != 0) goto failed;
-  weft__eq_touch(p->eq != NULL ? p->eq : rail->eq);
+  weft__eq_touch(weft__mpath_eq(p));
   req_free(q);
   *out = &p->p;
   return 0;

@@ -259,7 +259,7 @@ static void rx_done(weft__mpath_t *p, uint32_t i, size_t len) {
     if (p->state == ST_ACCEPTING && p->closing == CLOSE_NO)
       weft__mpath_up(p); /* who sends has seen our accept */
     else if (p->state == ST_CONNECTING && p->closing == CLOSE_NO)
-      weft__eq_drain(p->eq != NULL ? p->eq : rail->eq); /* the event is there, and comes first */
+      weft__eq_drain(weft__mpath_eq(p)); /* the event is there, and comes first */
   }
   if (p->state == ST_UP && !p->ended && p->closing == CLOSE_NO) {
     b->r.len = (uint32_t) len;
@@ -463,7 +463,7 @@ int weft__mpath_setup(weft__mpath_t *p, char *what, size_t len) {
   if (err == -ENOSPC && rail->nbound >= rail->plan.max_paths)
     step = full(rail, rail->nbound, text, sizeof(text), "");
   if (err != 0) goto failed;
-  STEP("fi_ep_bind(eq)", fi_ep_bind(p->ep, &(p->eq != NULL ? p->eq : rail->eq)->eq->fid, 0));
+  STEP("fi_ep_bind(eq)", fi_ep_bind(p->ep, &weft__mpath_eq(p)->eq->fid, 0));
   STEP("fi_ep_bind(tx cq)",
        fi_ep_bind(p->ep, &p->shard->cq->fid, FI_TRANSMIT | FI_SELECTIVE_COMPLETION));
   STEP("fi_ep_bind(rx cq)", fi_ep_bind(p->ep, &p->shard->cq->fid, FI_RECV));
@@ -624,7 +624,7 @@ static int settle(weft__mpath_t *p) {
     return n + 1;
   }
   if (p->dying) {
-    if (p->err_weak) n += weft__eq_drain(p->eq != NULL ? p->eq : p->p.rail->eq);
+    if (p->err_weak) n += weft__eq_drain(weft__mpath_eq(p));
     if (p->dying && p->closing == CLOSE_NO) {
       report_down(p);
       return n + 1;

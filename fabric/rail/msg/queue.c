@@ -137,12 +137,14 @@ static void event_error(weft__eq_t *eq, const struct fi_eq_err_entry *e) {
                   weft__err_str(err, text, sizeof(text)));
 }
 
+typedef union {
+  struct fi_eq_cm_entry cm;
+  uint8_t room[sizeof(struct fi_eq_cm_entry) + CM_DATA_MAX + 16];
+} event_room_t;
+
 /* Stops where an upcall detached the queue. */
 static int eq_read(weft__eq_t *eq) {
-  union {
-    struct fi_eq_cm_entry cm;
-    uint8_t room[sizeof(struct fi_eq_cm_entry) + CM_DATA_MAX + 16];
-  } u;
+  event_room_t u;
   uint8_t data[CM_DATA_MAX];
   struct fi_eq_err_entry e;
   weft__rail_t *rail = eq->rail;
@@ -183,10 +185,7 @@ static int eq_read(weft__eq_t *eq) {
 }
 
 int weft__eq_step(weft__eq_t *eq) {
-  union {
-    struct fi_eq_cm_entry cm;
-    uint8_t room[sizeof(struct fi_eq_cm_entry) + CM_DATA_MAX + 16];
-  } u;
+  event_room_t u;
   struct pollfd fd = {.fd = -1, .events = POLLIN};
   uint32_t ev = 0;
   ssize_t r;
