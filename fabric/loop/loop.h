@@ -151,8 +151,8 @@ struct weft__core {
   uint64_t spun_from, spin_off_until, spin_off_ns;
   long spun_nivcsw, nivcsw_max;
   uint64_t spin_left;        /* when a spin that goes on gave the loop its turn, 0 = none does */
-  uint64_t peek_ns, turn_ns; /* what a look at the loop's fds costs, what such a turn, 0 = unknown */
-  int wake; /* atomic: something waits in the async callback */
+  uint64_t peek_ns, turn_ns; /* what a look at the fds costs, what such a turn, 0 = unknown */
+  int wake;                  /* atomic: something waits in the async callback */
 
   /* worker.c: any thread under its own lock */
   weft__env_t env;

@@ -5,14 +5,15 @@
  *  - A region is made known to every rail when it is made, and to every rail that opens later.
  *    Where the provider needs no registration this costs nothing.
  *  - A registration pins every page of the region, and makes those that do not exist yet: what is
- *    above NOW_MAX is made known, and let go of, on the thread for large memory. Until a rail knows it, it is memory
- *    like any other: a large message from it registers each of its fragments, on the loop, and those
- *    are the bound of NOW_MAX. A rail that opens later is told of NOW_MAX on the loop, of the rest
- *    there.
+ *    above NOW_MAX is made known, and let go of, on the thread for large memory. Until a rail knows
+ *    it, it is memory like any other: a large message from it registers each of its fragments, on
+ *    the loop, and those are the bound of NOW_MAX. A rail that opens later is told of NOW_MAX on the
+ *    loop, of the rest there.
  *  - That thread has one rail and one region at a time (known_t). When a rail goes the worker, which
- *    ends it, waits for those that are of this rail (gate_t); what the rail knows by then goes with it.
- *  - What is given back stays as it is until that thread has ended with it, and only then goes back to
- *    the system, or, where a context closes beside a job that hangs, never.
+ *    ends it, waits for those that are of this rail (gate_t); what the rail knows by then goes with
+ *    it.
+ *  - What is given back stays as it is until that thread has ended with it, and only then goes back
+ *    to the system, or, where a context closes beside a job that hangs, never.
  *  - weft_mem_free works on any thread: the region goes onto an atomic stack and the loop's thread
  *    takes it apart. The region's own record stands in the page before the memory, so freeing needs
  *    no look-up. */

@@ -20,7 +20,7 @@
  *    CPU away: then others need it.
  *  - While a spin goes on from turn to turn nothing of ours is armed and the loop does not watch the
  *    rails: each completion would wake their fds for nothing, and a look at the loop's fds would
- *    find ours ready always. Each turn looks at their event queues itself. Before the loop may
+ *    find ours ready always. A look asks them itself, each turn reads them. Before the loop may
  *    sleep they are watched again.
  *  - An idle context does nothing: no periodic timer, no wakeup. A turn of the user's loop that has
  *    nothing for us costs two callbacks and one test per rail. */
@@ -34,9 +34,9 @@ enum {
   ROUNDS = 8,       /* of flush and later in one turn */
   DRAINS = 16,      /* of one rail before others get their turn */
   NIVCSW_AUTO = 5,  /* involuntary switches in SPIN_WINDOW that mean: oversubscribed */
+  NIVCSW_SPIN = 25, /* ... where the needs say cpu=spin: one other program per CPU is put up with */
   PEEK_RAILS = 15,  /* the others are looked at in each turn */
   SPIN_SHARE = 64,  /* at most this part of a spin goes into looks and turns */
-  NIVCSW_SPIN = 25, /* ... where the needs say cpu=spin: one other program per CPU is put up with */
 };
 static const uint64_t LARGE_SPIN = 900000, SPIN_WINDOW = 100 * WEFT__MS;
 static const uint64_t SPIN_PEEK = 200000, SPIN_STRETCH = 1000000, SPIN_LATEST = 10000000;
@@ -356,6 +356,7 @@ static bool spin(weft__core_t *core) {
   }
 }
 
+/* No spin goes on: have ours watched and armed. */
 static void may_sleep(weft__core_t *core) {
   if (core->spin_left) {
     if (weft__rails_watch(core, true) != 0) {

@@ -114,12 +114,12 @@ int weft__rails_watch(weft__core_t *core, bool yes) {
     if (!yes) {
       uv_poll_stop(&cr->poll);
       cr->watched = false;
-    } else {
-      int failed = poll_start(cr);
-      if (failed && !err)
-        weft__error("%s: uv_poll_start: %s", cr->cand.device, uv_strerror(failed));
-      if (failed) err = failed;
+      continue;
     }
+    int failed = poll_start(cr);
+    if (!failed) continue;
+    if (!err) weft__error("%s: uv_poll_start: %s", cr->cand.device, uv_strerror(failed));
+    err = failed;
   }
   return err;
 }

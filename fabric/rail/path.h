@@ -303,9 +303,9 @@ uint64_t weft__rail_heard_since(const weft__rail_t *);
 
 /* Memory known to the rail, so that sends and RMA from it need no registration of their own (a
  * no-op where the provider needs none: *handle is NULL). Any thread; where weft__rail_mem_slow says
- * so [worker] for large memory, for it takes as long as it takes the system to pin that, some 0.1 ms
- * per MiB, and letting go of it nearly as long. 0 or negative errno, told in the log. What is known
- * when the rail is closed goes with it; a call that is still under way then must end before the
+ * so not the loop's for large memory, for it takes as long as it takes the system to pin that, some
+ * 0.1 ms per MiB, and letting go of it nearly as long. 0 or negative errno, told in the log. What is
+ * known when the rail is closed goes with it; a call that is still under way then must end before the
  * worker comes to what the close gives it. */
 bool weft__rail_mem_slow(const weft__rail_t *);
 int weft__rail_mem_add(weft__rail_t *, void *base, size_t len, void **handle);

@@ -3,8 +3,8 @@
  *
  * Design notes
  *  - Where the provider needs no registration of local memory, regions are not even remembered.
- *  - Regions are looked up under a lock, because large ones are added and removed on the worker: once
- *    per RMA operation, never per frame.
+ *  - Regions are looked up under a lock, because large ones are added and removed on another thread:
+ *    once per RMA operation, never per frame.
  *  - fi_mr_reg and the close of what it made may run beside any other call on the domain. verbs 1.17
  *    takes no lock in them (vrb_mr_nocache_reg, verbs_mr.c:205; vrb_mr_close, :37) and shares nothing
  *    but the protection domain, which ibv_reg_mr only reads; ibv_reg_mr may be called by any thread,
