@@ -148,43 +148,42 @@ static void hold(const char *spec) {
 
 /* ---- Rails and endpoints ---- */
 
-static void hangs_while_connecting(enum weft__fault_point point, const char *spec) {
+/* c connects, and the call that passes there hangs. */
+static void hang_while_connecting(enum weft__fault_point point) {
+  const char *name = NULL;
+  char spec[48];
+  assert_int_equal(weft__fault_point(point, &name, NULL), 0);
+  snprintf(spec, sizeof spec, "%s:1:HOLD", name);
   assert_int_equal(weft_init(&loop, &c, &opts), 0);
   hold(spec);
   start_connect(&c, &other);
   RUN_UNTIL(&loop, 10000, weft__fault_held(point) == 1);
+}
+
+static void c_connects(void) {
+  RUN_UNTIL(&loop, 10000, connected == 2 && nserver == 2);
+}
+
+static void hangs_while_connecting(enum weft__fault_point point) {
+  hang_while_connecting(point);
   flows(point);
   assert_int_equal(connected, 1);
   weft__fault_release();
-  RUN_UNTIL(&loop, 10000, connected == 2 && nserver == 2);
+  c_connects();
   close_c();
 }
 
-static void test_getinfo(void **state) {
-  (void) state;
-  hangs_while_connecting(WEFT__FAULT_getinfo, "getinfo:1:HOLD");
-}
-static void test_fabric(void **state) {
-  (void) state;
-  hangs_while_connecting(WEFT__FAULT_fabric_open, "fabric_open:1:HOLD");
-}
-static void test_domain(void **state) {
-  (void) state;
-  hangs_while_connecting(WEFT__FAULT_domain_open, "domain_open:1:HOLD");
-}
-static void test_first_queue(void **state) {
-  (void) state;
-  hangs_while_connecting(WEFT__FAULT_cq_open, "cq_open:1:HOLD");
-}
-static void test_endpoint(void **state) {
-  (void) state;
-  hangs_while_connecting(WEFT__FAULT_ep_open, "ep_open:1:HOLD");
-}
-
-static void test_connect(void **state) {
-  (void) state;
-  hangs_while_connecting(WEFT__FAULT_connect, "connect:1:HOLD");
-}
+#define WHILE_CONNECTING(point)                                                                    \
+  static void test_##point(void **state) {                                                         \
+    (void) state;                                                                                  \
+    hangs_while_connecting(WEFT__FAULT_##point);                                                   \
+  }
+WHILE_CONNECTING(getinfo)
+WHILE_CONNECTING(fabric_open)
+WHILE_CONNECTING(domain_open)
+WHILE_CONNECTING(cq_open)
+WHILE_CONNECTING(ep_open)
+WHILE_CONNECTING(connect)
 
 static weft__quirks_t tcp;
 
@@ -192,17 +191,14 @@ static weft__quirks_t tcp;
 static void test_connect_in_read(void **state) {
   (void) state;
   tcp.connects_in_read = true;
-  hangs_while_connecting(WEFT__FAULT_connect_read, "connect_read:1:HOLD");
+  hangs_while_connecting(WEFT__FAULT_connect_read);
   tcp.connects_in_read = false;
 }
 
 /* Who gives up does not wait for the call either. */
 static void test_connect_given_up(void **state) {
   (void) state;
-  assert_int_equal(weft_init(&loop, &c, &opts), 0);
-  hold("connect:1:HOLD");
-  start_connect(&c, &other);
-  RUN_UNTIL(&loop, 10000, weft__fault_held(WEFT__FAULT_connect) == 1);
+  hang_while_connecting(WEFT__FAULT_connect);
   expected = UV_ECANCELED;
   weft_conn_close(&other, NULL);
   RUN_UNTIL(&loop, 10000, connected == 2);
@@ -211,11 +207,15 @@ static void test_connect_given_up(void **state) {
   close_c();
 }
 
+static void connect_c(void) {
+  start_connect(&c, &other);
+  c_connects();
+  quiet();
+}
+
 static void open_c(void) {
   assert_int_equal(weft_init(&loop, &c, &opts), 0);
-  start_connect(&c, &other);
-  RUN_UNTIL(&loop, 10000, connected == 2 && nserver == 2);
-  quiet();
+  connect_c();
 }
 
 static void test_endpoint_close(void **state) {
@@ -274,9 +274,7 @@ static void init_c_registering(void) {
 
 static void open_c_registering(void) {
   init_c_registering();
-  start_connect(&c, &other);
-  RUN_UNTIL(&loop, 10000, connected == 2 && nserver == 2);
-  quiet();
+  connect_c();
 }
 
 static uint64_t registrations(void) {
@@ -423,7 +421,7 @@ static void test_rail_that_opens_later(void **state) {
   start_connect(&c, &other);
   RUN_UNTIL(&loop, 10000, weft__fault_held(WEFT__FAULT_mr_reg) == 1);
   flows(WEFT__FAULT_mr_reg);
-  RUN_UNTIL(&loop, 10000, connected == 2 && nserver == 2);
+  c_connects();
   assert_int_equal(registrations(), POOL + 1);
   weft__fault_release();
   RUN_UNTIL(&loop, 10000, registrations() == POOL + 2);
@@ -531,10 +529,10 @@ int main(int argc, char **argv) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
   const struct CMUnitTest tests[] = {
       CASE(test_getinfo),
-      CASE(test_fabric),
-      CASE(test_domain),
-      CASE(test_first_queue),
-      CASE(test_endpoint),
+      CASE(test_fabric_open),
+      CASE(test_domain_open),
+      CASE(test_cq_open),
+      CASE(test_ep_open),
       CASE(test_connect),
       CASE(test_connect_in_read),
       CASE(test_connect_given_up),

@@ -223,6 +223,17 @@ static void known_memory_is_not_registered_again(void **state) {
   weft__rail_mem_del(t.a, a);
 }
 
+/* As many reads of it all as a path bears. */
+static void read_all_at_once(weft__rma_t r[RMA_DEPTH], const weft__mr_t *from,
+                             const weft__mr_t *sink) {
+  unsigned i;
+
+  for (i = 0; i < RMA_DEPTH; i++) {
+    r[i] = reading(from, sink, 0, SIZE);
+    assert_int_equal(t.x.path->ops->read(t.x.path, &r[i]), 0);
+  }
+}
+
 /* Closing with reads under way: every one is answered, then `closed`, then nothing lands. */
 static void close_with_reads_outstanding(void **state) {
   weft__mr_t from, sink;
@@ -232,10 +243,7 @@ static void close_with_reads_outstanding(void **state) {
   (void) state;
   NEEDS_READS();
   open_both(&from, &sink, SIZE);
-  for (i = 0; i < RMA_DEPTH; i++) {
-    r[i] = reading(&from, &sink, 0, SIZE);
-    assert_int_equal(t.x.path->ops->read(t.x.path, &r[i]), 0);
-  }
+  read_all_at_once(r, &from, &sink);
   t.x.path->ops->close(t.x.path);
   UNTIL(&t.k, t.x.closed);
   assert_int_equal(t.x.rma_done, RMA_DEPTH);
@@ -257,10 +265,7 @@ static void sink_closes_under_reads(void **state) {
   (void) state;
   NEEDS_READS();
   open_both(&from, &sink, SIZE);
-  for (i = 0; i < RMA_DEPTH; i++) {
-    r[i] = reading(&from, &sink, 0, SIZE);
-    assert_int_equal(t.x.path->ops->read(t.x.path, &r[i]), 0);
-  }
+  read_all_at_once(r, &from, &sink);
   UNTIL(&t.k, t.x.rma_done != 0);
   assert_true(t.x.rma_done < RMA_DEPTH);
   t.x.path->ops->close(t.x.path);

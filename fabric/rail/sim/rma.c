@@ -259,18 +259,19 @@ static const exposure_t *sink_of(const end_t *e, const weft__rma_t *rma) {
   const struct iovec *v = &rma->iov[0];
   const exposure_t *x;
 
-  for (x = e->exposures; rma->sink != NULL && x != NULL; x = x->next)
-    if (x == rma->sink->priv)
-      return x->what == WEFT__OPEN_SINK && rma->niov == 1 && (uint8_t *) v->iov_base >= x->buf &&
-                     (uint8_t *) v->iov_base + v->iov_len <= x->buf + x->len
-                 ? x
-                 : NULL;
-  return NULL;
+  if (rma->sink == NULL || rma->niov != 1) return NULL;
+  for (x = e->exposures; x != NULL && x != rma->sink->priv; x = x->next)
+    ;
+  if (x == NULL || x->what != WEFT__OPEN_SINK || (uint8_t *) v->iov_base < x->buf ||
+      (uint8_t *) v->iov_base + v->iov_len > x->buf + x->len)
+    return NULL;
+  return x;
 }
 
 static int post(weft__path_t *p, weft__rma_t *rma, bool read) {
   end_t *e = end_of(p), *peer = peer_of(e);
   weft__sim_t *s = sim_of(e);
+  const exposure_t *sink = read ? sink_of(e, rma) : NULL;
   uint64_t len = 0, due;
   rop_t *op;
   unsigned i;
@@ -282,7 +283,7 @@ static int post(weft__path_t *p, weft__rma_t *rma, bool read) {
   if (e->state != END_UP || (e->doomed && weft__rng_one_in(&s->rng, 2))) return -ENOTCONN;
   if (p->lim.xfer == WEFT__XFER_COPY || (read && p->lim.xfer != WEFT__XFER_READ))
     weft__sim_violate(s, "path %u: %s on a path that does not", e->c->id, read ? "read" : "write");
-  if (read && sink_of(e, rma) == NULL)
+  if (read && sink == NULL)
     weft__sim_violate(s, "path %u: a read into what is no open sink", e->c->id);
   if (e->nrops >= p->lim.rma_depth) {
     e->full = true;
@@ -305,7 +306,7 @@ static int post(weft__path_t *p, weft__rma_t *rma, bool read) {
   op->item.kind = ITEM_RMA;
   op->answer.kind = ITEM_ANSWER;
   op->read = read;
-  op->sink = read ? sink_of(e, rma) : NULL;
+  op->sink = sink;
   op->from = e;
   op->rma = rma;
   memcpy(op->iov, rma->iov, sizeof(op->iov));
