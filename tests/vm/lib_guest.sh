@@ -67,19 +67,17 @@ random.trust_cpu=on weft.main=$here/guest/main.sh weft.root=$vm/root" \
   GUEST=$!
 }
 
-# guest_boot OUT SECONDS [QEMU-ARGUMENT...]: starts it, and once more where it has not come to its command by then:
+# guest_boot OUT SECONDS: starts it, and once more where it has not come to its command by then:
 # an emulated machine that is short of processors now and then hangs before its kernel says a word.
 guest_boot() {
-  local out=$1 seconds=$2 deadline
-  shift 2
-  guest_start "$out" "$@"
-  deadline=$((SECONDS + seconds))
+  local out=$1 seconds=$2 deadline=$((SECONDS + $2))
+  guest_start "$out"
   while kill -0 "$GUEST" 2>/dev/null && [ ! -f "$out/log" ]; do
     if [ $SECONDS -ge $deadline ]; then
       echo "tests/vm: the guest has not booted within $seconds s: once more" >&2
       kill -9 "$GUEST" 2>/dev/null || true
       wait "$GUEST" 2>/dev/null || true
-      guest_start "$out" "$@"
+      guest_start "$out"
       return
     fi
     sleep 0.1
