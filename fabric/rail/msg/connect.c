@@ -154,6 +154,7 @@ void weft__mpath_connected(weft__mpath_t *p, const void *blob, size_t len) {
   weft__mpath_names(p);
   weft__mpath_up(p);
   p->p.cbs->connected(&p->p, blob, len);
+  weft__mpath_early(p);
 }
 
 void weft__mpath_connect_failed(weft__mpath_t *p, int err, const void *blob, size_t len) {

@@ -92,7 +92,7 @@ typedef struct weft__eq {
   struct weft__eq *prev, *next;
   bool dirty, fired;
   bool detached, dead;
-  bool away;        /* the worker reads it: the loop leaves it alone */
+  bool away;        /* another thread reads it: the loop leaves it alone */
   unsigned reading; /* weft__eq_drain is at it */
   /* Fired and had nothing: how often in a row, since when; not watched for a moment. */
   unsigned barren;
@@ -150,6 +150,7 @@ struct weft__mpath {
 
   weft__buf_t **rx; /* posted receives, by index; NULL: to be posted */
   uint32_t rx_posted;
+  uint32_t rx_early; /* frames that came before the path is up, in the first of them */
 
   weft__rmaslot_t rma[RMA_DEPTH];
   uint32_t rma_used, reads; /* slots in use; reads among them */
@@ -245,7 +246,7 @@ static inline weft__eq_t *weft__mpath_eq(const weft__mpath_t *p) {
 int weft__eq_open(weft__rail_t *, weft__eq_t **out);
 void weft__eq_detach(weft__eq_t *); /* the loop reads it no more */
 void weft__eq_close(weft__eq_t *);  /* frees; detached or not */
-/* [worker] While it is away: have the provider do what it does when it reads events; what is there
+/* [another thread] While it is away: have the provider do what it does when it reads events; what is there
  * for the loop stays. 0, or the negative errno of what it did, which it tells nobody else. */
 int weft__eq_step(weft__eq_t *);
 int weft__eq_drain(weft__eq_t *);
@@ -277,6 +278,7 @@ void weft__mpath_free(weft__mpath_t *);
 /* Bind, enable and post receives: everything between fi_endpoint and fi_connect or fi_accept. */
 int weft__mpath_setup(weft__mpath_t *, char *what, size_t len);
 void weft__mpath_up(weft__mpath_t *);
+void weft__mpath_early(weft__mpath_t *); /* up, and the owner knows: what came before goes to him */
 /* Put to death; the first cause that is not weak stays. `err` negative. `what` a sentence without
  * the rail's name. */
 void weft__mpath_die(weft__mpath_t *, int err, bool weak, const char *fmt, ...)

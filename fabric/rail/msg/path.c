@@ -11,6 +11,9 @@
  *    frames have none.
  *  - Receives keep their index in p->rx: what the provider owes at the end is known even when it
  *    forgets a flush.
+ *  - Frames may come before the event that the path is up, where another thread has the event queue: they
+ *    stay where they are, in the first rx_early receives (none is posted again before the path is up,
+ *    and they complete in the order of posting), and follow the event.
  *  - Death: anything may call weft__mpath_die. The report waits until the path's completion queue
  *    was read empty, so that frames which arrived before the death are delivered before it.
  *  - End: shutdown, close the endpoint (on the worker where that blocks), read the queue empty,
@@ -245,24 +248,17 @@ static void rx_refill(weft__mpath_t *p) {
     return;
   for (i = 0; i < p->p.lim.rx_depth && alive(p); i++)
     if (p->rx[i] == NULL) rx_post(p, i, NULL);
-  if (alive(p) && p->rx_posted == 0)
+  if (alive(p) && p->rx_posted + p->rx_early == 0)
     weft__mpath_die(p, -ENOBUFS, false, "no buffer for receives from %s", p->p.remote);
 }
 
-static void rx_done(weft__mpath_t *p, uint32_t i, size_t len) {
+/* The frame in receive i goes to the owner, who may keep its buffer. */
+static void rx_deliver(weft__mpath_t *p, uint32_t i) {
   weft__rail_t *rail = p->p.rail;
   weft__buf_t *b = p->rx[i];
 
   p->rx[i] = NULL;
-  p->rx_posted--;
-  if (__builtin_expect(p->state != ST_UP, 0)) {
-    if (p->state == ST_ACCEPTING && p->closing == CLOSE_NO)
-      weft__mpath_up(p); /* who sends has seen our accept */
-    else if (p->state == ST_CONNECTING && p->closing == CLOSE_NO)
-      weft__eq_drain(weft__mpath_eq(p)); /* the event is there, and comes first */
-  }
   if (p->state == ST_UP && !p->ended && p->closing == CLOSE_NO) {
-    b->r.len = (uint32_t) len;
     b->r.refs = 1;
     p->in_frame = true;
     p->heard_ns = *rail->env->now_ns;
@@ -277,6 +273,22 @@ static void rx_done(weft__mpath_t *p, uint32_t i, size_t len) {
     rx_post(p, i, b);
   else if (b != NULL)
     weft__pool_put(rail->pool, b);
+}
+
+static void rx_done(weft__mpath_t *p, uint32_t i, size_t len) {
+  p->rx[i]->r.len = (uint32_t) len;
+  p->rx_posted--;
+  if (__builtin_expect(p->state != ST_UP, 0)) {
+    if (p->state == ST_ACCEPTING && p->closing == CLOSE_NO)
+      weft__mpath_up(p); /* who sends has seen our accept */
+    else if (p->state == ST_CONNECTING && p->closing == CLOSE_NO)
+      weft__eq_drain(weft__mpath_eq(p)); /* the event is there, and comes first */
+    if (p->state == ST_CONNECTING && alive(p)) {
+      p->rx_early++; /* another thread has the event */
+      return;
+    }
+  }
+  rx_deliver(p, i);
 }
 
 /* ---- Completions ---- */
@@ -504,6 +516,14 @@ void weft__mpath_names(weft__mpath_t *p) {
 void weft__mpath_up(weft__mpath_t *p) {
   p->state = ST_UP;
   tx_flush(p);
+}
+
+void weft__mpath_early(weft__mpath_t *p) {
+  uint32_t i, n = p->rx_early;
+
+  p->rx_early = 0;
+  for (i = 0; i < n; i++)
+    if (p->rx[i] != NULL) rx_deliver(p, i);
 }
 
 /* ---- End ---- */
