@@ -65,6 +65,10 @@ static int env_work(weft__env_t *env, weft__job_t *job) {
   return weft__work(weft__container(env, weft__core_t, env), job);
 }
 
+static int env_work_long(weft__env_t *env, weft__job_t *job) {
+  return weft__work_peer(weft__container(env, weft__core_t, env), job);
+}
+
 static int take_options(weft__core_t *core, const weft_opts_t *opts) {
   weft_opts_t *o = &core->opts;
   weft_opts_init(o, sizeof *o);
@@ -135,6 +139,7 @@ int weft_init(uv_loop_t *loop, weft_t *w, const weft_opts_t *opts) {
   gethostname(host, sizeof host - 1);
   snprintf(core->name, sizeof core->name, "%.38s:%.24s", host, program_invocation_short_name);
   core->env.work = env_work;
+  core->env.work_long = env_work_long;
   core->env.now_ns = &core->now_ns;
   core->env.rx_depth = core->opts.rx_depth;
   core->env.tx_depth = core->opts.tx_depth;

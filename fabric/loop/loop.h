@@ -260,11 +260,13 @@ typedef enum weft__work_how {
   WEFT__WORK_FIRST,  /* before those that wait */
   WEFT__WORK_NAME,   /* on a thread for host names */
   WEFT__WORK_MEMORY, /* on the thread for large memory */
+  WEFT__WORK_PEER,   /* on a thread for what waits for a peer */
 } weft__work_how_t;
 int weft__work(weft__core_t *,
                weft__job_t *); /* 0, or -EAGAIN, -ENOMEM, -ECANCELED: done() is not called */
 int weft__work_name(weft__core_t *, weft__job_t *);   /* the same, for host names */
 int weft__work_memory(weft__core_t *, weft__job_t *); /* the same, for large memory, in order */
+int weft__work_peer(weft__core_t *, weft__job_t *);   /* the same, for what waits for a peer */
 /* Run it and wait; done() is not called, neither this one's nor any other's. -ETIMEDOUT: it still
  * runs, and late() is called as done() would be when it ends. */
 int weft__work_wait(weft__core_t *, weft__job_t *, weft__work_how_t, uint64_t timeout_ns,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* worker.c - private threads of a context for calls that may block: one for much of libfabric,
- * others for host names, one for large memory.
+ * others for host names, for peers that are waited for, and for large memory.
  *
  * Design notes
  *  - Never libuv's pool: four hung closes of a dead device would stop the user's own DNS and files.
@@ -12,6 +12,9 @@
  *  - A name server that is silent holds its thread for 20 s or more: names have threads of their
  *    own, at most NAMERS, which end when no name waits. So a name in trouble delays neither rails
  *    nor, before there are that many, other names.
+ *  - What waits for a peer inside a provider's call has threads of its own for the same reason: the
+ *    close of a dead path, which gives messages their memory back, must not wait for a peer that is
+ *    silent.
  *  - Large memory has a thread of its own, or a connection over RDMA would wait for it, whose
  *    endpoint the worker makes. It is one thread, so that it takes it in turn, and goes on when the
  *    context leaves: nobody wants what then waits, so that it is short, and others may wait for it.
@@ -44,12 +47,12 @@ struct weft__worker {
   weft__core_t *core; /* NULL: gone */
   weft__job_t *head, **tail;
   weft__job_t *done_head, **done_tail;
-  crew_t names, memory;
+  crew_t names, memory, peers;
   unsigned refs; /* the core, the threads */
   bool started;
 };
 
-enum { NAMERS = 4 };
+enum { NAMERS = 4, WAITERS = 4 };
 
 typedef struct waiter {
   weft__job_t job;
@@ -149,6 +152,7 @@ static weft__worker_t *worker_of(weft__core_t *core) {
   w->names = (crew_t){.w = w, .tail = &w->names.head, .max = NAMERS, .name = "weft-names"};
   w->memory = (crew_t){
       .w = w, .tail = &w->memory.head, .max = 1, .to_the_end = true, .name = "weft-memory"};
+  w->peers = (crew_t){.w = w, .tail = &w->peers.head, .max = WAITERS, .name = "weft-peers"};
   w->done_tail = &w->done_head;
   w->refs = 1;
   core->worker = w;
@@ -179,7 +183,10 @@ static int start(weft__worker_t *w, void *(*thread_fn)(void *),
 static int enqueue(weft__worker_t *w, weft__job_t *job,
                    weft__work_how_t how) { /* with the lock held */
   int err;
-  crew_t *c = how == WEFT__WORK_NAME ? &w->names : how == WEFT__WORK_MEMORY ? &w->memory : NULL;
+  crew_t *c = how == WEFT__WORK_NAME     ? &w->names
+              : how == WEFT__WORK_MEMORY ? &w->memory
+              : how == WEFT__WORK_PEER   ? &w->peers
+                                         : NULL;
   if (c) {
     if (c->n < c->max) {
       err = start(w, crew_main, c);
@@ -222,6 +229,9 @@ int weft__work_name(weft__core_t *core, weft__job_t *job) {
 }
 int weft__work_memory(weft__core_t *core, weft__job_t *job) {
   return work(core, job, WEFT__WORK_MEMORY);
+}
+int weft__work_peer(weft__core_t *core, weft__job_t *job) {
+  return work(core, job, WEFT__WORK_PEER);
 }
 
 /* ---- Waiting ---- */

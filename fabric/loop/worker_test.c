@@ -217,6 +217,31 @@ static void test_memory_has_a_thread_of_its_own(void **state) {
   stop(&w, 5000);
 }
 
+/* Who waits for a peer holds up nothing else, and not all of those who wait for another one. */
+static void test_peers_have_threads_of_their_own(void **state) {
+  enum { N = 5 };
+  weft_t w;
+  static job_t peers[N];
+  job_t b = {.job = {.run = run}, .n = 0};
+  (void) state;
+  looking = most = looked = 0;
+  hold = 1;
+  assert_int_equal(weft_init(NULL, &w, NULL), 0);
+  for (int i = 0; i < N; i++) {
+    peers[i] = (job_t){.job = {.run = look_slowly, .done = has_looked}, .ms = i < 3 ? -1 : 20};
+    assert_int_equal(weft__work_peer(core_of(&w), &peers[i].job), 0);
+    while (i == 2 && __atomic_load_n(&looking, __ATOMIC_RELAXED) < 3) usleep(1000);
+  }
+  assert_int_equal(weft__work_wait(core_of(&w), &b.job, WEFT__WORK_LAST, 20 * WEFT__S, NULL), 0);
+  for (int i = 0; i < 500 && looked < N - 3; i++) drive(&w, 10);
+  assert_int_equal(looked, N - 3);
+  __atomic_store_n(&hold, 0, __ATOMIC_RELAXED);
+  for (int i = 0; i < 500 && looked < N; i++) drive(&w, 10);
+  assert_int_equal(looked, N);
+  assert_int_equal(most, 4);
+  stop(&w, 5000);
+}
+
 /* It counts from then on: what it uses of the context stays until it has ended. */
 static void test_waiting_too_long(void **state) {
   weft_t w;
@@ -260,6 +285,7 @@ int main(void) {
       cmocka_unit_test_setup(test_taking_one_result, setup),
       cmocka_unit_test_setup(test_names_have_threads_of_their_own, setup),
       cmocka_unit_test_setup(test_memory_has_a_thread_of_its_own, setup),
+      cmocka_unit_test_setup(test_peers_have_threads_of_their_own, setup),
       cmocka_unit_test_setup(test_waiting_too_long, setup),
       cmocka_unit_test_setup(test_close_leaves_a_hung_job_behind, setup),
   };

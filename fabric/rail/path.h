@@ -58,7 +58,9 @@ typedef struct weft__job {
 
 struct weft__env {
   int (*work)(weft__env_t *,
-              weft__job_t *);  /* 0, or negative errno and then done() is not called */
+              weft__job_t *); /* 0, or negative errno and then done() is not called */
+  int (*work_long)(weft__env_t *, weft__job_t *); /* the same, for what may wait for a peer for
+                                                     minutes: no job of `work` waits for it */
   const uint64_t *now_ns;      /* loop time, refreshed at every drain; monotonic */
   uint32_t rx_depth, tx_depth; /* per path */
   uint64_t pool_bytes;         /* most bytes of buffers a rail may hold */

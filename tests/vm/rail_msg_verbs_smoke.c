@@ -118,8 +118,12 @@ static void open_rail(const char *provider, const char *address) {
 
   me.wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   me.now = now_ns();
-  me.env = (weft__env_t){
-      .work = work, .now_ns = &me.now, .rx_depth = 32, .tx_depth = 64, .pool_bytes = 64u << 20};
+  me.env = (weft__env_t){.work = work,
+                         .work_long = work,
+                         .now_ns = &me.now,
+                         .rx_depth = 32,
+                         .tx_depth = 64,
+                         .pool_bytes = 64u << 20};
   r = weft__cand_scan(provider, "", &list);
   if (r != 0) FAIL("weft__cand_scan: %s", strerror(-r));
   for (i = 0; i < list.n; i++) {

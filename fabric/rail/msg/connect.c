@@ -9,8 +9,8 @@
  *    The loop may read the path's events while fi_connect still runs: verbs asks for the route last,
  *    and what comes then finds the path as it is to be (vrb_msg_ep_connect, verbs_cm.c:197).
  *  - Where the provider connects inside fi_eq_read, and waits there (connects_in_read), that read is
- *    the worker's, too: it looks (FI_PEEK) and takes nothing, and the loop leaves the queue alone
- *    until it is back.
+ *    that of a thread for long waits, fi_connect with it: it looks (FI_PEEK) and takes nothing, and the
+ *    loop leaves the queue alone until it is back.
  *  - What goes wrong after the path exists is told by `down`, with a sentence, even when the
  *    provider said it at once. */
 #include <errno.h>
@@ -68,6 +68,7 @@ static void connect_done(weft__job_t *job) {
 static void go_on(weft__mpath_t *p) {
   weft__rail_t *rail = p->p.rail;
   char text[96], what[160] = "fi_endpoint";
+  bool away = rail->q->connects_in_read;
   int err = p->job_err;
 
   p->state = ST_CONNECTING;
@@ -82,8 +83,8 @@ static void go_on(weft__mpath_t *p) {
     return;
   }
   p->job = (weft__job_t){.run = connect_run, .done = connect_done, .data = p};
-  weft__mpath_eq(p)->away = rail->q->connects_in_read;
-  if (rail->q->blocks && rail->env->work(rail->env, &p->job) == 0) {
+  weft__mpath_eq(p)->away = away;
+  if (rail->q->blocks && (away ? rail->env->work_long : rail->env->work)(rail->env, &p->job) == 0) {
     p->connect_job = true;
     return;
   }

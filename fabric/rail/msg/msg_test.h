@@ -89,6 +89,7 @@ static void kit_init(kit_t *k) {
   pthread_mutex_init(&k->lock, NULL);
   k->now = clock_ns();
   k->env = (weft__env_t){.work = kit_work,
+                         .work_long = kit_work,
                          .now_ns = &k->now,
                          .rx_depth = 32,
                          .tx_depth = 64,
