@@ -37,7 +37,7 @@ kvm_works() {
 
 # guest_start OUT [QEMU-ARGUMENT...]: its process id is in $GUEST.
 guest_start() {
-  local out=$1 wish=${WEFT_VM_ACCEL:-} accel
+  local out=$1 wish=${WEFT_VM_ACCEL:-} accel cpu=max
   shift
   # The kernel unpacks archives one after the other: the cached one, then the init of this tree.
   cp "$vm/initrd.cpio" "$out/initrd.cpio"
@@ -49,11 +49,13 @@ guest_start() {
   fi
   case $wish in
   kvm) accel=(-accel kvm -accel tcg) ;; # qemu takes the first that works
-  tcg) accel=(-accel "tcg,thread=multi,tb-size=256") ;;
+  # Emulated, the instruction PCLMULQDQ is slower than the table it replaces: with it the checksum of soft
+  # RoCE adds 12 us to a round trip of 50 when a packet grows from 64 to 128 bytes.
+  tcg) accel=(-accel "tcg,thread=multi,tb-size=256") cpu=max,-pclmulqdq ;;
   *) echo "WEFT_VM_ACCEL=$wish: kvm or tcg" >&2; return 2 ;;
   esac
 
-  qemu-system-x86_64 -machine q35 "${accel[@]}" -cpu max \
+  qemu-system-x86_64 -machine q35 "${accel[@]}" -cpu "$cpu" \
     -smp "${WEFT_VM_CPUS:-2}" -m "${WEFT_VM_MEMORY:-2048}" \
     -nodefaults -no-user-config -display none -no-reboot -serial "file:$out/console" \
     -kernel "$vm/kernel" -initrd "$out/initrd.cpio" \
