@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ep.c - endpoints: their life, from fi_endpoint to the flush of what was under way. */
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "prov.h"
+
+static void in_sets(tf_ep_t *ep, int (*call)(tf_set_t *, tf_sock_t, unsigned, void *),
+                    unsigned events) {
+  if (ep->rxcq != NULL) (void) call(ep->rxcq->set, ep->sock, events, ep);
+  if (ep->txcq != NULL && ep->txcq != ep->rxcq) (void) call(ep->txcq->set, ep->sock, events, ep);
+}
+
+/* What its sets ask for: room while something is queued, data while it can be taken, its end until told. */
+void tf_ep_events(tf_ep_t *ep) {
+  bool stalled = ep->rx == RX_STALL || ep->left != NULL || ep->answers >= TF_ANSWERS;
+  unsigned want =
+      (ep->tx.head != NULL ? TF_OUT : 0u) | (stalled ? 0u : TF_IN) | (ep->half ? 0u : TF_HUP);
+
+  if (ep->state != EP_UP || want == ep->events) return;
+  if (want == 0 || ep->half) { /* its end would make the set ready for ever */
+    if (ep->events != 0) {
+      if (ep->rxcq != NULL) tf_stream.del(ep->rxcq->set, ep->sock);
+      if (ep->txcq != NULL && ep->txcq != ep->rxcq) tf_stream.del(ep->txcq->set, ep->sock);
+    }
+    ep->events = 0;
+    if (stalled || !ep->half) return;
+    want = TF_IN;
+  }
+  in_sets(ep, ep->events == 0 ? tf_stream.add : tf_stream.mod, want);
+  ep->events = want;
+}
+
+int tf_ep_up(tf_ep_t *ep) {
+  ep->state = EP_UP;
+  ep->events = TF_IN | TF_HUP;
+  in_sets(ep, tf_stream.add, ep->events);
+  if (ep->rxcq != NULL) tf_cq_activate(ep->rxcq, ep);
+  return 0;
+}
+
+static void flush_tx(tf_ep_t *ep, tf_queue_t *q, int err) {
+  tf_txe_t *t;
+
+  while ((t = tf_q_get(q)) != NULL) {
+    if (t->cq_flags != 0) tf_cq_err(ep->txcq, t->context, t->cq_flags, err, 0, 0);
+    tf_txe_free(ep->domain, t);
+  }
+}
+
+static void flush_all(tf_ep_t *ep, int err) {
+  tf_rxe_t *r;
+
+  flush_tx(ep, &ep->acks, err);
+  flush_tx(ep, &ep->reads, err);
+  flush_tx(ep, &ep->tx, err);
+  ep->tx_used = ep->answers = 0;
+  if (ep->rxe != NULL) {
+    tf_cq_err(ep->rxcq, ep->rxe->context, FI_MSG | FI_RECV, FI_ECANCELED, 0, 0);
+    tf_rxe_free(ep->domain, ep->rxe);
+    ep->rxe = NULL;
+  }
+  while ((r = tf_q_get(&ep->posted)) != NULL) {
+    tf_cq_err(ep->rxcq, r->context, FI_MSG | FI_RECV, FI_ECANCELED, 0, 0);
+    tf_rxe_free(ep->domain, r);
+  }
+  ep->rx_used = 0;
+  free(ep->left);
+  ep->left = NULL;
+  ep->rx = RX_HDR;
+}
+
+static void leave(tf_ep_t *ep) {
+  if (ep->sock == TF_NO_SOCK) return;
+  if (ep->state == EP_UP && ep->events != 0) {
+    if (ep->rxcq != NULL) tf_stream.del(ep->rxcq->set, ep->sock);
+    if (ep->txcq != NULL && ep->txcq != ep->rxcq) tf_stream.del(ep->txcq->set, ep->sock);
+  }
+  ep->events = 0;
+  tf_cq_forget(ep->rxcq, ep);
+  tf_cq_forget(ep->txcq, ep);
+}
+
+void tf_ep_down(tf_ep_t *ep, int err) {
+  if (ep->state != EP_UP) return;
+  leave(ep);
+  ep->state = EP_DOWN;
+  tf_stream.shutdown(ep->sock);
+  flush_all(ep, err);
+  if (ep->told) return;
+  ep->told = true;
+  tf_eq_post(ep->eq, &ep->shut);
+}
+
+static int ep_enable(tf_ep_t *ep) {
+  if (ep->enabled) return 0;
+  if (ep->eq == NULL) return -FI_ENOEQ;
+  if (ep->txcq == NULL || ep->rxcq == NULL) return -FI_ENOCQ;
+  ep->enabled = true;
+  return 0;
+}
+
+static int ep_control(struct fid *fid, int command, void *arg) {
+  (void) arg;
+  return command == FI_ENABLE ? ep_enable(tf_up(fid, tf_ep_t, e.fid)) : -FI_ENOSYS;
+}
+
+static int ep_bind(struct fid *fid, struct fid *b, uint64_t flags) {
+  tf_ep_t *ep = tf_up(fid, tf_ep_t, e.fid);
+  tf_cq_t *cq;
+
+  if (ep->enabled) return -FI_EOPBADSTATE;
+  if (b->fclass == FI_CLASS_EQ) {
+    if (ep->eq != NULL) return -FI_EINVAL;
+    ep->eq = tf_up(b, tf_eq_t, e.fid);
+    tf_ref(&ep->eq->refs);
+    return 0;
+  }
+  if (b->fclass != FI_CLASS_CQ) return -FI_EINVAL;
+  cq = tf_up(b, tf_cq_t, c.fid);
+  if (cq->domain != ep->domain || ((flags & FI_TRANSMIT) != 0 && ep->txcq != NULL) ||
+      ((flags & FI_RECV) != 0 && ep->rxcq != NULL))
+    return -FI_EINVAL;
+  if (flags & FI_TRANSMIT) {
+    ep->txcq = cq;
+    ep->tx_comp = (flags & FI_SELECTIVE_COMPLETION) == 0;
+    tf_ref(&cq->refs);
+  }
+  if (flags & FI_RECV) {
+    ep->rxcq = cq;
+    ep->rx_comp = (flags & FI_SELECTIVE_COMPLETION) == 0;
+    tf_ref(&cq->refs);
+    cq->nbound++;
+  }
+  return 0;
+}
+
+static int ep_close(struct fid *fid) {
+  tf_ep_t *ep = tf_up(fid, tf_ep_t, e.fid);
+  tf_domain_t *d = ep->domain;
+  pthread_mutex_t *cm = &d->fabric->cm;
+
+  pthread_mutex_lock(cm);
+  tf_lock(d);
+  leave(ep);
+  flush_all(ep, FI_ECANCELED);
+  if (ep->prev != NULL)
+    ep->prev->next = ep->next;
+  else
+    d->eps = ep->next;
+  if (ep->next != NULL) ep->next->prev = ep->prev;
+  if (ep->rxcq != NULL) {
+    ep->rxcq->nbound--;
+    tf_unref(&ep->rxcq->refs);
+  }
+  if (ep->txcq != NULL) tf_unref(&ep->txcq->refs);
+  tf_unlock(d);
+  if (ep->conn != NULL) tf_conn_free(ep->conn);
+  tf_eq_purge(ep->eq, fid);
+  if (ep->eq != NULL) tf_unref(&ep->eq->refs);
+  if (ep->sock != TF_NO_SOCK) tf_stream.close(ep->sock);
+  pthread_mutex_unlock(cm);
+  tf_unref(&d->refs);
+  free(ep);
+  return 0;
+}
+
+/* ---- Connections ---- */
+
+static int ep_setname(fid_t fid, void *addr, size_t len) {
+  tf_ep_t *ep = tf_up(fid, tf_ep_t, e.fid);
+  tf_sock_t s;
+  int err;
+
+  if (ep->state != EP_IDLE || ep->conn != NULL) return -FI_EOPBADSTATE;
+  err = tf_stream.open(addr, (socklen_t) len, &tf_params.sock, AF_INET, &s);
+  if (err != 0) return err;
+  if (ep->sock != TF_NO_SOCK) tf_stream.close(ep->sock);
+  ep->sock = s;
+  return 0;
+}
+static tf_sock_t sock_of(tf_ep_t *ep) {
+  return ep->conn != NULL ? ep->conn->sock : ep->sock;
+}
+static int ep_getname(fid_t fid, void *addr, size_t *len) {
+  tf_sock_t s = sock_of(tf_up(fid, tf_ep_t, e.fid));
+
+  return s == TF_NO_SOCK ? -FI_EADDRNOTAVAIL : tf_sock_name(s, addr, len, false);
+}
+static int ep_getpeer(struct fid_ep *e, void *addr, size_t *len) {
+  tf_sock_t s = sock_of(tf_up(e, tf_ep_t, e));
+
+  return s == TF_NO_SOCK ? -FI_ENOTCONN : tf_sock_name(s, addr, len, true);
+}
+static int ep_connect(struct fid_ep *e, const void *addr, const void *data, size_t len) {
+  tf_ep_t *ep = tf_up(e, tf_ep_t, e);
+  int err = ep_enable(ep);
+
+  if (err != 0) return err;
+  if (len > TF_CM_DATA) return -FI_EINVAL;
+  if (ep->state != EP_IDLE || ep->conn != NULL) return -FI_EOPBADSTATE;
+  if (addr == NULL) return -FI_EINVAL;
+  ep->dstlen = ((const struct sockaddr *) addr)->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                                       : sizeof(struct sockaddr_in);
+  memcpy(&ep->dst, addr, ep->dstlen);
+  pthread_mutex_lock(&ep->domain->fabric->cm);
+  if (ep->sock == TF_NO_SOCK)
+    err = tf_stream.open(NULL, 0, &tf_params.sock, ep->dst.ss_family, &ep->sock);
+  if (err == 0) err = tf_conn_start(ep, data, len);
+  if (err == 0) ep->state = EP_CONNECTING;
+  pthread_mutex_unlock(&ep->domain->fabric->cm);
+  return err;
+}
+static int ep_accept(struct fid_ep *e, const void *data, size_t len) {
+  tf_ep_t *ep = tf_up(e, tf_ep_t, e);
+  tf_conn_t *c = ep->conn;
+  int err = ep_enable(ep);
+
+  if (err != 0) return err;
+  if (c == NULL || c->state != CONN_READY) return -FI_EOPBADSTATE;
+  pthread_mutex_lock(&ep->domain->fabric->cm);
+  err = tf_conn_answer(c, TF_CM_RESP, data, len);
+  if (err == 0) err = tf_eq_say(ep->eq, FI_CONNECTED, &ep->e.fid, NULL, 0, NULL, 0);
+  if (err == 0) {
+    tf_lock(ep->domain);
+    ep->sock = c->sock;
+    ep->swap = c->swap;
+    err = tf_ep_up(ep);
+    tf_unlock(ep->domain);
+    c->sock = TF_NO_SOCK;
+    tf_conn_free(c);
+  }
+  pthread_mutex_unlock(&ep->domain->fabric->cm);
+  return err;
+}
+static int ep_listen(struct fid_pep *p) {
+  (void) p;
+  return -FI_ENOSYS;
+}
+static int ep_reject(struct fid_pep *p, fid_t handle, const void *data, size_t len) {
+  (void) p, (void) handle, (void) data, (void) len;
+  return -FI_ENOSYS;
+}
+static int ep_shutdown(struct fid_ep *e, uint64_t flags) {
+  tf_ep_t *ep = tf_up(e, tf_ep_t, e);
+
+  (void) flags;
+  tf_lock(ep->domain);
+  tf_ep_down(ep, FI_ECANCELED);
+  tf_unlock(ep->domain);
+  return 0;
+}
+
+static ssize_t ep_cancel(fid_t fid, void *context) {
+  tf_ep_t *ep = tf_up(fid, tf_ep_t, e.fid);
+
+  tf_lock(ep->domain);
+  (void) tf_cancel(ep->domain, &ep->posted, &ep->rx_used, ep->rxcq, context);
+  tf_unlock(ep->domain);
+  return 0;
+}
+static int ep_getopt(fid_t fid, int level, int name, void *value, size_t *len) {
+  (void) fid;
+  if (level != FI_OPT_ENDPOINT || name != FI_OPT_CM_DATA_SIZE) return -FI_ENOPROTOOPT;
+  size_t room = *len;
+
+  *len = sizeof(size_t);
+  if (room < sizeof(size_t)) return -FI_ETOOSMALL;
+  *(size_t *) value = TF_CM_DATA;
+  return 0;
+}
+static int ep_setopt(fid_t fid, int level, int name, const void *value, size_t len) {
+  (void) fid, (void) level, (void) name, (void) value, (void) len;
+  return -FI_ENOPROTOOPT;
+}
+
+static struct fi_ops fid_ops = {.size = sizeof(struct fi_ops),
+                                .close = ep_close,
+                                .bind = ep_bind,
+                                .control = ep_control,
+                                .ops_open = tf_no_ops_open,
+                                .ops_set = tf_no_ops_set};
+static struct fi_ops_ep ep_ops = {.size = sizeof(struct fi_ops_ep),
+                                  .cancel = ep_cancel,
+                                  .getopt = ep_getopt,
+                                  .setopt = ep_setopt};
+static struct fi_ops_cm cm_ops = {.size = sizeof(struct fi_ops_cm),
+                                  .setname = ep_setname,
+                                  .getname = ep_getname,
+                                  .getpeer = ep_getpeer,
+                                  .connect = ep_connect,
+                                  .listen = ep_listen,
+                                  .accept = ep_accept,
+                                  .reject = ep_reject,
+                                  .shutdown = ep_shutdown};
+
+int tf_ep_open(struct fid_domain *f, struct fi_info *info, struct fid_ep **out, void *context) {
+  tf_domain_t *d = tf_up(f, tf_domain_t, d);
+  struct fid *h = info->handle;
+  tf_ep_t *ep = calloc(1, sizeof(*ep));
+
+  if (ep == NULL) return -FI_ENOMEM;
+  ep->domain = d;
+  ep->sock = TF_NO_SOCK;
+  tf_q_init(&ep->tx), tf_q_init(&ep->acks), tf_q_init(&ep->reads), tf_q_init(&ep->posted);
+  ep->tx_size = info->tx_attr != NULL && info->tx_attr->size != 0 ? info->tx_attr->size : 256;
+  ep->rx_size = info->rx_attr != NULL && info->rx_attr->size != 0 ? info->rx_attr->size : 256;
+  ep->tx_op_flags = info->tx_attr != NULL ? info->tx_attr->op_flags : 0;
+  ep->shut.event = FI_SHUTDOWN;
+  ep->shut.embedded = true;
+  ep->shut.fid = &ep->e.fid;
+  if (info->dest_addr != NULL && info->dest_addrlen <= sizeof(ep->dst)) {
+    memcpy(&ep->dst, info->dest_addr, info->dest_addrlen);
+    ep->dstlen = (socklen_t) info->dest_addrlen;
+  }
+  if (h != NULL && h->fclass == FI_CLASS_CONNREQ) {
+    ep->conn = (tf_conn_t *) h;
+    ep->conn->ep = ep;
+  } else if (h != NULL && h->fclass == FI_CLASS_PEP) {
+    tf_pep_t *p = tf_up(h, tf_pep_t, p.fid);
+    ep->sock = p->sock;
+    p->sock = TF_NO_SOCK;
+  } else if (info->src_addr != NULL) {
+    int err = tf_stream.open(info->src_addr, (socklen_t) info->src_addrlen, &tf_params.sock,
+                             AF_INET, &ep->sock);
+    if (err != 0) {
+      free(ep);
+      return err;
+    }
+  }
+  ep->e.fid = (struct fid){.fclass = FI_CLASS_EP, .context = context, .ops = &fid_ops};
+  ep->e.ops = &ep_ops;
+  ep->e.cm = &cm_ops;
+  ep->e.msg = &tf_msg_ops;
+  ep->e.rma = &tf_rma_ops;
+  tf_lock(d);
+  ep->next = d->eps;
+  if (ep->next != NULL) ep->next->prev = ep;
+  d->eps = ep;
+  tf_unlock(d);
+  tf_ref(&d->refs);
+  *out = &ep->e;
+  return 0;
+}

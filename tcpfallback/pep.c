@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pep.c - listeners. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "prov.h"
+
+int tf_sock_name(tf_sock_t s, void *addr, size_t *len, bool peer) {
+  struct sockaddr_storage sa;
+  socklen_t n;
+  size_t room = *len;
+  int err = peer ? tf_stream.peer(s, &sa, &n) : tf_stream.name(s, &sa, &n);
+
+  if (err != 0) return err;
+  memcpy(addr, &sa, n < room ? n : room);
+  *len = n;
+  return n > room ? -FI_ETOOSMALL : 0;
+}
+
+void tf_pep_accept(tf_pep_t *pep) {
+  tf_sock_t s;
+  tf_conn_t *c;
+  int i;
+
+  for (i = 0; i < 64 && tf_stream.accept(pep->sock, &tf_params.sock, &s) == 0; i++) {
+    c = tf_conn_new(s);
+    if (c == NULL) {
+      tf_stream.close(s);
+      return;
+    }
+    c->pep = pep;
+    c->state = CONN_READ;
+    if (tf_conn_watch(pep->eq, c, TF_IN, tf_stream.now() + (uint64_t) tf_params.stranger_ms) != 0)
+      tf_conn_free(c);
+  }
+}
+
+static int bind_to(tf_pep_t *p, const void *addr, size_t len) {
+  tf_sock_t s;
+  int err = tf_stream.open(addr, (socklen_t) len, &tf_params.sock, AF_INET, &s);
+
+  if (err != 0) return err;
+  if (p->sock != TF_NO_SOCK) tf_stream.close(p->sock);
+  p->sock = s;
+  return 0;
+}
+
+static int pep_setname(fid_t fid, void *addr, size_t len) {
+  tf_pep_t *p = tf_up(fid, tf_pep_t, p.fid);
+
+  return p->listening ? -FI_EINVAL : bind_to(p, addr, len);
+}
+static int pep_getname(fid_t fid, void *addr, size_t *len) {
+  tf_pep_t *p = tf_up(fid, tf_pep_t, p.fid);
+
+  return p->sock == TF_NO_SOCK ? -FI_EADDRNOTAVAIL : tf_sock_name(p->sock, addr, len, false);
+}
+static int pep_getpeer(struct fid_ep *e, void *addr, size_t *len) {
+  (void) e, (void) addr, (void) len;
+  return -FI_ENOSYS;
+}
+static int pep_connect(struct fid_ep *e, const void *addr, const void *data, size_t len) {
+  (void) e, (void) addr, (void) data, (void) len;
+  return -FI_ENOSYS;
+}
+static int pep_accept(struct fid_ep *e, const void *data, size_t len) {
+  (void) e, (void) data, (void) len;
+  return -FI_ENOSYS;
+}
+static int pep_shutdown(struct fid_ep *e, uint64_t flags) {
+  (void) e, (void) flags;
+  return -FI_ENOSYS;
+}
+static int pep_listen(struct fid_pep *f) {
+  tf_pep_t *p = tf_up(f, tf_pep_t, p);
+  int err = 0;
+
+  if (p->eq == NULL) return -FI_ENOEQ;
+  if (p->listening) return -FI_EALREADY;
+  if (p->sock == TF_NO_SOCK) err = bind_to(p, NULL, 0);
+  if (err == 0) err = tf_stream.listen(p->sock, p->backlog);
+  if (err != 0) return err;
+  pthread_mutex_lock(&p->fabric->cm);
+  err = tf_stream.add(p->eq->set, p->sock, TF_IN, &p->p.fid);
+  if (err == 0) {
+    p->listening = true;
+    p->eq->watched++;
+  }
+  pthread_mutex_unlock(&p->fabric->cm);
+  return err;
+}
+static int pep_reject(struct fid_pep *f, fid_t handle, const void *data, size_t len) {
+  tf_conn_t *c = (tf_conn_t *) handle;
+  int err;
+
+  (void) f;
+  if (c == NULL || c->fid.fclass != FI_CLASS_CONNREQ || len > TF_CM_DATA) return -FI_EINVAL;
+  err = tf_conn_answer(c, TF_CM_NACK, data, len);
+  tf_conn_free(c);
+  return err;
+}
+static int pep_bind(struct fid *fid, struct fid *b, uint64_t flags) {
+  tf_pep_t *p = tf_up(fid, tf_pep_t, p.fid);
+
+  (void) flags;
+  if (b->fclass != FI_CLASS_EQ || p->eq != NULL) return -FI_EINVAL;
+  p->eq = tf_up(b, tf_eq_t, e.fid);
+  tf_ref(&p->eq->refs);
+  return 0;
+}
+static int pep_control(struct fid *fid, int command, void *arg) {
+  if (command != FI_BACKLOG) return -FI_ENOSYS;
+  tf_up(fid, tf_pep_t, p.fid)->backlog = *(int *) arg;
+  return 0;
+}
+static int pep_getopt(fid_t fid, int level, int name, void *value, size_t *len) {
+  (void) fid;
+  if (level != FI_OPT_ENDPOINT || name != FI_OPT_CM_DATA_SIZE) return -FI_ENOPROTOOPT;
+  size_t room = *len;
+
+  *len = sizeof(size_t);
+  if (room < sizeof(size_t)) return -FI_ETOOSMALL;
+  *(size_t *) value = TF_CM_DATA;
+  return 0;
+}
+static int pep_setopt(fid_t fid, int level, int name, const void *value, size_t len) {
+  (void) fid, (void) level, (void) name, (void) value, (void) len;
+  return -FI_ENOPROTOOPT;
+}
+static int pep_close(struct fid *fid) {
+  tf_pep_t *p = tf_up(fid, tf_pep_t, p.fid);
+  tf_conn_t *c, *next;
+
+  pthread_mutex_lock(&p->fabric->cm);
+  if (p->listening) {
+    tf_stream.del(p->eq->set, p->sock);
+    p->eq->watched--;
+    for (c = p->eq->conns; c != NULL; c = next) {
+      next = c->next;
+      if (c->pep == p) tf_conn_free(c);
+    }
+  }
+  if (p->sock != TF_NO_SOCK) tf_stream.close(p->sock);
+  tf_eq_purge(p->eq, fid);
+  if (p->eq != NULL) tf_unref(&p->eq->refs);
+  pthread_mutex_unlock(&p->fabric->cm);
+  tf_unref(&p->fabric->refs);
+  fi_freeinfo(p->info);
+  free(p);
+  return 0;
+}
+
+static struct fi_ops fid_ops = {.size = sizeof(struct fi_ops),
+                                .close = pep_close,
+                                .bind = pep_bind,
+                                .control = pep_control,
+                                .ops_open = tf_no_ops_open,
+                                .ops_set = tf_no_ops_set};
+static struct fi_ops_ep ep_ops = {
+    .size = sizeof(struct fi_ops_ep), .getopt = pep_getopt, .setopt = pep_setopt};
+static struct fi_ops_cm cm_ops = {.size = sizeof(struct fi_ops_cm),
+                                  .setname = pep_setname,
+                                  .getname = pep_getname,
+                                  .getpeer = pep_getpeer,
+                                  .connect = pep_connect,
+                                  .listen = pep_listen,
+                                  .accept = pep_accept,
+                                  .reject = pep_reject,
+                                  .shutdown = pep_shutdown};
+
+int tf_pep_open(struct fid_fabric *f, struct fi_info *info, struct fid_pep **out, void *context) {
+  tf_pep_t *p = calloc(1, sizeof(*p));
+  int err = 0;
+
+  if (p == NULL) return -FI_ENOMEM;
+  p->fabric = tf_up(f, tf_fabric_t, f);
+  p->sock = TF_NO_SOCK;
+  p->backlog = 4096;
+  p->info = fi_dupinfo(info);
+  if (p->info == NULL) err = -FI_ENOMEM;
+  if (err == 0 && info->src_addr != NULL) err = bind_to(p, info->src_addr, info->src_addrlen);
+  if (err != 0) {
+    if (p->info != NULL) fi_freeinfo(p->info);
+    free(p);
+    return err;
+  }
+  p->p.fid = (struct fid){.fclass = FI_CLASS_PEP, .context = context, .ops = &fid_ops};
+  p->p.ops = &ep_ops;
+  p->p.cm = &cm_ops;
+  tf_ref(&p->fabric->refs);
+  *out = &p->p;
+  return 0;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stream_kernel.c - byte streams over the kernel's TCP sockets, sets of them over epoll.
+ *
+ * Design notes
+ *  - A stream is its descriptor. One contiguous piece goes by send and recv, which cost less than
+ *    their siblings with vectors.
+ *  - MSG_NOSIGNAL everywhere: a library raises no SIGPIPE in somebody's program.
+ *  - The eventfd of a set and its timer are made with their first use: most sets never need them.
+ *  - Linux judges TCP_USER_TIMEOUT also by a window that stays shut, so a peer that merely does not
+ *    read for so long counts as dead; hence it is off by default. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "stream.h"
+
+enum { WAIT_MAX = 64 };
+
+struct tf_set {
+  int epfd, wakefd, timer;
+  uint64_t at; /* the deadline */
+  int woken;
+};
+
+static int fd_of(tf_sock_t s) {
+  return (int) s;
+}
+
+static void set_int(int fd, int level, int name, int value) {
+  (void) setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+static void configure(int fd, const tf_sockopts_t *o) {
+  if (o->nodelay) set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (o->user_timeout > 0) set_int(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, o->user_timeout);
+  if (o->keepidle > 0) {
+    set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+    set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, (o->keepidle + 999) / 1000);
+    if (o->keepintvl > 0) set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, (o->keepintvl + 999) / 1000);
+    if (o->keepcnt > 0) set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, o->keepcnt);
+  }
+  if (o->sndbuf > 0) set_int(fd, SOL_SOCKET, SO_SNDBUF, o->sndbuf);
+  if (o->rcvbuf > 0) set_int(fd, SOL_SOCKET, SO_RCVBUF, o->rcvbuf);
+  if (o->busy_poll > 0) set_int(fd, SOL_SOCKET, SO_BUSY_POLL, o->busy_poll);
+}
+
+static int k_open(const struct sockaddr *sa, socklen_t len, const tf_sockopts_t *o, int family,
+                  tf_sock_t *out) {
+  int fd =
+      socket(sa != NULL ? sa->sa_family : family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  int err;
+
+  if (fd < 0) return -errno;
+  configure(fd, o);
+  set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (o->reuseport) set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (sa != NULL && bind(fd, sa, len) != 0) {
+    err = -errno;
+    close(fd);
+    return err;
+  }
+  *out = fd;
+  return 0;
+}
+
+static int k_listen(tf_sock_t s, int backlog) {
+  return listen(fd_of(s), backlog) == 0 ? 0 : -errno;
+}
+
+static int k_accept(tf_sock_t s, const tf_sockopts_t *o, tf_sock_t *out) {
+  int fd = accept4(fd_of(s), NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+  if (fd < 0) return -errno;
+  configure(fd, o);
+  *out = fd;
+  return 0;
+}
+
+static int k_connect(tf_sock_t s, const struct sockaddr *sa, socklen_t len) {
+  return connect(fd_of(s), sa, len) == 0 ? 0 : -errno;
+}
+
+static int k_error(tf_sock_t s) {
+  int err = 0;
+  socklen_t len = sizeof(err);
+
+  if (getsockopt(fd_of(s), SOL_SOCKET, SO_ERROR, &err, &len) != 0) return -errno;
+  return -err;
+}
+
+static ssize_t k_write(tf_sock_t s, const void *p, size_t n) {
+  ssize_t r;
+
+  do r = send(fd_of(s), p, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+  while (r < 0 && errno == EINTR);
+  return r >= 0 ? r : -errno;
+}
+
+static ssize_t k_writev(tf_sock_t s, const struct iovec *iov, int n) {
+  struct msghdr m = {.msg_iov = (struct iovec *) iov, .msg_iovlen = (size_t) n};
+  ssize_t r;
+
+  do r = sendmsg(fd_of(s), &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+  while (r < 0 && errno == EINTR);
+  return r >= 0 ? r : -errno;
+}
+
+static ssize_t k_read(tf_sock_t s, void *p, size_t n) {
+  ssize_t r;
+
+  do r = recv(fd_of(s), p, n, MSG_DONTWAIT);
+  while (r < 0 && errno == EINTR);
+  return r >= 0 ? r : -errno;
+}
+
+static ssize_t k_readv(tf_sock_t s, const struct iovec *iov, int n) {
+  struct msghdr m = {.msg_iov = (struct iovec *) iov, .msg_iovlen = (size_t) n};
+  ssize_t r;
+
+  do r = recvmsg(fd_of(s), &m, MSG_DONTWAIT);
+  while (r < 0 && errno == EINTR);
+  return r >= 0 ? r : -errno;
+}
+
+static int k_name(tf_sock_t s, struct sockaddr_storage *sa, socklen_t *len) {
+  *len = sizeof(*sa);
+  return getsockname(fd_of(s), (struct sockaddr *) sa, len) == 0 ? 0 : -errno;
+}
+
+static int k_peer(tf_sock_t s, struct sockaddr_storage *sa, socklen_t *len) {
+  *len = sizeof(*sa);
+  return getpeername(fd_of(s), (struct sockaddr *) sa, len) == 0 ? 0 : -errno;
+}
+
+static void k_shutdown(tf_sock_t s) {
+  (void) shutdown(fd_of(s), SHUT_RDWR);
+}
+
+static void k_close(tf_sock_t s) {
+  close(fd_of(s));
+}
+
+/* ---- Sets ---- */
+
+static uint64_t k_now(void) {
+  struct timespec t;
+
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t) t.tv_sec * 1000 + (uint64_t) t.tv_nsec / 1000000;
+}
+
+static int k_set_open(tf_set_t **out) {
+  tf_set_t *set = calloc(1, sizeof(*set));
+
+  if (set == NULL) return -ENOMEM;
+  set->wakefd = set->timer = -1;
+  set->epfd = epoll_create1(EPOLL_CLOEXEC);
+  if (set->epfd >= 0) set->wakefd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (set->epfd < 0 || set->wakefd < 0) {
+    int err = -errno;
+    if (set->epfd >= 0) close(set->epfd);
+    free(set);
+    return err;
+  }
+  if (epoll_ctl(set->epfd, EPOLL_CTL_ADD, set->wakefd, &(struct epoll_event){.events = EPOLLIN}) !=
+      0) {
+    int err = -errno;
+    close(set->wakefd);
+    close(set->epfd);
+    free(set);
+    return err;
+  }
+  *out = set;
+  return 0;
+}
+
+static void k_set_close(tf_set_t *set) {
+  if (set->timer >= 0) close(set->timer);
+  close(set->wakefd);
+  close(set->epfd);
+  free(set);
+}
+
+static int k_set_fd(tf_set_t *set) {
+  return set->epfd;
+}
+
+static uint32_t to_epoll(unsigned events) {
+  return ((events & TF_IN) != 0 ? EPOLLIN : 0u) | ((events & TF_OUT) != 0 ? EPOLLOUT : 0u) |
+         ((events & TF_HUP) != 0 ? EPOLLRDHUP : 0u);
+}
+
+static int k_add(tf_set_t *set, tf_sock_t s, unsigned events, void *ptr) {
+  struct epoll_event e = {.events = to_epoll(events), .data.ptr = ptr};
+
+  return epoll_ctl(set->epfd, EPOLL_CTL_ADD, fd_of(s), &e) == 0 ? 0 : -errno;
+}
+
+static int k_mod(tf_set_t *set, tf_sock_t s, unsigned events, void *ptr) {
+  struct epoll_event e = {.events = to_epoll(events), .data.ptr = ptr};
+
+  return epoll_ctl(set->epfd, EPOLL_CTL_MOD, fd_of(s), &e) == 0 ? 0 : -errno;
+}
+
+static void k_del(tf_set_t *set, tf_sock_t s) {
+  (void) epoll_ctl(set->epfd, EPOLL_CTL_DEL, fd_of(s), NULL);
+}
+
+static int k_wait(tf_set_t *set, tf_ready_t *out, int max, int timeout) {
+  struct epoll_event e[WAIT_MAX];
+  int i, n = epoll_wait(set->epfd, e, max < WAIT_MAX ? max : WAIT_MAX, timeout);
+
+  if (n < 0) return -errno;
+  for (i = 0; i < n; i++) {
+    out[i].ptr = e[i].data.ptr;
+    out[i].events = ((e[i].events & EPOLLIN) != 0 ? TF_IN : 0u) |
+                    ((e[i].events & EPOLLOUT) != 0 ? TF_OUT : 0u) |
+                    ((e[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 ? TF_HUP : 0u);
+  }
+  return n;
+}
+
+static void k_wake(tf_set_t *set) {
+  uint64_t one = 1;
+
+  if (__atomic_exchange_n(&set->woken, 1, __ATOMIC_ACQ_REL) == 0)
+    (void) !write(set->wakefd, &one, 8);
+}
+
+static void k_quiet(tf_set_t *set) {
+  uint64_t n;
+
+  if (__atomic_load_n(&set->woken, __ATOMIC_ACQUIRE) == 0) return;
+  (void) !read(set->wakefd, &n, 8);
+  __atomic_store_n(&set->woken, 0, __ATOMIC_RELEASE);
+}
+
+static void k_deadline(tf_set_t *set, uint64_t at) {
+  struct itimerspec when = {0};
+
+  if (at == set->at && at == 0) return;
+  if (set->timer < 0) {
+    set->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    if (set->timer < 0) return;
+    (void) epoll_ctl(set->epfd, EPOLL_CTL_ADD, set->timer,
+                     &(struct epoll_event){.events = EPOLLIN});
+  }
+  set->at = at;
+  when.it_value.tv_sec = (time_t) (at / 1000);
+  when.it_value.tv_nsec = (long) (at % 1000) * 1000000;
+  (void) timerfd_settime(set->timer, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+const tf_stream_t tf_stream = {
+    .open = k_open,
+    .listen = k_listen,
+    .accept = k_accept,
+    .connect = k_connect,
+    .error = k_error,
+    .write = k_write,
+    .writev = k_writev,
+    .read = k_read,
+    .readv = k_readv,
+    .name = k_name,
+    .peer = k_peer,
+    .shutdown = k_shutdown,
+    .close = k_close,
+    .set_open = k_set_open,
+    .set_close = k_set_close,
+    .set_fd = k_set_fd,
+    .add = k_add,
+    .mod = k_mod,
+    .del = k_del,
+    .wait = k_wait,
+    .wake = k_wake,
+    .quiet = k_quiet,
+    .deadline = k_deadline,
+    .now = k_now,
+};
