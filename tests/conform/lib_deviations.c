@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lib_deviations.c - what a provider is known to do wrong: the case is skipped for it, and counted.
+ *
+ * Design notes
+ *  - A row is about one provider in one role, never about one of Weft's own: those are mended.
+ *  - A row whose case does not exist stops its program. */
+#include "lib_conform.h"
+
+enum { CLIENT = 1, SERVER = 2, EITHER = 3 };
+
+typedef struct row_s {
+  const char *provider;
+  int role;
+  const char *program, *name, *why;
+} row_t;
+
+static const row_t rows[] = {
+#define LIMITS "tcp 1.17 asserts the limit in its debug build and writes past it in a release build"
+    {"tcp", EITHER, "conform_msg", "too_many_pieces", LIMITS},
+    {"tcp", EITHER, "conform_msg", "inject_too_long", LIMITS},
+    {"tcp", SERVER, "conform_cm", "accept_data_too_long", LIMITS},
+    {"tcp", SERVER, "conform_cm", "reject_data_too_long", LIMITS},
+    {"tcp", CLIENT, "conform_cm", "silent_listener", "tcp 1.17 waits for the answer for ever"},
+    {"tcp", SERVER, "conform_cm", "silent_stranger", "tcp 1.17 keeps a silent stranger for ever"},
+    {"tcp", EITHER, "conform_flow", "full_transmit_queue",
+     "tcp 1.17 has no limit of sends under way: its queue grows without end"},
+#define UNREAD                                                                                     \
+  "tcp 1.17 reads nothing while a message waits for a receive: it misses the end, and spins"
+    {"tcp", SERVER, "conform_death", "unread_message_then_close", UNREAD},
+    {"tcp", SERVER, "conform_wait", "no_receive_no_spin", UNREAD},
+    {"tcp", EITHER, "conform_rma", "too_many_pieces", LIMITS},
+    {"tcp", EITHER, "conform_rma", "inject_too_long", LIMITS},
+};
+
+#define ROWS (sizeof(rows) / sizeof(*rows))
+
+const char *conform_deviation(const char *program, const char *name, const char *client,
+                              const char *server) {
+  for (size_t i = 0; i < ROWS; i++) {
+    const row_t *r = &rows[i];
+
+    if (strcmp(r->program, program) != 0 || strcmp(r->name, name) != 0) continue;
+    if ((r->role & CLIENT) && strcmp(r->provider, client) == 0) return r->why;
+    if ((r->role & SERVER) && strcmp(r->provider, server) == 0) return r->why;
+  }
+  return NULL;
+}
+
+const char *conform_stale_row(const char *program, const struct CMUnitTest *tests, size_t n) {
+  for (size_t i = 0; i < ROWS; i++) {
+    size_t k = 0;
+
+    if (strcmp(rows[i].program, program) != 0) continue;
+    while (k < n && strcmp(tests[k].name, rows[i].name) != 0) k++;
+    if (k == n) return rows[i].name;
+  }
+  return NULL;
+}
