@@ -114,18 +114,25 @@ static void fail(tf_conn_t *c, int err, const void *data, size_t len) {
   (void) tf_eq_say(eq, 0, &ep->e.fid, NULL, err, data, len);
 }
 
-static void connected(tf_conn_t *c) {
-  tf_ep_t *ep = c->ep;
-  tf_eq_t *eq = c->eq;
+int tf_conn_hand_over(tf_conn_t *c, tf_ep_t *ep) {
   int err;
 
-  unwatch(c);
   tf_lock(ep->domain);
   ep->sock = c->sock;
   ep->swap = c->swap;
   err = tf_ep_up(ep);
   tf_unlock(ep->domain);
   c->sock = TF_NO_SOCK;
+  return err;
+}
+
+static void connected(tf_conn_t *c) {
+  tf_ep_t *ep = c->ep;
+  tf_eq_t *eq = c->eq;
+  int err;
+
+  unwatch(c);
+  err = tf_conn_hand_over(c, ep);
   (void) tf_eq_say(eq, FI_CONNECTED, &ep->e.fid, NULL, -err, c->buf + TF_CM_HDR,
                    (size_t) c->want - TF_CM_HDR);
   tf_conn_free(c);

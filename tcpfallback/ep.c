@@ -223,12 +223,7 @@ static int ep_accept(struct fid_ep *e, const void *data, size_t len) {
   err = tf_conn_answer(c, TF_CM_RESP, data, len);
   if (err == 0) err = tf_eq_say(ep->eq, FI_CONNECTED, &ep->e.fid, NULL, 0, NULL, 0);
   if (err == 0) {
-    tf_lock(ep->domain);
-    ep->sock = c->sock;
-    ep->swap = c->swap;
-    err = tf_ep_up(ep);
-    tf_unlock(ep->domain);
-    c->sock = TF_NO_SOCK;
+    err = tf_conn_hand_over(c, ep);
     tf_conn_free(c);
   }
   pthread_mutex_unlock(&ep->domain->fabric->cm);
@@ -260,20 +255,6 @@ static ssize_t ep_cancel(fid_t fid, void *context) {
   tf_unlock(ep->domain);
   return 0;
 }
-static int ep_getopt(fid_t fid, int level, int name, void *value, size_t *len) {
-  (void) fid;
-  if (level != FI_OPT_ENDPOINT || name != FI_OPT_CM_DATA_SIZE) return -FI_ENOPROTOOPT;
-  size_t room = *len;
-
-  *len = sizeof(size_t);
-  if (room < sizeof(size_t)) return -FI_ETOOSMALL;
-  *(size_t *) value = TF_CM_DATA;
-  return 0;
-}
-static int ep_setopt(fid_t fid, int level, int name, const void *value, size_t len) {
-  (void) fid, (void) level, (void) name, (void) value, (void) len;
-  return -FI_ENOPROTOOPT;
-}
 
 static struct fi_ops fid_ops = {.size = sizeof(struct fi_ops),
                                 .close = ep_close,
@@ -283,8 +264,8 @@ static struct fi_ops fid_ops = {.size = sizeof(struct fi_ops),
                                 .ops_set = tf_no_ops_set};
 static struct fi_ops_ep ep_ops = {.size = sizeof(struct fi_ops_ep),
                                   .cancel = ep_cancel,
-                                  .getopt = ep_getopt,
-                                  .setopt = ep_setopt};
+                                  .getopt = tf_getopt,
+                                  .setopt = tf_no_setopt};
 static struct fi_ops_cm cm_ops = {.size = sizeof(struct fi_ops_cm),
                                   .setname = ep_setname,
                                   .getname = ep_getname,

@@ -113,20 +113,6 @@ static int pep_control(struct fid *fid, int command, void *arg) {
   tf_up(fid, tf_pep_t, p.fid)->backlog = *(int *) arg;
   return 0;
 }
-static int pep_getopt(fid_t fid, int level, int name, void *value, size_t *len) {
-  (void) fid;
-  if (level != FI_OPT_ENDPOINT || name != FI_OPT_CM_DATA_SIZE) return -FI_ENOPROTOOPT;
-  size_t room = *len;
-
-  *len = sizeof(size_t);
-  if (room < sizeof(size_t)) return -FI_ETOOSMALL;
-  *(size_t *) value = TF_CM_DATA;
-  return 0;
-}
-static int pep_setopt(fid_t fid, int level, int name, const void *value, size_t len) {
-  (void) fid, (void) level, (void) name, (void) value, (void) len;
-  return -FI_ENOPROTOOPT;
-}
 static int pep_close(struct fid *fid) {
   tf_pep_t *p = tf_up(fid, tf_pep_t, p.fid);
   tf_conn_t *c, *next;
@@ -157,7 +143,7 @@ static struct fi_ops fid_ops = {.size = sizeof(struct fi_ops),
                                 .ops_open = tf_no_ops_open,
                                 .ops_set = tf_no_ops_set};
 static struct fi_ops_ep ep_ops = {
-    .size = sizeof(struct fi_ops_ep), .getopt = pep_getopt, .setopt = pep_setopt};
+    .size = sizeof(struct fi_ops_ep), .getopt = tf_getopt, .setopt = tf_no_setopt};
 static struct fi_ops_cm cm_ops = {.size = sizeof(struct fi_ops_cm),
                                   .setname = pep_setname,
                                   .getname = pep_getname,

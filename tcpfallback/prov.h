@@ -169,7 +169,7 @@ typedef struct tf_pep {
   struct fi_info *info;
   tf_sock_t sock;
   int backlog;
-  bool listening, muted;
+  bool listening;
 } tf_pep_t;
 
 typedef enum { CONN_CONNECT, CONN_READ, CONN_READY } tf_conn_state;
@@ -300,6 +300,7 @@ int tf_conn_watch(tf_eq_t *, tf_conn_t *, unsigned events, uint64_t deadline);
 void tf_conn_free(tf_conn_t *);
 int tf_conn_answer(tf_conn_t *, uint8_t type, const void *, size_t);
 int tf_conn_start(tf_ep_t *, const void *, size_t);
+int tf_conn_hand_over(tf_conn_t *, tf_ep_t *); /* its stream is the endpoint's, which is up */
 void tf_eq_progress(tf_eq_t *);
 /* pep.c */
 int tf_pep_open(struct fid_fabric *, struct fi_info *, struct fid_pep **, void *);
@@ -339,5 +340,8 @@ int tf_no_bind(struct fid *, struct fid *, uint64_t);
 int tf_no_control(struct fid *, int, void *);
 int tf_no_ops_open(struct fid *, const char *, uint64_t, void **, void *);
 int tf_no_ops_set(struct fid *, const char *, uint64_t, void *, void *);
+int tf_getopt(fid_t, int level, int name, void *value,
+              size_t *len); /* of endpoints and listeners */
+int tf_no_setopt(fid_t, int level, int name, const void *value, size_t len);
 
 #endif

@@ -190,7 +190,6 @@ int tf_tx_flush(tf_ep_t *ep) {
       r -= (ssize_t) (e->left - e->off);
       tf_q_get(&ep->tx);
       sent(ep, e);
-      if (r == 0 && asked != 0) break;
       if (r == 0) break;
     }
     if (r > 0) e->off += (size_t) r;
