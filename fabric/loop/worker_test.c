@@ -163,6 +163,13 @@ static void has_looked(weft__job_t *j) {
   looked++;
 }
 
+/* Those that are held end now, and that is all n of them. */
+static void let_go(weft_t *w, int n) {
+  __atomic_store_n(&hold, 0, __ATOMIC_RELAXED);
+  for (int i = 0; i < 500 && looked < n; i++) drive(w, 10);
+  assert_int_equal(looked, n);
+}
+
 static void test_names_have_threads_of_their_own(void **state) {
   enum { N = 9 };
   weft_t w;
@@ -186,9 +193,7 @@ static void test_names_have_threads_of_their_own(void **state) {
   }
   for (int i = 0; i < 500 && looked < N - 3; i++) drive(&w, 10);
   assert_int_equal(looked, N - 3); /* they wait for one another only */
-  __atomic_store_n(&hold, 0, __ATOMIC_RELAXED);
-  for (int i = 0; i < 500 && looked < N; i++) drive(&w, 10);
-  assert_int_equal(looked, N);
+  let_go(&w, N);
   assert_int_equal(most, 4);
   stop(&w, 5000);
 }
@@ -210,9 +215,7 @@ static void test_memory_has_a_thread_of_its_own(void **state) {
   while (__atomic_load_n(&looking, __ATOMIC_RELAXED) < 1) usleep(1000);
   assert_int_equal(weft__work_wait(core_of(&w), &b.job, WEFT__WORK_LAST, 20 * WEFT__S, NULL), 0);
   assert_int_equal(looked, 0);
-  __atomic_store_n(&hold, 0, __ATOMIC_RELAXED);
-  for (int i = 0; i < 500 && looked < N; i++) drive(&w, 10);
-  assert_int_equal(looked, N);
+  let_go(&w, N);
   assert_int_equal(most, 1);
   stop(&w, 5000);
 }
@@ -235,9 +238,7 @@ static void test_peers_have_threads_of_their_own(void **state) {
   assert_int_equal(weft__work_wait(core_of(&w), &b.job, WEFT__WORK_LAST, 20 * WEFT__S, NULL), 0);
   for (int i = 0; i < 500 && looked < N - 3; i++) drive(&w, 10);
   assert_int_equal(looked, N - 3);
-  __atomic_store_n(&hold, 0, __ATOMIC_RELAXED);
-  for (int i = 0; i < 500 && looked < N; i++) drive(&w, 10);
-  assert_int_equal(looked, N);
+  let_go(&w, N);
   assert_int_equal(most, 4);
   stop(&w, 5000);
 }
