@@ -7,9 +7,9 @@
  *   put off waits for a tick of 4 ms. The figure is a p50, of many short measurements in turn, and
  *   both contenders spin in the same way, so both pay that alike; the share of round trips above
  *   2 ms is printed for each.
- * - A message of 64 B leaves Weft in a frame of 128. A device does not notice; soft RoCE, emulated, takes a
- *   fifth of a round trip longer for that (its checksum). So raw libfabric is measured with 128 B as
- *   well: that tells what is Weft's work from what are its bytes.
+ * - A message of 64 B leaves Weft in a frame of 128. A device does not notice; soft RoCE, emulated, can,
+ *   by its checksum. So raw libfabric is measured with 128 B as well: that tells what is Weft's work
+ *   from what are its bytes.
  * - ib_send_lat prints half a round trip; it is doubled here. Its median is over its own spin. */
 #include "lib_rdma.h"
 
