@@ -75,8 +75,9 @@ typedef struct weft__shard {
   weft__rail_t *rail;
   struct fid_cq *cq;
   unsigned npaths;
-  bool dirty; /* touched since fi_trywait last said that it may sleep */
-  bool must;  /* has something that its fd does not show: read it until it is empty */
+  bool spoilt; /* takes no more paths, and goes with the last */
+  bool dirty;  /* touched since fi_trywait last said that it may sleep */
+  bool must;   /* has something that its fd does not show: read it until it is empty */
   bool fired;
   uint64_t active_ns; /* loop time of the last completion or post */
   weft__waitset_t wait;
@@ -283,6 +284,9 @@ void weft__mpath_early(weft__mpath_t *); /* up, and the owner knows: what came b
  * the rail's name. */
 void weft__mpath_die(weft__mpath_t *, int err, bool weak, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* A post failed, and may be carried out all the same (quirk post_lies): the path is dead. `what` as
+ * "send to". */
+bool weft__mpath_refused(weft__mpath_t *, const char *what);
 void weft__mpath_todo(weft__mpath_t *);
 void weft__mpath_names(weft__mpath_t *);
 void weft__mpath_stop(weft__mpath_t *); /* nothing is sent or received from now on */

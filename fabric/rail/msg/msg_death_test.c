@@ -452,6 +452,10 @@ static void provider_is_full(void **state) {
 
   (void) state;
   pair_rails(&t, "127.0.0.1");
+  if (t.a->q->post_lies) {
+    pair_close(&t);
+    skip_case("a post that this device refuses is not tried again");
+  }
   pair_connect(&t);
   t.y.check = true;
   assert_int_equal(t.y.path->ops->expose(t.y.path, memory, sizeof(memory), WEFT__OPEN_WRITE, &mr),
@@ -473,6 +477,59 @@ static void provider_is_full(void **state) {
   t.y.path->ops->unexpose(t.y.path, &mr);
   weft__fault_set(NULL);
   pair_close(&t);
+}
+
+/* A device whose refused posts may be carried out: the path is over at once, and its completion
+ * queue goes with it; others go on, and new ones come. */
+static void refused_posts_are_not_tried_again(void **state) {
+  static weft__quirks_t row;
+  static const char *const points[] = {"post_send:1:EAGAIN", "post_write:1:EAGAIN"};
+  weft__rma_t r = {.niov = 1};
+  weft__mr_t mr;
+  char memory[64];
+  unsigned i;
+  pair_t t;
+
+  (void) state;
+  pair_rails(&t, "127.0.0.1");
+  row = *t.a->q;
+  row.post_lies = true;
+  row.shard_paths = 1;
+  pair_close(&t);
+  weft__quirks_set(&row);
+  pair_rails(&t, "127.0.0.1");
+  pair_connect(&t);
+  for (i = 0; i < 2; i++) {
+    end_t x = {0}, y = {0};
+    t.door.ends = &y;
+    t.door.nends = 1;
+    t.door.taken = 0;
+    dial(t.a, &t.door, &x, "x", 1);
+    UNTIL(&t.k, x.connected && t.door.taken == 1 && y.path != NULL);
+    assert_int_equal(t.a->nshards, 2);
+    assert_int_equal(y.path->ops->expose(y.path, memory, sizeof(memory), WEFT__OPEN_WRITE, &mr), 0);
+    r.iov[0] = (struct iovec){.iov_base = memory, .iov_len = sizeof(memory)};
+    r.addr = mr.addr;
+    r.key = mr.key;
+    weft__fault_set(points[i]);
+    if (i == 0)
+      assert_int_equal(x.path->ops->send(x.path, x.path->ops->tx_get(x.path), 64), -EIO);
+    else
+      assert_int_equal(x.path->ops->write(x.path, &r), -EIO);
+    weft__fault_set(NULL);
+    assert_null(x.path->ops->tx_get(x.path));
+    UNTIL(&t.k, x.downs && y.downs);
+    assert_non_null(strstr(x.why, "refused by the device"));
+    assert_int_equal(y.frames, 0);
+    y.path->ops->unexpose(y.path, &mr);
+    end_close(&t.k, &x);
+    end_close(&t.k, &y);
+    assert_int_equal(t.a->nshards, 1);
+    send_number(&t.x, i, 64);
+    UNTIL(&t.k, t.y.frames == i + 1);
+  }
+  pair_close(&t);
+  weft__quirks_set(NULL);
 }
 
 /* What a queue sleeps on cannot be set: no sleep, and another try. */
@@ -541,6 +598,7 @@ int main(void) {
       cmocka_unit_test(accepting_fails),
       cmocka_unit_test(operations_fail),
       cmocka_unit_test(provider_is_full),
+      cmocka_unit_test(refused_posts_are_not_tried_again),
       cmocka_unit_test(arming_fails),
       cmocka_unit_test(registering_fails),
 #endif

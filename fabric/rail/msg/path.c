@@ -66,6 +66,14 @@ void weft__mpath_die(weft__mpath_t *p, int err, bool weak, const char *fmt, ...)
 
 /* ---- Sending ---- */
 
+bool weft__mpath_refused(weft__mpath_t *p, const char *what) {
+  if (!p->p.rail->q->post_lies) return false;
+  p->shard->spoilt = true;
+  /* The event queue may know why. */
+  weft__mpath_die(p, -EIO, true, "%s %s: refused by the device", what, p->p.remote);
+  return true;
+}
+
 static void tx_free(weft__mpath_t *p, weft__buf_t *b) {
   if (p->tx_bufs-- > 2)
     weft__pool_put_extra(p->p.rail->pool, b);
@@ -135,6 +143,7 @@ static int tx_post(weft__mpath_t *p) {
   s->ctx.idx = p->tx_post;
   if (r == 0) r = fi_sendmsg(p->ep, &msg, flags);
   if (__builtin_expect(r != 0, 0)) {
+    if (weft__mpath_refused(p, "send to")) return -EIO;
     if (r == -FI_EAGAIN) {
       if (p->stuck_ns == 0) {
         p->stuck_ns = *rail->env->now_ns;

@@ -240,6 +240,22 @@ static int shard_open(weft__rail_t *rail, weft__shard_t **out) {
   return 0;
 }
 
+static void shard_close(weft__shard_t *s) {
+  weft__rail_t *rail = s->rail;
+  char text[96];
+  int err;
+
+  if (rail->q->pollfd)
+    weft__waitset_fini(s);
+  else
+    weft__wait_del(rail, &s->cq->fid, s);
+  err = weft__fi_err(fi_close(&s->cq->fid));
+  if (err != 0)
+    weft__warn("%s: closing a completion queue: %s", rail->name,
+               weft__err_str(err, text, sizeof(text)));
+  free(s);
+}
+
 int weft__shard_take(weft__rail_t *rail, weft__shard_t **out) {
   weft__shard_t *best = NULL;
   unsigned i;
@@ -247,7 +263,7 @@ int weft__shard_take(weft__rail_t *rail, weft__shard_t **out) {
 
   if (rail->nbound >= rail->plan.max_paths) return -ENOSPC;
   for (i = 0; i < rail->nshards; i++)
-    if (rail->shards[i]->npaths < rail->plan.per_cq) {
+    if (rail->shards[i]->npaths < rail->plan.per_cq && !rail->shards[i]->spoilt) {
       best = rail->shards[i];
       break;
     }
@@ -262,8 +278,16 @@ int weft__shard_take(weft__rail_t *rail, weft__shard_t **out) {
 }
 
 void weft__shard_give(weft__shard_t *s) {
+  weft__rail_t *rail = s->rail;
+  unsigned i;
+
   s->npaths--;
-  s->rail->nbound--;
+  rail->nbound--;
+  if (!s->spoilt || s->npaths != 0) return;
+  for (i = 0; rail->shards[i] != s; i++)
+    ;
+  rail->shards[i] = rail->shards[--rail->nshards];
+  shard_close(s);
 }
 
 static void shard_error(weft__shard_t *s) {
@@ -338,23 +362,11 @@ int weft__shard_empty(weft__shard_t *s) {
 }
 
 void weft__queues_close(weft__rail_t *rail) {
-  char text[96];
   unsigned i;
-  int err;
 
   while (rail->eqs != NULL) weft__eq_close(rail->eqs);
   rail->eq = NULL;
-  for (i = 0; i < rail->nshards; i++) {
-    if (rail->q->pollfd)
-      weft__waitset_fini(rail->shards[i]);
-    else
-      weft__wait_del(rail, &rail->shards[i]->cq->fid, rail->shards[i]);
-    err = weft__fi_err(fi_close(&rail->shards[i]->cq->fid));
-    if (err != 0)
-      weft__warn("%s: closing a completion queue: %s", rail->name,
-                 weft__err_str(err, text, sizeof(text)));
-    free(rail->shards[i]);
-  }
+  for (i = 0; i < rail->nshards; i++) shard_close(rail->shards[i]);
   free(rail->shards);
   rail->shards = NULL;
   rail->nshards = 0;

@@ -18,6 +18,11 @@
  *    completed, loses some, hands their memory out again and crashes. Without reads the order holds.
  *  - verbs on soft iWARP: libfabric calls rdma_connect inside fi_eq_read, and siw_connect of Linux 6.1
  *    makes a TCP connection in it: two minutes when the peer does not answer. Devices do not wait.
+ *  - verbs on soft iWARP: libsiw puts a send into the queue and then rings; when the kernel will not
+ *    hear it, as while a dying link takes the connection down, the post has failed but the send is
+ *    there, and completes. libfabric has given its entry to the next operation of the completion
+ *    queue by then, on any endpoint, takes that one for completed, and from there on completions and
+ *    buffers do not belong together.
  *  - verbs: fi_endpoint resolves the address (2 s), and rdma_destroy_ep can wait for a dead device
  *    for ever, with the event queue's lock held. */
 #include "quirks.h"
@@ -33,8 +38,7 @@
 #endif
 
 #define VERBS                                                                                      \
-  .rdma = true, .blocks = true, .eq_per_path = true, .signal_all = true,                           \
-  .threading = FI_THREAD_SAFE, .shard_paths = 64
+  .rdma = true, .blocks = true, .eq_per_path = true, .signal_all = true, .threading = FI_THREAD_SAFE
 
 /* A row for a vendor's devices stands before the one for all. */
 static const weft__quirks_t table[] = {
@@ -43,8 +47,10 @@ static const weft__quirks_t table[] = {
      .vendor = "0x626d74",
      VERBS,
      .connects_in_read = true,
+     .post_lies = true,
+     .shard_paths = 1,
      .xfer = WEFT__XFER_WRITE}, /* siw */
-    {.provider = "verbs", ANY, VERBS, .xfer = WEFT__XFER_READ},
+    {.provider = "verbs", ANY, VERBS, .shard_paths = 64, .xfer = WEFT__XFER_READ},
     {.provider = "tcp",
      0,
      UINT32_MAX,

@@ -32,6 +32,10 @@ typedef struct weft__quirks {
   bool eq_per_path; /* closing an endpoint holds its event queue's lock */
   bool signal_all;  /* errors of unsignaled operations vanish and signalling is free: ask for every
                        completion */
+  /* a post that it refuses may be carried out all the same, and then completes: no further try, and
+   * nothing more on that path or its completion queue, whose provider has lost count. Only with
+   * shard_paths 1: others would lose their paths with it */
+  bool post_lies;
   bool half_open;   /* forgets connections that have not spoken yet when their listener goes */
   bool late_writes; /* a write that has begun to arrive goes on after its memory was closed */
   bool

@@ -115,6 +115,7 @@ static int post(weft__path_t *path, weft__rma_t *r, bool read) {
     return 0;
   }
   mr_drop(s);
+  if (weft__mpath_refused(p, read ? "read from" : "write to")) return -EIO;
   if (err == -FI_EAGAIN) {
     p->want = true;
     if (p->rma_used == 0 && p->tx_tail == p->tx_post)
