@@ -134,9 +134,9 @@ static void test_wakes_a_sleeping_loop(void **state) {
 
 /* A connection that always has something to do, in a loop that spins for it: another fd of the loop
  * is served all the same, also one that was started in the spin. How long that takes is counted in
- * messages, so that a busy machine does not matter; the first ones may wait until the loop knows
- * the fd. */
-enum { BYTES = 50, PINGS_MEANWHILE = 60 };
+ * messages: at most as many as could go back and forth between two looks of a spin (progress.c,
+ * SPIN_LATEST). The first ones may wait until the loop knows the fd. */
+enum { BYTES = 50, PINGS_MEANWHILE = 2000 };
 typedef struct pinger {
   char url[300];
   int fd; /* a number every 2 ms */
