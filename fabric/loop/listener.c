@@ -6,8 +6,9 @@
  *    needs none), then for the worker to look at the machine and open the rails that can take a
  *    first contact. Nobody else's callback runs in it. Rails that cannot (RDMA) open afterwards, by
  *    themselves.
- *  - "*" is one wildcard listen per family. A single address is one listen; with an address that is
- *    not loopback, the other rails are opened too, for the offers.
+ *  - "*" is one wildcard listen for IPv4 and one listen for each address of IPv6. A single address is
+ *    one listen; with an address that is not loopback, the other rails are opened too, for the
+ *    offers.
  *  - Devices and addresses that come later are opened when the network's change is noticed
  *    (rescan.c), and offered to the peers that connect from then on.
  *  - Connections do not depend on their listener: it may close first. */
@@ -204,21 +205,33 @@ static int listen_v6(weft__listener_t *lis, uint16_t port) {
   return bound ? bound : err;
 }
 
-/* One wildcard socket serves IPv4. IPv6's would take IPv4's port too, so there each address gets
- * its own. */
-static int listen_all(weft__listener_t *lis, uint16_t port) {
+/* One wildcard socket serves IPv4, as soon as a rail has such an address. */
+static int listen_v4(weft__listener_t *lis, uint16_t port) {
   weft__crail_t *cr = rail_for(lis->core, AF_INET, NULL);
-  int err = WEFT_ENOPROVIDER;
-  if (cr) {
-    struct sockaddr_storage any;
-    memset(&any, 0, sizeof any);
-    any.ss_family = AF_INET;
-    weft__addr_set_port(&any, port);
-    if ((err = listen_on(lis, cr, &any, lis->backlog_max)) != 0) return err;
-    port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
-  }
+  struct sockaddr_storage any;
+  for (unsigned i = 0; i < lis->nlsts; i++)
+    if (weft__lst_addr(lis->lsts[i])->sa_family == AF_INET) return 0;
+  if (!cr) return WEFT_ENOPROVIDER;
+  memset(&any, 0, sizeof any);
+  any.ss_family = AF_INET;
+  weft__addr_set_port(&any, port);
+  return listen_on(lis, cr, &any, lis->backlog_max);
+}
+
+/* IPv6's wildcard would take IPv4's port too, so there each address gets its own socket. */
+static int listen_all(weft__listener_t *lis, uint16_t port) {
+  int err = listen_v4(lis, port);
+  if (err && err != WEFT_ENOPROVIDER) return err;
+  if (!err) port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
   int n = listen_v6(lis, port);
   return n > 0 || !err ? 0 : n < 0 ? n : err; /* one that works is enough */
+}
+
+/* What has come since. What goes wrong with it is logged by the rail. */
+static void listen_more(weft__listener_t *lis) {
+  uint16_t port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
+  (void) listen_v4(lis, port);
+  (void) listen_v6(lis, port);
 }
 
 static weft__cands_t *look(weft__listener_t *lis, struct sockaddr_storage *addr, bool again,
@@ -270,9 +283,7 @@ static void on_more(weft__waiter_t *w, weft__crail_t *cr) {
   for (weft__link_t *l = core->listeners.next; l != &core->listeners; l = l->next) {
     weft__listener_t *lis = weft__container(l, weft__listener_t, link);
     if (!lis->wildcard || !lis->nlsts || lis->h.closing || lis->err) continue;
-    int err = listen_v6(lis, weft__addr_port(weft__lst_addr(lis->lsts[0])));
-    if (err < 0)
-      weft__warn("listener: %s %s: %s", cr->cand.provider, cr->cand.device, uv_strerror(err));
+    listen_more(lis);
   }
 }
 
@@ -304,7 +315,7 @@ void weft__listeners_retry(weft__core_t *core) {
     open_more(lis, core->cands, &addr, true);
     open_more(lis, core->cands, &addr, false);
     /* an address of a rail that was open before may have come back */
-    if (lis->wildcard) listen_v6(lis, weft__addr_port(own));
+    if (lis->wildcard) listen_more(lis);
   }
 }
 

@@ -471,6 +471,33 @@ static void test_device_and_address_that_come_later(void **state) {
   rig_stop(&r);
 }
 
+/* The listener of "*" had IPv6 alone: IPv4 gets its socket, at the same port, when it comes. */
+static void test_ipv4_that_comes_later(void **state) {
+  api_pair_t p;
+  char url[80];
+  (void) state;
+  rig_ip("addr del 127.0.0.1/8 dev lo");
+  api_listen_url = "weft://*:0";
+  api_pair_start(&p, NULL, NULL);
+  rig_ip("addr add 127.0.0.1/8 dev lo");
+  uint64_t until = api_now_ms() + 5000 * api_slow();
+  snprintf(url, sizeof url, "weft://127.0.0.1%s", strrchr(p.url, ':'));
+  for (c.status = -1; c.status != 0;) {
+    client_init();
+    assert_int_equal(weft_connect(&c.req, &c.conn, url, NULL, on_connect), 0);
+    while (!c.connected) { /* the server's loop and the client's are two */
+      api_step(&c.loop);
+      api_step(&p.loop);
+    }
+    assert_true(c.status == 0 || api_now_ms() < until);
+    client_abandon();
+  }
+  weft_close(&p.a, NULL);
+  weft_close(&p.b, NULL);
+  assert_int_equal(uv_run(&p.loop, UV_RUN_DEFAULT), 0);
+  assert_int_equal(uv_loop_close(&p.loop), 0);
+}
+
 /* No standby is wanted: failback still goes to the better path when that has settled, and then lets
  * go of the other. */
 static void test_failback_without_standby(void **state) {
@@ -583,6 +610,7 @@ int main(void) {
       cmocka_unit_test(test_no_more_paths_than_wanted),
       cmocka_unit_test(test_standby_is_on_another_device),
       cmocka_unit_test(test_device_and_address_that_come_later),
+      cmocka_unit_test(test_ipv4_that_comes_later),
       cmocka_unit_test(test_failback_without_standby),
       cmocka_unit_test(test_order_to_the_worst_of_three),
       cmocka_unit_test(test_killed_server),
