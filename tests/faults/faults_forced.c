@@ -449,7 +449,8 @@ static int run(const char *point, bool net, bool verbose) {
   has_net = net && netns_enter() == 0 &&
             netns_ip("link add d0 type veth peer name e0\nlink add d1 type veth peer name e1\n"
                      "addr add 10.9.1.1/24 dev d0\naddr add 10.9.2.1/24 dev d1\n"
-                     "link set d0 up\nlink set e0 up\nlink set d1 up\nlink set e1 up\n") == 0;
+                     "link set d0 up\nlink set e0 up\nlink set d1 up\nlink set e1 up\n") == 0 &&
+            netns_wait_carrier("d0") == 0 && netns_wait_carrier("d1") == 0;
   if (net && !has_net) return RC_NO_NET;
   alarm(30 * SLOW);
   weft_log_set(verbose ? WEFT_LOG_INFO : WEFT_LOG_ERROR, on_line, NULL);

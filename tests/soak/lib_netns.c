@@ -4,10 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,4 +70,22 @@ int netns_ip(const char *fmt, ...) {
   close(fd[1]);
   if (waitpid(pid, &status, 0) != pid || n != (ssize_t) strlen(text)) return -EIO;
   return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
+}
+
+int netns_wait_carrier(const char *device) {
+  struct ifreq req = {0};
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), i, err = -ETIMEDOUT;
+
+  if (fd < 0) return -errno;
+  snprintf(req.ifr_name, sizeof(req.ifr_name), "%s", device);
+  for (i = 0; i < 1000 && err == -ETIMEDOUT; i++) {
+    if (ioctl(fd, SIOCGIFFLAGS, &req) != 0)
+      err = -errno;
+    else if ((req.ifr_flags & IFF_RUNNING) != 0)
+      err = 0;
+    else
+      usleep(5000);
+  }
+  close(fd);
+  return err;
 }

@@ -11,4 +11,8 @@ int netns_enter(void);
 /* Run these lines as `ip` commands in this process's namespace: 0, or what `ip` ended with. */
 int netns_ip(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* Until this device's carrier is there, which the kernel tells a while after `link set up`, and before
+ * which a provider does not list its addresses: 0, or -ETIMEDOUT after 5 s. */
+int netns_wait_carrier(const char *device);
+
 #endif
