@@ -54,18 +54,6 @@ static int domain_close(struct fid *fid) {
   free(d);
   return 0;
 }
-static int no_av(struct fid_domain *d, struct fi_av_attr *a, struct fid_av **o, void *c) {
-  (void) d, (void) a, (void) o, (void) c;
-  return -FI_ENOSYS;
-}
-static int no_cntr(struct fid_domain *d, struct fi_cntr_attr *a, struct fid_cntr **o, void *c) {
-  (void) d, (void) a, (void) o, (void) c;
-  return -FI_ENOSYS;
-}
-static int no_srx(struct fid_domain *d, struct fi_rx_attr *a, struct fid_ep **o, void *c) {
-  (void) d, (void) a, (void) o, (void) c;
-  return -FI_ENOSYS;
-}
 
 static struct fi_ops fid_ops = {.size = sizeof(struct fi_ops),
                                 .close = domain_close,
@@ -74,11 +62,14 @@ static struct fi_ops fid_ops = {.size = sizeof(struct fi_ops),
                                 .ops_open = tf_no_ops_open,
                                 .ops_set = tf_no_ops_set};
 static struct fi_ops_domain ops = {.size = sizeof(struct fi_ops_domain),
-                                   .av_open = no_av,
+                                   .av_open = tf_no_av,
                                    .cq_open = tf_cq_open,
                                    .endpoint = tf_ep_open,
-                                   .cntr_open = no_cntr,
-                                   .srx_ctx = no_srx};
+                                   .scalable_ep = tf_no_sep,
+                                   .cntr_open = tf_no_cntr,
+                                   .poll_open = tf_no_poll,
+                                   .stx_ctx = tf_no_stx,
+                                   .srx_ctx = tf_no_srx};
 
 int tf_domain_open(struct fid_fabric *f, struct fi_info *info, struct fid_domain **out,
                    void *context) {

@@ -229,14 +229,6 @@ static int ep_accept(struct fid_ep *e, const void *data, size_t len) {
   pthread_mutex_unlock(&ep->domain->fabric->cm);
   return err;
 }
-static int ep_listen(struct fid_pep *p) {
-  (void) p;
-  return -FI_ENOSYS;
-}
-static int ep_reject(struct fid_pep *p, fid_t handle, const void *data, size_t len) {
-  (void) p, (void) handle, (void) data, (void) len;
-  return -FI_ENOSYS;
-}
 static int ep_shutdown(struct fid_ep *e, uint64_t flags) {
   tf_ep_t *ep = tf_up(e, tf_ep_t, e);
 
@@ -265,16 +257,21 @@ static struct fi_ops fid_ops = {.size = sizeof(struct fi_ops),
 static struct fi_ops_ep ep_ops = {.size = sizeof(struct fi_ops_ep),
                                   .cancel = ep_cancel,
                                   .getopt = tf_getopt,
-                                  .setopt = tf_no_setopt};
+                                  .setopt = tf_no_setopt,
+                                  .tx_ctx = tf_no_tx_ctx,
+                                  .rx_ctx = tf_no_rx_ctx,
+                                  .rx_size_left = tf_no_size_left,
+                                  .tx_size_left = tf_no_size_left};
 static struct fi_ops_cm cm_ops = {.size = sizeof(struct fi_ops_cm),
                                   .setname = ep_setname,
                                   .getname = ep_getname,
                                   .getpeer = ep_getpeer,
                                   .connect = ep_connect,
-                                  .listen = ep_listen,
+                                  .listen = tf_no_listen,
                                   .accept = ep_accept,
-                                  .reject = ep_reject,
-                                  .shutdown = ep_shutdown};
+                                  .reject = tf_no_reject,
+                                  .shutdown = ep_shutdown,
+                                  .join = tf_no_join};
 
 int tf_ep_open(struct fid_domain *f, struct fi_info *info, struct fid_ep **out, void *context) {
   tf_domain_t *d = tf_up(f, tf_domain_t, d);
@@ -315,6 +312,9 @@ int tf_ep_open(struct fid_domain *f, struct fi_info *info, struct fid_ep **out, 
   ep->e.cm = &cm_ops;
   ep->e.msg = &tf_msg_ops;
   ep->e.rma = &tf_rma_ops;
+  ep->e.tagged = &tf_no_tagged;
+  ep->e.atomic = &tf_no_atomic;
+  ep->e.collective = &tf_no_collective;
   tf_lock(d);
   ep->next = d->eps;
   if (ep->next != NULL) ep->next->prev = ep;

@@ -55,22 +55,6 @@ static int pep_getname(fid_t fid, void *addr, size_t *len) {
 
   return p->sock == TF_NO_SOCK ? -FI_EADDRNOTAVAIL : tf_sock_name(p->sock, addr, len, false);
 }
-static int pep_getpeer(struct fid_ep *e, void *addr, size_t *len) {
-  (void) e, (void) addr, (void) len;
-  return -FI_ENOSYS;
-}
-static int pep_connect(struct fid_ep *e, const void *addr, const void *data, size_t len) {
-  (void) e, (void) addr, (void) data, (void) len;
-  return -FI_ENOSYS;
-}
-static int pep_accept(struct fid_ep *e, const void *data, size_t len) {
-  (void) e, (void) data, (void) len;
-  return -FI_ENOSYS;
-}
-static int pep_shutdown(struct fid_ep *e, uint64_t flags) {
-  (void) e, (void) flags;
-  return -FI_ENOSYS;
-}
 static int pep_listen(struct fid_pep *f) {
   tf_pep_t *p = tf_up(f, tf_pep_t, p);
   int err = 0;
@@ -142,17 +126,24 @@ static struct fi_ops fid_ops = {.size = sizeof(struct fi_ops),
                                 .control = pep_control,
                                 .ops_open = tf_no_ops_open,
                                 .ops_set = tf_no_ops_set};
-static struct fi_ops_ep ep_ops = {
-    .size = sizeof(struct fi_ops_ep), .getopt = tf_getopt, .setopt = tf_no_setopt};
+static struct fi_ops_ep ep_ops = {.size = sizeof(struct fi_ops_ep),
+                                  .cancel = tf_no_cancel,
+                                  .getopt = tf_getopt,
+                                  .setopt = tf_no_setopt,
+                                  .tx_ctx = tf_no_tx_ctx,
+                                  .rx_ctx = tf_no_rx_ctx,
+                                  .rx_size_left = tf_no_size_left,
+                                  .tx_size_left = tf_no_size_left};
 static struct fi_ops_cm cm_ops = {.size = sizeof(struct fi_ops_cm),
                                   .setname = pep_setname,
                                   .getname = pep_getname,
-                                  .getpeer = pep_getpeer,
-                                  .connect = pep_connect,
+                                  .getpeer = tf_no_getpeer,
+                                  .connect = tf_no_connect,
                                   .listen = pep_listen,
-                                  .accept = pep_accept,
+                                  .accept = tf_no_accept,
                                   .reject = pep_reject,
-                                  .shutdown = pep_shutdown};
+                                  .shutdown = tf_no_shutdown,
+                                  .join = tf_no_join};
 
 int tf_pep_open(struct fid_fabric *f, struct fi_info *info, struct fid_pep **out, void *context) {
   tf_pep_t *p = calloc(1, sizeof(*p));

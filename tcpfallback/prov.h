@@ -15,7 +15,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <rdma/fabric.h>
+#include <rdma/fi_atomic.h>
 #include <rdma/fi_cm.h>
+#include <rdma/fi_collective.h>
 #include <rdma/fi_domain.h>
 #include <rdma/fi_endpoint.h>
 #include <rdma/fi_eq.h>
@@ -335,7 +337,7 @@ int tf_rx(tf_ep_t *, bool *got); /* reads; 0, or why the stream is broken (-FI_E
 /* info.c */
 int tf_getinfo(uint32_t, const char *, const char *, uint64_t, const struct fi_info *,
                struct fi_info **);
-/* none.c */
+/* none.c: for slots of what is not offered */
 int tf_no_bind(struct fid *, struct fid *, uint64_t);
 int tf_no_control(struct fid *, int, void *);
 int tf_no_ops_open(struct fid *, const char *, uint64_t, void **, void *);
@@ -343,5 +345,27 @@ int tf_no_ops_set(struct fid *, const char *, uint64_t, void *, void *);
 int tf_getopt(fid_t, int level, int name, void *value,
               size_t *len); /* of endpoints and listeners */
 int tf_no_setopt(fid_t, int level, int name, const void *value, size_t len);
+ssize_t tf_no_cancel(fid_t, void *);
+int tf_no_tx_ctx(struct fid_ep *, int, struct fi_tx_attr *, struct fid_ep **, void *);
+int tf_no_rx_ctx(struct fid_ep *, int, struct fi_rx_attr *, struct fid_ep **, void *);
+ssize_t tf_no_size_left(struct fid_ep *);
+int tf_no_setname(fid_t, void *, size_t);
+int tf_no_getname(fid_t, void *, size_t *);
+int tf_no_getpeer(struct fid_ep *, void *, size_t *);
+int tf_no_connect(struct fid_ep *, const void *, const void *, size_t);
+int tf_no_listen(struct fid_pep *);
+int tf_no_accept(struct fid_ep *, const void *, size_t);
+int tf_no_reject(struct fid_pep *, fid_t, const void *, size_t);
+int tf_no_shutdown(struct fid_ep *, uint64_t);
+int tf_no_join(struct fid_ep *, const void *, uint64_t, struct fid_mc **, void *);
+int tf_no_av(struct fid_domain *, struct fi_av_attr *, struct fid_av **, void *);
+int tf_no_cntr(struct fid_domain *, struct fi_cntr_attr *, struct fid_cntr **, void *);
+int tf_no_sep(struct fid_domain *, struct fi_info *, struct fid_ep **, void *);
+int tf_no_poll(struct fid_domain *, struct fi_poll_attr *, struct fid_poll **);
+int tf_no_stx(struct fid_domain *, struct fi_tx_attr *, struct fid_stx **, void *);
+int tf_no_srx(struct fid_domain *, struct fi_rx_attr *, struct fid_ep **, void *);
+extern struct fi_ops_tagged tf_no_tagged;
+extern struct fi_ops_atomic tf_no_atomic;
+extern struct fi_ops_collective tf_no_collective;
 
 #endif
