@@ -140,7 +140,7 @@ static int sock_serve(int lfd, const perf_floor_spec_t *spec, perf_limit_t *limi
   setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &slice, sizeof(slice));
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &slice, sizeof(slice));
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-  int flags = spec->wait == PERF_FLOOR_SLEEP ? 0 : MSG_DONTWAIT;
+  int flags = perf_floor_sleeps(spec) ? 0 : MSG_DONTWAIT;
   rc = 1;
   size_t room = spec->size < 65536 ? 65536 : spec->size;
   char *buf = malloc(room);
@@ -178,7 +178,7 @@ static int sock_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
     close(fd);
     return -ENOMEM;
   }
-  int flags = spec->wait == PERF_FLOOR_SLEEP ? 0 : MSG_DONTWAIT;
+  int flags = perf_floor_sleeps(spec) ? 0 : MSG_DONTWAIT;
   uint64_t start = perf_now(), span = (uint64_t) (spec->seconds * 1e9), now = start;
   for (uint64_t n = 0; now - start < span; n++) {
     uint64_t t0 = now;

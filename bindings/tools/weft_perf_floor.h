@@ -32,6 +32,7 @@ typedef enum {
   PERF_FLOOR_SLEEP = 1, /* blocking recv; fi_trywait and poll on the queue's wait fd */
   PERF_FLOOR_SPIN_FD =
       2, /* libfabric: spin on a queue that has a wait fd, as whoever may have to sleep needs */
+  PERF_FLOOR_SREAD = 3, /* libfabric: fi_cq_sread; else as PERF_FLOOR_SLEEP */
 } perf_floor_wait;
 
 /* The same spec on both sides, but for the port: the server's choice, the client's input. */
@@ -44,6 +45,10 @@ typedef struct perf_floor_spec_s {
   char host[80];     /* numeric address of the server */
   char provider[32]; /* libfabric's, "tcp" */
 } perf_floor_spec_t;
+
+static inline int perf_floor_sleeps(const perf_floor_spec_t *spec) {
+  return spec->wait == PERF_FLOOR_SLEEP || spec->wait == PERF_FLOOR_SREAD;
+}
 
 typedef struct perf_rate_s {
   uint64_t messages, bytes;

@@ -184,7 +184,9 @@ static int next(struct perf_fi_s *s, struct fi_cq_msg_entry *e) {
   for (;;) {
     int over = perf_limit_over(s->limit);
     if (over) return over;
-    ssize_t rc = fi_cq_read(s->cq, e, 1);
+    ssize_t rc = s->spec.wait == PERF_FLOOR_SREAD
+                     ? fi_cq_sread(s->cq, e, 1, NULL, s->limit ? PERF_SLICE_MS : -1)
+                     : fi_cq_read(s->cq, e, 1);
     if (rc == 1) return 1;
     if (rc == -FI_EAVAIL) {
       struct fi_cq_err_entry err = {0};

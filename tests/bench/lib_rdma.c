@@ -1,25 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lib_rdma.c - which device, Weft held to it, perftest beside it.
- *
- * Design notes
- * - perftest's server takes one connection and says nothing when it is ready, and to probe its
- *   port would use the connection up: /proc tells when somebody listens. */
+/* lib_rdma.c - which device, Weft held to it, perftest beside it. */
 #include "lib_rdma.h"
+
+#include "lib_tool.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define MAX_CANDIDATES 64
-#define PERFTEST_S     60 /* the longest a run of perftest may take */
 
 /* ---- The device ---- */
 
@@ -152,97 +147,14 @@ uint64_t bench_rdma_copies(bench_weft_t *w) {
 
 /* ---- perftest ---- */
 
-static void need(const char *tool) {
-  char command[128];
-  snprintf(command, sizeof(command), "command -v %s >/dev/null", tool);
-  if (system(command) != 0) bench_skip("%s is not installed (Debian: perftest)", tool);
-}
-
-/* A command of the shell on a core, its output in a file of its own. */
-static pid_t command_start(const char *command, int core, FILE **out) {
-  pid_t parent = getpid(), pid;
-  *out = tmpfile();
-  if (!*out) bench_die("tmpfile: %s", strerror(errno));
-  fflush(stdout);
-  pid = fork();
-  if (pid < 0) bench_die("fork: %s", strerror(errno));
-  if (pid == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) _exit(1);
-    bench_pin(core);
-    dup2(fileno(*out), 1);
-    dup2(fileno(*out), 2);
-    execl("/bin/sh", "sh", "-c", command, (char *) NULL);
-    _exit(127);
-  }
-  return pid;
-}
-
-static int command_wait(pid_t pid) {
-  int status = 0;
-  for (int i = 0; i < PERFTEST_S * 100; i++) {
-    if (waitpid(pid, &status, WNOHANG) == pid)
-      return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    usleep(10000);
-  }
-  kill(pid, SIGKILL);
-  waitpid(pid, &status, 0);
-  return 124;
-}
-
-static void tell(const char *who, FILE *out) {
-  char line[512];
-  rewind(out);
-  while (fgets(line, sizeof(line), out)) fprintf(stderr, "%s: %s", who, line);
-}
-
-/* The last line that is all figures, its column. */
-static int figure(FILE *out, unsigned column, double *value) {
-  char line[512];
-  int found = 0;
-  rewind(out);
-  while (fgets(line, sizeof(line), out)) {
-    char *p = line, *end;
-    unsigned i;
-    for (i = 0; i <= column; i++, p = end) {
-      double v = strtod(p, &end);
-      if (end == p) break;
-      if (i == column) *value = v;
-    }
-    found |= i > column;
-  }
-  return found;
-}
-
 double bench_perftest(const bench_rdma_t *r, const char *tool, const char *options,
                       unsigned column) {
-  static unsigned runs;
-  unsigned port = 18515 + (unsigned) getpid() % 1000 + runs++;
-  char command[512];
-  FILE *server_out, *client_out;
-  double value = 0;
-  pid_t server, client;
-  int rc_server, rc_client;
-  need(tool);
-  snprintf(command, sizeof(command), "exec %s -R -F -d %s -p %u %s", tool, r->server.device, port,
+  char server[512], client[512];
+  unsigned port = bench_tool_port();
+  if (!bench_tool_there(tool)) bench_skip("%s is not installed (Debian: perftest)", tool);
+  snprintf(server, sizeof(server), "exec %s -R -F -d %s -p %u %s", tool, r->server.device, port,
            options);
-  server = command_start(command, BENCH_SERVER_CORE, &server_out);
-  usleep(200000);
-  for (int i = 0; i < 500 && !bench_listens(port); i++) usleep(10000);
-  usleep(500000);
-  snprintf(command, sizeof(command), "exec %s -R -F -d %s -p %u %s %s", tool, r->client.device,
-           port, options, r->server.ip);
-  client = command_start(command, BENCH_CLIENT_CORE, &client_out);
-  rc_client = command_wait(client);
-  if (rc_client) kill(server, SIGKILL);
-  rc_server = command_wait(server);
-  if (rc_client || rc_server || !figure(client_out, column, &value)) {
-    tell("server", server_out);
-    tell("client", client_out);
-    bench_die("%s %s failed (exit codes: client %d, server %d)", tool, options, rc_client,
-              rc_server);
-  }
-  fclose(server_out);
-  fclose(client_out);
-  return value;
+  snprintf(client, sizeof(client), "exec %s -R -F -d %s -p %u %s %s", tool, r->client.device, port,
+           options, r->server.ip);
+  return bench_tool_pair(server, client, port, 500, column);
 }
