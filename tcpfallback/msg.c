@@ -9,7 +9,7 @@ static bool total(const struct iovec *iov, size_t n, uint64_t *sum) {
 
   for (*sum = 0, i = 0; i < n; i++)
     if (__builtin_add_overflow(*sum, iov[i].iov_len, sum)) return false;
-  return *sum <= SIZE_MAX / 2;
+  return *sum <= TF_MSG_MAX;
 }
 
 static ssize_t send_op(struct fid_ep *e, const struct iovec *iov, size_t n, uint64_t data,

@@ -45,7 +45,9 @@ enum {
 
 #define TF_CAPS                                                                                    \
   (FI_MSG | FI_RMA | FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE)
-#define TF_WARN(...) FI_LOG(&tf_prov, FI_LOG_WARN, FI_LOG_EP_DATA, __VA_ARGS__)
+#define TF_MSG_MAX          (SIZE_MAX / 2)
+#define TF_PROTOCOL_VERSION 0 /* of FI_PROTO_SOCK_TCP, as `tcp` counts it */
+#define TF_WARN(...)        FI_LOG(&tf_prov, FI_LOG_WARN, FI_LOG_EP_DATA, __VA_ARGS__)
 
 extern struct fi_provider tf_prov;
 

@@ -23,7 +23,7 @@ static ssize_t rma(struct fid_ep *e, const struct fi_msg_rma *m, uint64_t flags,
     op.h.rma[i] = (tf_rma_t){m->rma_iov[i].addr, m->rma_iov[i].len, m->rma_iov[i].key};
     if (__builtin_add_overflow(there, m->rma_iov[i].len, &there)) return -FI_EINVAL;
   }
-  if (here != there || here > SIZE_MAX / 2) return -FI_EINVAL;
+  if (here != there || here > TF_MSG_MAX) return -FI_EINVAL;
   op.h.nrma = (uint8_t) m->rma_iov_count;
   op.h.size = read ? 0 : here;
   op.inject = !read && (flags & FI_INJECT) != 0;

@@ -28,6 +28,9 @@ static const row_t rows[] = {
   "tcp 1.17 reads nothing while a message waits for a receive: it misses the end, and spins"
     {"tcp", SERVER, "conform_death", "unread_message_then_close", UNREAD},
     {"tcp", SERVER, "conform_wait", "no_receive_no_spin", UNREAD},
+    {"tcp", EITHER, "conform_info", "automatic_progress",
+     "tcp 1.17 says that data needs no calls to move, and moves none without"},
+    {"tcp", EITHER, "conform_info", "formats", "tcp 1.17 offers IPv6 to who asks for IPv4"},
     {"tcp", EITHER, "conform_rma", "too_many_pieces", LIMITS},
     {"tcp", EITHER, "conform_rma", "inject_too_long", LIMITS},
 #define EMPTY                                                                                      \
