@@ -4,6 +4,8 @@
  * behind.
  *
  * Design notes
+ * - A stream goes through `window` buffers in turn at both ends, as one with messages under way
+ *   does: one buffer alone would stay in the cache.
  * - A server's waits last PERF_SLICE_MS at most, so that neither a client that stands still nor one
  *   that never ends keeps it beyond its limit, and a signal ends it at once. */
 #include "weft_perf_floor.h"
@@ -143,7 +145,8 @@ static int sock_serve(int lfd, const perf_floor_spec_t *spec, perf_limit_t *limi
   int flags = perf_floor_sleeps(spec) ? 0 : MSG_DONTWAIT;
   rc = 1;
   size_t room = spec->size < 65536 ? 65536 : spec->size;
-  char *buf = malloc(room);
+  unsigned slots = spec->shape == PERF_FLOOR_STREAM ? spec->window : 1;
+  char *buf = malloc(room * slots);
   if (!buf) {
     rc = -ENOMEM;
   } else if (spec->shape == PERF_FLOOR_PINGPONG) {
@@ -151,10 +154,12 @@ static int sock_serve(int lfd, const perf_floor_spec_t *spec, perf_limit_t *limi
       if ((rc = send_all(fd, buf, spec->size, limit)) != 1) break;
   } else {
     uint64_t total = 0;
+    size_t at = 0; /* in the memory of all slots, where the next byte goes */
     while (!(rc = perf_limit_over(limit))) {
-      ssize_t r = recv(fd, buf, room, flags);
+      ssize_t r = recv(fd, buf + at, room - at % room, flags);
       if (r > 0) {
         total += (uint64_t) r;
+        at = (at + (size_t) r) % (room * slots);
       } else if (r == 0) {
         rc = send_all(fd, (char *) &total, sizeof(total), limit);
         break;
@@ -198,13 +203,12 @@ static int sock_pingpong(const perf_floor_spec_t *spec, perf_hist_t *rtt) {
 static int sock_stream(const perf_floor_spec_t *spec, perf_rate_t *out) {
   int fd, rc = sock_connect(spec, &fd);
   if (rc) return rc;
-  char *buf = calloc(1, spec->size);
+  char *buf = calloc(spec->window, spec->size);
   uint64_t total = 0, n = 0;
   uint64_t start = perf_now(), span = (uint64_t) (spec->seconds * 1e9);
   rc = buf ? 1 : -ENOMEM;
   while (rc == 1 && perf_now() - start < span) {
-    rc = send_all(fd, buf, spec->size, NULL);
-    n++;
+    rc = send_all(fd, buf + n++ % spec->window * spec->size, spec->size, NULL);
   }
   if (rc == 1) {
     shutdown(fd, SHUT_WR);
