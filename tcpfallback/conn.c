@@ -104,37 +104,43 @@ int tf_conn_start(tf_ep_t *ep, const void *data, size_t len) {
 }
 
 static void fail(tf_conn_t *c, int err, const void *data, size_t len) {
-  tf_eq_t *eq = c->eq;
   tf_ep_t *ep = c->ep;
 
   tf_conn_free(c);
   if (ep == NULL) return; /* a stranger at a listener */
+  tf_lock(ep->domain);
   ep->state = EP_DOWN;
   ep->told = true;
-  (void) tf_eq_say(eq, 0, &ep->e.fid, NULL, err, data, len);
+  tf_unlock(ep->domain);
+  (void) tf_eq_say(ep->eq, 0, &ep->e.fid, NULL, err, data, len);
 }
 
-int tf_conn_hand_over(tf_conn_t *c, tf_ep_t *ep) {
+/* FI_CONNECTED is said under the domain's lock: who has read it finds the endpoint up, and FI_SHUTDOWN
+ * cannot come before it. */
+int tf_conn_hand_over(tf_conn_t *c, tf_ep_t *ep, const void *data, size_t len) {
   int err;
 
   tf_lock(ep->domain);
-  ep->sock = c->sock;
-  ep->swap = c->swap;
-  err = tf_ep_up(ep);
+  err = tf_eq_say(ep->eq, FI_CONNECTED, &ep->e.fid, NULL, 0, data, len);
+  if (err == 0) {
+    ep->sock = c->sock;
+    ep->swap = c->swap;
+    c->sock = TF_NO_SOCK;
+    tf_ep_up(ep);
+  }
   tf_unlock(ep->domain);
-  c->sock = TF_NO_SOCK;
   return err;
 }
 
 static void connected(tf_conn_t *c) {
-  tf_ep_t *ep = c->ep;
-  tf_eq_t *eq = c->eq;
   int err;
 
   unwatch(c);
-  err = tf_conn_hand_over(c, ep);
-  (void) tf_eq_say(eq, FI_CONNECTED, &ep->e.fid, NULL, -err, c->buf + TF_CM_HDR,
-                   (size_t) c->want - TF_CM_HDR);
+  err = tf_conn_hand_over(c, c->ep, c->buf + TF_CM_HDR, (size_t) c->want - TF_CM_HDR);
+  if (err != 0) {
+    fail(c, -err, NULL, 0);
+    return;
+  }
   tf_conn_free(c);
 }
 

@@ -32,12 +32,11 @@ void tf_ep_events(tf_ep_t *ep) {
   ep->events = want;
 }
 
-int tf_ep_up(tf_ep_t *ep) {
+void tf_ep_up(tf_ep_t *ep) {
   ep->state = EP_UP;
   ep->events = TF_IN | TF_HUP;
   in_sets(ep, tf_stream.add, ep->events);
   if (ep->rxcq != NULL) tf_cq_activate(ep->rxcq, ep);
-  return 0;
 }
 
 static void flush_tx(tf_ep_t *ep, tf_queue_t *q, int err) {
@@ -131,7 +130,9 @@ static int ep_bind(struct fid *fid, struct fid *b, uint64_t flags) {
     ep->rxcq = cq;
     ep->rx_comp = (flags & FI_SELECTIVE_COMPLETION) == 0;
     tf_ref(&cq->refs);
+    tf_lock(ep->domain);
     cq->nbound++;
+    tf_unlock(ep->domain);
   }
   return 0;
 }
@@ -168,64 +169,91 @@ static int ep_close(struct fid *fid) {
 
 /* ---- Connections ---- */
 
-static int ep_setname(fid_t fid, void *addr, size_t len) {
-  tf_ep_t *ep = tf_up(fid, tf_ep_t, e.fid);
+static bool is_idle(tf_ep_t *ep) {
+  bool idle;
+
+  tf_lock(ep->domain);
+  idle = ep->state == EP_IDLE && ep->conn == NULL;
+  tf_unlock(ep->domain);
+  return idle;
+}
+
+static int rebind(tf_ep_t *ep, const void *addr, size_t len) {
   tf_sock_t s;
   int err;
 
-  if (ep->state != EP_IDLE || ep->conn != NULL) return -FI_EOPBADSTATE;
+  if (!is_idle(ep)) return -FI_EOPBADSTATE;
   err = tf_stream.open(addr, (socklen_t) len, &tf_params.sock, AF_INET, &s);
   if (err != 0) return err;
   if (ep->sock != TF_NO_SOCK) tf_stream.close(ep->sock);
   ep->sock = s;
   return 0;
 }
-static tf_sock_t sock_of(tf_ep_t *ep) {
-  return ep->conn != NULL ? ep->conn->sock : ep->sock;
+static int ep_setname(fid_t fid, void *addr, size_t len) {
+  tf_ep_t *ep = tf_up(fid, tf_ep_t, e.fid);
+  int err;
+
+  pthread_mutex_lock(&ep->domain->fabric->cm);
+  err = rebind(ep, addr, len);
+  pthread_mutex_unlock(&ep->domain->fabric->cm);
+  return err;
+}
+static int name_of(tf_ep_t *ep, void *addr, size_t *len, bool peer, int none) {
+  tf_sock_t s;
+  int err;
+
+  pthread_mutex_lock(&ep->domain->fabric->cm);
+  s = ep->conn != NULL ? ep->conn->sock : ep->sock;
+  err = s == TF_NO_SOCK ? none : tf_sock_name(s, addr, len, peer);
+  pthread_mutex_unlock(&ep->domain->fabric->cm);
+  return err;
 }
 static int ep_getname(fid_t fid, void *addr, size_t *len) {
-  tf_sock_t s = sock_of(tf_up(fid, tf_ep_t, e.fid));
-
-  return s == TF_NO_SOCK ? -FI_EADDRNOTAVAIL : tf_sock_name(s, addr, len, false);
+  return name_of(tf_up(fid, tf_ep_t, e.fid), addr, len, false, -FI_EADDRNOTAVAIL);
 }
 static int ep_getpeer(struct fid_ep *e, void *addr, size_t *len) {
-  tf_sock_t s = sock_of(tf_up(e, tf_ep_t, e));
+  return name_of(tf_up(e, tf_ep_t, e), addr, len, true, -FI_ENOTCONN);
+}
 
-  return s == TF_NO_SOCK ? -FI_ENOTCONN : tf_sock_name(s, addr, len, true);
+static int start(tf_ep_t *ep, const void *addr, const void *data, size_t len) {
+  int err = 0;
+
+  if (!is_idle(ep)) return -FI_EOPBADSTATE;
+  ep->dstlen = ((const struct sockaddr *) addr)->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                                       : sizeof(struct sockaddr_in);
+  memcpy(&ep->dst, addr, ep->dstlen);
+  if (ep->sock == TF_NO_SOCK)
+    err = tf_stream.open(NULL, 0, &tf_params.sock, ep->dst.ss_family, &ep->sock);
+  if (err == 0) err = tf_conn_start(ep, data, len);
+  if (err != 0) return err;
+  tf_lock(ep->domain);
+  ep->state = EP_CONNECTING;
+  tf_unlock(ep->domain);
+  return 0;
 }
 static int ep_connect(struct fid_ep *e, const void *addr, const void *data, size_t len) {
   tf_ep_t *ep = tf_up(e, tf_ep_t, e);
   int err = ep_enable(ep);
 
   if (err != 0) return err;
-  if (len > TF_CM_DATA) return -FI_EINVAL;
-  if (ep->state != EP_IDLE || ep->conn != NULL) return -FI_EOPBADSTATE;
-  if (addr == NULL) return -FI_EINVAL;
-  ep->dstlen = ((const struct sockaddr *) addr)->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                                       : sizeof(struct sockaddr_in);
-  memcpy(&ep->dst, addr, ep->dstlen);
+  if (len > TF_CM_DATA || addr == NULL) return -FI_EINVAL;
   pthread_mutex_lock(&ep->domain->fabric->cm);
-  if (ep->sock == TF_NO_SOCK)
-    err = tf_stream.open(NULL, 0, &tf_params.sock, ep->dst.ss_family, &ep->sock);
-  if (err == 0) err = tf_conn_start(ep, data, len);
-  if (err == 0) ep->state = EP_CONNECTING;
+  err = start(ep, addr, data, len);
   pthread_mutex_unlock(&ep->domain->fabric->cm);
   return err;
 }
 static int ep_accept(struct fid_ep *e, const void *data, size_t len) {
   tf_ep_t *ep = tf_up(e, tf_ep_t, e);
-  tf_conn_t *c = ep->conn;
+  tf_conn_t *c;
   int err = ep_enable(ep);
 
   if (err != 0) return err;
-  if (c == NULL || c->state != CONN_READY) return -FI_EOPBADSTATE;
   pthread_mutex_lock(&ep->domain->fabric->cm);
-  err = tf_conn_answer(c, TF_CM_RESP, data, len);
-  if (err == 0) err = tf_eq_say(ep->eq, FI_CONNECTED, &ep->e.fid, NULL, 0, NULL, 0);
-  if (err == 0) {
-    err = tf_conn_hand_over(c, ep);
-    tf_conn_free(c);
-  }
+  c = ep->conn;
+  err = c == NULL || c->state != CONN_READY ? -FI_EOPBADSTATE
+                                            : tf_conn_answer(c, TF_CM_RESP, data, len);
+  if (err == 0) err = tf_conn_hand_over(c, ep, NULL, 0);
+  if (err == 0) tf_conn_free(c);
   pthread_mutex_unlock(&ep->domain->fabric->cm);
   return err;
 }
@@ -239,6 +267,8 @@ static int ep_shutdown(struct fid_ep *e, uint64_t flags) {
   return 0;
 }
 
+/* 0 also when there is no such receive, as `tcp` answers: it means no more than that the request was
+ * taken; what became of the receive its completion says. */
 static ssize_t ep_cancel(fid_t fid, void *context) {
   tf_ep_t *ep = tf_up(fid, tf_ep_t, e.fid);
 

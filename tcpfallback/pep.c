@@ -75,12 +75,14 @@ static int pep_listen(struct fid_pep *f) {
 }
 static int pep_reject(struct fid_pep *f, fid_t handle, const void *data, size_t len) {
   tf_conn_t *c = (tf_conn_t *) handle;
+  pthread_mutex_t *cm = &tf_up(f, tf_pep_t, p)->fabric->cm;
   int err;
 
-  (void) f;
   if (c == NULL || c->fid.fclass != FI_CLASS_CONNREQ || len > TF_CM_DATA) return -FI_EINVAL;
+  pthread_mutex_lock(cm);
   err = tf_conn_answer(c, TF_CM_NACK, data, len);
   tf_conn_free(c);
+  pthread_mutex_unlock(cm);
   return err;
 }
 static int pep_bind(struct fid *fid, struct fid *b, uint64_t flags) {

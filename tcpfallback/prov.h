@@ -4,6 +4,7 @@
  * Design notes
  *  - Locks, in their order: the fabric's `cm` (handshakes, and every change of an endpoint's life), a
  *    domain's `lock` (the data path; none under FI_THREAD_DOMAIN), an event queue's `lock` (its list).
+ *    An endpoint's state changes under its domain's lock, its handshake and its stream under `cm`.
  *  - A completion queue's set has the streams of its endpoints in it, level-triggered; so its
  *    descriptor needs no signal for what comes from outside. Completions that software makes are
  *    seen by fi_trywait, and wake who sleeps already.
@@ -304,7 +305,8 @@ int tf_conn_watch(tf_eq_t *, tf_conn_t *, unsigned events, uint64_t deadline);
 void tf_conn_free(tf_conn_t *);
 int tf_conn_answer(tf_conn_t *, uint8_t type, const void *, size_t);
 int tf_conn_start(tf_ep_t *, const void *, size_t);
-int tf_conn_hand_over(tf_conn_t *, tf_ep_t *); /* its stream is the endpoint's, which is up */
+/* Its stream is the endpoint's, which is up; FI_CONNECTED is said. */
+int tf_conn_hand_over(tf_conn_t *, tf_ep_t *, const void *, size_t);
 void tf_eq_progress(tf_eq_t *);
 /* pep.c */
 int tf_pep_open(struct fid_fabric *, struct fi_info *, struct fid_pep **, void *);
@@ -312,7 +314,7 @@ void tf_pep_accept(tf_pep_t *);
 int tf_sock_name(tf_sock_t, void *, size_t *, bool peer);
 /* ep.c */
 int tf_ep_open(struct fid_domain *, struct fi_info *, struct fid_ep **, void *);
-int tf_ep_up(tf_ep_t *); /* its stream speaks: join the queues */
+void tf_ep_up(tf_ep_t *); /* its stream speaks: join the queues */
 void tf_ep_down(tf_ep_t *, int err);
 void tf_ep_events(tf_ep_t *);
 /* msg.c, rma.c */

@@ -33,6 +33,8 @@ static const row_t rows[] = {
     {"tcp", EITHER, "conform_info", "formats", "tcp 1.17 offers IPv6 to who asks for IPv4"},
     {"tcp", EITHER, "conform_rma", "too_many_pieces", LIMITS},
     {"tcp", EITHER, "conform_rma", "inject_too_long", LIMITS},
+    {"tcp", CLIENT, "conform_threads", "used_while_connecting",
+     "tcp 1.17 jumps to nowhere in an fi_inject while the endpoint connects"},
 #define EMPTY                                                                                      \
   "tcp 1.17 leaves the slot of an operation that it does not offer empty: a jump to nowhere"
     {"tcp", EITHER, "conform_none", "tagged",
