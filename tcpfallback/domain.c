@@ -69,7 +69,7 @@ static struct fi_ops_domain ops = {.size = sizeof(struct fi_ops_domain),
                                    .cntr_open = tf_no_cntr,
                                    .poll_open = tf_no_poll,
                                    .stx_ctx = tf_no_stx,
-                                   .srx_ctx = tf_no_srx};
+                                   .srx_ctx = tf_srx_open};
 
 int tf_domain_open(struct fid_fabric *f, struct fi_info *info, struct fid_domain **out,
                    void *context) {

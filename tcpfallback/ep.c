@@ -49,8 +49,6 @@ static void flush_tx(tf_ep_t *ep, tf_queue_t *q, int err) {
 }
 
 static void flush_all(tf_ep_t *ep, int err) {
-  tf_rxe_t *r;
-
   flush_tx(ep, &ep->acks, err);
   flush_tx(ep, &ep->reads, err);
   flush_tx(ep, &ep->tx, err);
@@ -60,10 +58,8 @@ static void flush_all(tf_ep_t *ep, int err) {
     tf_rxe_free(ep->domain, ep->rxe);
     ep->rxe = NULL;
   }
-  while ((r = tf_q_get(&ep->posted)) != NULL) {
-    tf_cq_err(ep->rxcq, r->context, FI_MSG | FI_RECV, FI_ECANCELED, 0, 0);
-    tf_rxe_free(ep->domain, r);
-  }
+  tf_srx_leave(ep);
+  tf_rxe_flush(ep->domain, &ep->posted, ep->rxcq);
   ep->rx_used = 0;
   free(ep->left);
   ep->left = NULL;
@@ -116,6 +112,14 @@ static int ep_bind(struct fid *fid, struct fid *b, uint64_t flags) {
     tf_ref(&ep->eq->refs);
     return 0;
   }
+  if (b->fclass == FI_CLASS_SRX_CTX) {
+    tf_srx_t *s = tf_up(b, tf_srx_t, e.fid);
+    if (s->domain != ep->domain || ep->srx != NULL) return -FI_EINVAL;
+    ep->srx = s;
+    ep->e.msg = &tf_msg_srx_ops;
+    tf_ref(&s->refs);
+    return 0;
+  }
   if (b->fclass != FI_CLASS_CQ) return -FI_EINVAL;
   cq = tf_up(b, tf_cq_t, c.fid);
   if (cq->domain != ep->domain || ((flags & FI_TRANSMIT) != 0 && ep->txcq != NULL) ||
@@ -156,6 +160,7 @@ static int ep_close(struct fid *fid) {
     tf_unref(&ep->rxcq->refs);
   }
   if (ep->txcq != NULL) tf_unref(&ep->txcq->refs);
+  if (ep->srx != NULL) tf_unref(&ep->srx->refs);
   tf_unlock(d);
   if (ep->conn != NULL) tf_conn_free(ep->conn);
   tf_eq_purge(ep->eq, fid);

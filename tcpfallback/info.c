@@ -30,7 +30,7 @@
 #define TX_FLAGS                                                                                   \
   (FI_INJECT | FI_INJECT_COMPLETE | FI_TRANSMIT_COMPLETE | FI_DELIVERY_COMPLETE | FI_COMPLETION)
 #define MR_OLD (FI_MR_BASIC | FI_MR_SCALABLE) /* whole modes; the other bits are parts of one */
-enum { TX_MAX = 1024, RX_MAX = 65536, DEPTH = 256, OBJECTS = 65536 };
+enum { TX_MAX = 1024, DEPTH = 256, OBJECTS = 65536 };
 
 static socklen_t sa_len(const struct sockaddr *sa) {
   return sa->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
@@ -57,7 +57,7 @@ static const char *rx_misfit(const struct fi_rx_attr *r) {
   if (r->msg_order & ~ORDER) return "an order of what is received";
   if (r->comp_order & ~FI_ORDER_STRICT) return "an order of completions";
   if (r->total_buffered_recv != 0) return "buffering of messages that nobody receives";
-  if (r->size > RX_MAX) return "the size of the receive queue";
+  if (r->size > TF_RX_MAX) return "the size of the receive queue";
   if (r->iov_limit > TF_IOV) return "the pieces of a receive";
   return NULL;
 }
@@ -69,7 +69,8 @@ static const char *ep_misfit(const struct fi_ep_attr *e, bool rma) {
   if (e->protocol_version > TF_PROTOCOL_VERSION) return "the version of the protocol";
   if (e->max_msg_size > TF_MSG_MAX) return "the size of messages";
   if (e->tx_ctx_cnt > 1) return "more than one transmit context, or shared ones";
-  if (e->rx_ctx_cnt > 1) return "more than one receive context, or shared ones";
+  if (e->rx_ctx_cnt > 1 && e->rx_ctx_cnt != FI_SHARED_CONTEXT)
+    return "more than one receive context";
   if (rma && e->max_order_war_size != 0) return "an order of writes after reads";
   if (e->auth_key_size != 0) return "authorization keys";
   return NULL;
@@ -168,6 +169,7 @@ static void ep_offer(struct fi_ep_attr *e, const struct fi_ep_attr *h) {
   e->tx_ctx_cnt = e->rx_ctx_cnt = 1;
   e->max_order_raw_size = e->max_order_waw_size = SIZE_MAX;
   if (h == NULL) return;
+  set_size(&e->rx_ctx_cnt, h->rx_ctx_cnt);
   set_size(&e->max_order_raw_size, h->max_order_raw_size);
   set_size(&e->max_order_waw_size, h->max_order_waw_size);
 }
@@ -180,6 +182,7 @@ static void domain_offer(uint32_t version, struct fi_domain_attr *d,
   d->mr_key_size = d->cq_data_size = sizeof(uint64_t);
   d->cq_cnt = d->ep_cnt = d->tx_ctx_cnt = d->rx_ctx_cnt = d->mr_cnt = OBJECTS;
   d->max_ep_tx_ctx = d->max_ep_rx_ctx = 1;
+  d->max_ep_srx_ctx = OBJECTS;
   d->mr_iov_limit = 1;
   d->caps = COMM;
   /* Before 1.5 there was nothing between the two modes: who does not choose gets what works without

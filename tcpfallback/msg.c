@@ -116,12 +116,19 @@ ssize_t tf_cancel(tf_domain_t *d, tf_queue_t *q, size_t *used, tf_cq_t *cq, void
   return -FI_ENOENT;
 }
 
+void tf_rxe_flush(tf_domain_t *d, tf_queue_t *q, tf_cq_t *cq) {
+  tf_rxe_t *r;
+
+  while ((r = tf_q_get(q)) != NULL) {
+    tf_cq_err(cq, r->context, FI_MSG | FI_RECV, FI_ECANCELED, 0, 0);
+    tf_rxe_free(d, r);
+  }
+}
+
 static ssize_t recv_op(struct fid_ep *e, const struct iovec *iov, size_t n, void *context,
                        bool completion) {
   tf_ep_t *ep = tf_up(e, tf_ep_t, e);
   ssize_t r;
-  bool got;
-  int err;
 
   tf_lock(ep->domain);
   if (ep->state == EP_DOWN) {
@@ -129,15 +136,8 @@ static ssize_t recv_op(struct fid_ep *e, const struct iovec *iov, size_t n, void
     tf_unlock(ep->domain);
     return 0;
   }
-  r = tf_post(ep->domain, &ep->posted, &ep->rx_used, ep->rx_size, iov, n, context,
-              completion || ep->rx_comp);
-  if (r == 0 && ep->state == EP_UP && (ep->rx == RX_STALL || ep->left != NULL)) {
-    err = tf_rx(ep, &got);
-    if (err != 0)
-      tf_ep_down(ep, err);
-    else
-      tf_ep_events(ep);
-  }
+  r = tf_post(ep->domain, &ep->posted, &ep->rx_used, ep->rx_size, iov, n, context, completion);
+  if (r == 0 && ep->state == EP_UP && (ep->rx == RX_STALL || ep->left != NULL)) tf_rx_again(ep);
   tf_unlock(ep->domain);
   return r;
 }
@@ -158,13 +158,9 @@ static ssize_t m_recvmsg(struct fid_ep *e, const struct fi_msg *m, uint64_t flag
   return recv_op(e, m->msg_iov, m->iov_count, m->context, (flags & FI_COMPLETION) != 0);
 }
 
-struct fi_ops_msg tf_msg_ops = {.size = sizeof(struct fi_ops_msg),
-                                .recv = m_recv,
-                                .recvv = m_recvv,
-                                .recvmsg = m_recvmsg,
-                                .send = m_send,
-                                .sendv = m_sendv,
-                                .sendmsg = m_sendmsg,
-                                .inject = m_inject,
-                                .senddata = m_senddata,
-                                .injectdata = m_injectdata};
+#define SENDS                                                                                      \
+  .size = sizeof(struct fi_ops_msg), .send = m_send, .sendv = m_sendv, .sendmsg = m_sendmsg,       \
+  .inject = m_inject, .senddata = m_senddata, .injectdata = m_injectdata
+struct fi_ops_msg tf_msg_ops = {SENDS, .recv = m_recv, .recvv = m_recvv, .recvmsg = m_recvmsg};
+struct fi_ops_msg tf_msg_srx_ops = {SENDS, .recv = tf_no_recv, .recvv = tf_no_recvv,
+                                    .recvmsg = tf_no_msg};

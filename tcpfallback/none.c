@@ -32,6 +32,9 @@ int tf_getopt(fid_t fid, int level, int name, void *value, size_t *len) {
   *(size_t *) value = TF_CM_DATA;
   return 0;
 }
+int tf_no_getopt(fid_t fid, int level, int name, void *value, size_t *len) {
+  return -FI_ENOPROTOOPT;
+}
 int tf_no_setopt(fid_t fid, int level, int name, const void *value, size_t len) {
   return -FI_ENOPROTOOPT;
 }
@@ -57,17 +60,28 @@ NO(int, tf_no_cntr, struct fid_domain *d, struct fi_cntr_attr *a, struct fid_cnt
 NO(int, tf_no_sep, struct fid_domain *d, struct fi_info *i, struct fid_ep **o, void *c);
 NO(int, tf_no_poll, struct fid_domain *d, struct fi_poll_attr *a, struct fid_poll **o);
 NO(int, tf_no_stx, struct fid_domain *d, struct fi_tx_attr *a, struct fid_stx **o, void *c);
-NO(int, tf_no_srx, struct fid_domain *d, struct fi_rx_attr *a, struct fid_ep **o, void *c);
+
+/* ---- Messages: who receives from a shared context, and the context ---- */
+
+#define BUF   const void *b, size_t len
+#define IOV   const struct iovec *v, void **d, size_t n
+#define EP    struct fid_ep *e
+#define AFTER void *context
+
+NO(ssize_t, tf_no_recv, EP, void *b, size_t len, void *d, fi_addr_t from, AFTER);
+NO(ssize_t, tf_no_recvv, EP, IOV, fi_addr_t from, AFTER);
+NO(ssize_t, tf_no_msg, EP, const struct fi_msg *m, uint64_t flags);
+NO(ssize_t, tf_no_send, EP, BUF, void *d, fi_addr_t to, AFTER);
+NO(ssize_t, tf_no_sendv, EP, IOV, fi_addr_t to, AFTER);
+NO(ssize_t, tf_no_inject, EP, BUF, fi_addr_t to);
+NO(ssize_t, tf_no_senddata, EP, BUF, void *d, uint64_t data, fi_addr_t to, AFTER);
+NO(ssize_t, tf_no_injectdata, EP, BUF, uint64_t data, fi_addr_t to);
 
 /* ---- Tagged messages ---- */
 
-#define TO    fi_addr_t to, uint64_t tag
-#define FROM  fi_addr_t from, uint64_t tag, uint64_t ignore
-#define BUF   const void *b, size_t len
-#define IOV   const struct iovec *v, void **d, size_t n
-#define SMSG  const struct fi_msg_tagged *m, uint64_t flags
-#define EP    struct fid_ep *e
-#define AFTER void *context
+#define TO   fi_addr_t to, uint64_t tag
+#define FROM fi_addr_t from, uint64_t tag, uint64_t ignore
+#define SMSG const struct fi_msg_tagged *m, uint64_t flags
 
 NO(static ssize_t, t_recv, EP, void *b, size_t len, void *d, FROM, AFTER);
 NO(static ssize_t, t_recvv, EP, IOV, FROM, AFTER);

@@ -41,6 +41,7 @@ enum {
   TF_STAGING = 65536,
   TF_ACTIVE = 4,      /* endpoints of a queue that are read without being asked for */
   TF_LARGE = 32768,   /* after such a message only its successor's header is read ahead */
+  TF_RX_MAX = 65536,  /* most receives that a queue is made for */
   TF_ANSWERS = 16384, /* most answers that a peer may have us owe him */
 };
 
@@ -196,6 +197,17 @@ struct tf_conn {
   uint8_t out[TF_CM_HDR + TF_CM_DATA];
 };
 
+/* Receives of several endpoints. */
+typedef struct tf_srx {
+  struct fid_ep e;
+  tf_domain_t *domain;
+  tf_cq_t *cq;
+  int refs;
+  size_t size, used;
+  tf_queue_t posted;
+  tf_ep_t *first, **last; /* who waits for one */
+} tf_srx_t;
+
 typedef enum { EP_IDLE, EP_CONNECTING, EP_UP, EP_DOWN } tf_ep_state;
 typedef enum { RX_HDR, RX_STALL, RX_MSG, RX_WRITE, RX_RSP, RX_DROP } tf_rx_state;
 
@@ -219,6 +231,9 @@ struct tf_ep {
   uint8_t tx_id;
   tf_queue_t tx, acks, reads;
 
+  tf_srx_t *srx; /* has its receives; NULL: it has its own */
+  bool waits;
+  tf_ep_t *waiter; /* of srx, the next */
   size_t rx_size, rx_used;
   tf_queue_t posted;
   tf_rx_state rx;
@@ -318,11 +333,16 @@ void tf_ep_up(tf_ep_t *); /* its stream speaks: join the queues */
 void tf_ep_down(tf_ep_t *, int err);
 void tf_ep_events(tf_ep_t *);
 /* msg.c, rma.c */
-extern struct fi_ops_msg tf_msg_ops;
+extern struct fi_ops_msg tf_msg_ops, tf_msg_srx_ops; /* ... of who receives from a shared context */
 extern struct fi_ops_rma tf_rma_ops;
 ssize_t tf_post(tf_domain_t *, tf_queue_t *, size_t *used, size_t size, const struct iovec *,
                 size_t n, void *context, bool completion);
 ssize_t tf_cancel(tf_domain_t *, tf_queue_t *, size_t *used, tf_cq_t *, void *context);
+void tf_rxe_flush(tf_domain_t *, tf_queue_t *, tf_cq_t *);
+/* srx.c */
+int tf_srx_open(struct fid_domain *, struct fi_rx_attr *, struct fid_ep **, void *);
+void tf_srx_wait(tf_ep_t *);
+void tf_srx_leave(tf_ep_t *); /* whether it waits or not */
 /* tx.c */
 typedef struct tf_op {
   tf_hdr_t h;
@@ -338,6 +358,7 @@ int tf_tx_answer(tf_ep_t *, const tf_hdr_t *);
 int tf_tx_flush(tf_ep_t *); /* 0, or why the stream is broken */
 /* rx.c */
 int tf_rx(tf_ep_t *, bool *got); /* reads; 0, or why the stream is broken (-FI_ENOTCONN: its end) */
+void tf_rx_again(tf_ep_t *);     /* ... as there is a receive now */
 /* info.c */
 int tf_getinfo(uint32_t, const char *, const char *, uint64_t, const struct fi_info *,
                struct fi_info **);
@@ -348,6 +369,7 @@ int tf_no_ops_open(struct fid *, const char *, uint64_t, void **, void *);
 int tf_no_ops_set(struct fid *, const char *, uint64_t, void *, void *);
 int tf_getopt(fid_t, int level, int name, void *value,
               size_t *len); /* of endpoints and listeners */
+int tf_no_getopt(fid_t, int level, int name, void *value, size_t *len);
 int tf_no_setopt(fid_t, int level, int name, const void *value, size_t len);
 ssize_t tf_no_cancel(fid_t, void *);
 int tf_no_tx_ctx(struct fid_ep *, int, struct fi_tx_attr *, struct fid_ep **, void *);
@@ -367,7 +389,14 @@ int tf_no_cntr(struct fid_domain *, struct fi_cntr_attr *, struct fid_cntr **, v
 int tf_no_sep(struct fid_domain *, struct fi_info *, struct fid_ep **, void *);
 int tf_no_poll(struct fid_domain *, struct fi_poll_attr *, struct fid_poll **);
 int tf_no_stx(struct fid_domain *, struct fi_tx_attr *, struct fid_stx **, void *);
-int tf_no_srx(struct fid_domain *, struct fi_rx_attr *, struct fid_ep **, void *);
+ssize_t tf_no_recv(struct fid_ep *, void *, size_t, void *, fi_addr_t, void *);
+ssize_t tf_no_recvv(struct fid_ep *, const struct iovec *, void **, size_t, fi_addr_t, void *);
+ssize_t tf_no_msg(struct fid_ep *, const struct fi_msg *, uint64_t);
+ssize_t tf_no_send(struct fid_ep *, const void *, size_t, void *, fi_addr_t, void *);
+ssize_t tf_no_sendv(struct fid_ep *, const struct iovec *, void **, size_t, fi_addr_t, void *);
+ssize_t tf_no_inject(struct fid_ep *, const void *, size_t, fi_addr_t);
+ssize_t tf_no_senddata(struct fid_ep *, const void *, size_t, void *, uint64_t, fi_addr_t, void *);
+ssize_t tf_no_injectdata(struct fid_ep *, const void *, size_t, uint64_t, fi_addr_t);
 extern struct fi_ops_tagged tf_no_tagged;
 extern struct fi_ops_atomic tf_no_atomic;
 extern struct fi_ops_collective tf_no_collective;

@@ -15,9 +15,10 @@
 enum { AHEAD = 1024, READS = 16 };
 
 static tf_rxe_t *take(tf_ep_t *ep) {
-  tf_rxe_t *e = tf_q_get(&ep->posted);
+  tf_srx_t *s = ep->srx;
+  tf_rxe_t *e = tf_q_get(s != NULL ? &s->posted : &ep->posted);
 
-  if (e != NULL) ep->rx_used--;
+  if (e != NULL) --*(s != NULL ? &s->used : &ep->rx_used);
   return e;
 }
 
@@ -51,6 +52,7 @@ static int begin_msg(tf_ep_t *ep) {
 
   if (e == NULL) {
     ep->rx = RX_STALL;
+    if (ep->srx != NULL) tf_srx_wait(ep);
     return 0;
   }
   ep->rxe = e;
@@ -115,7 +117,7 @@ static int end(tf_ep_t *ep) {
   ep->large = ep->h.size >= TF_LARGE;
   switch (was) {
   case RX_MSG:
-    if (ep->rxe->completion)
+    if (ep->rxe->completion || ep->rx_comp) /* a shared one does not know the endpoint's choice */
       tf_cq_put(ep->rxcq, ep->rxe->context, recv_flags(&ep->h), ep->h.size, ep->h.data);
     tf_rxe_free(ep->domain, ep->rxe);
     ep->rxe = NULL;
@@ -280,4 +282,14 @@ int tf_rx(tf_ep_t *ep, bool *got) {
     if (ep->left != NULL) return 0;
   }
   return 0;
+}
+
+void tf_rx_again(tf_ep_t *ep) {
+  bool got;
+  int err = tf_rx(ep, &got);
+
+  if (err != 0)
+    tf_ep_down(ep, err);
+  else
+    tf_ep_events(ep);
 }

@@ -296,6 +296,9 @@ static void endpoints(void **state) {
   NO(hints->ep_attr->tx_ctx_cnt = 2);
   NO(hints->ep_attr->rx_ctx_cnt = 2);
   NO(hints->ep_attr->tx_ctx_cnt = FI_SHARED_CONTEXT);
+  YES(hints->ep_attr->rx_ctx_cnt = FI_SHARED_CONTEXT);
+  assert_int_equal(got->ep_attr->rx_ctx_cnt, FI_SHARED_CONTEXT);
+  assert_true(got->domain_attr->max_ep_srx_ctx > 0);
   NO(hints->ep_attr->auth_key_size = 8);
   YES(hints->ep_attr->max_order_raw_size = 4096);
   assert_int_equal(got->ep_attr->max_order_raw_size, 4096);

@@ -299,7 +299,8 @@ void end_open(end_t *e, const char *provider, const opts_t *opts, struct fi_info
 
     OK(fi_srx_context(e->domain, &rx, &e->srx, NULL));
     OK(fi_ep_bind(e->srx, &e->cq->fid, FI_RECV));
-    OK(fi_enable(e->srx));
+    int rc = fi_enable(e->srx); /* some have nothing to enable */
+    if (rc != 0) assert_int_equal(rc, -FI_ENOSYS);
   }
   for (i = 0; i < MAX_ENDS && ends[i] != NULL; i++) continue;
   assert_true(i < MAX_ENDS);
