@@ -47,6 +47,10 @@ static void unwatch(tf_conn_t *c) {
   eq->watched--;
 }
 
+void tf_eq_by(tf_eq_t *eq, uint64_t at) {
+  if (eq->at == 0 || at < eq->at) tf_stream.deadline(eq->set, eq->at = at);
+}
+
 int tf_conn_watch(tf_eq_t *eq, tf_conn_t *c, unsigned events, uint64_t deadline) {
   int err = tf_stream.add(eq->set, c->sock, events, c);
 
@@ -57,7 +61,7 @@ int tf_conn_watch(tf_eq_t *eq, tf_conn_t *c, unsigned events, uint64_t deadline)
   if (c->next != NULL) c->next->prev = c;
   eq->conns = c;
   eq->watched++;
-  if (eq->at == 0 || deadline < eq->at) tf_stream.deadline(eq->set, eq->at = deadline);
+  tf_eq_by(eq, deadline);
   return 0;
 }
 
@@ -231,10 +235,11 @@ static void step(tf_conn_t *c) {
 }
 
 static void late(tf_eq_t *eq) {
-  uint64_t now = tf_stream.now(), at = 0;
+  uint64_t now = tf_stream.now(), at;
   tf_conn_t *c, *next;
 
   if (eq->at == 0 || now < eq->at) return;
+  at = tf_pep_again(eq, now);
   for (c = eq->conns; c != NULL; c = next) {
     next = c->next;
     if (c->fid.fclass == FI_CLASS_CONNREQ && c->deadline <= now)

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pep.c - listeners. */
+/* pep.c - listeners.
+ *
+ * Design notes
+ *  - One that has no descriptor or no memory for who knocks pauses, and tries again a little later: its
+ *    stream stays ready, and a program that sleeps on the queue would spin. The kernel's backlog keeps
+ *    who comes meanwhile. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,12 +22,50 @@ int tf_sock_name(tf_sock_t s, void *addr, size_t *len, bool peer) {
   return n > room ? -FI_ETOOSMALL : 0;
 }
 
+enum { BATCH = 64, PAUSE_MS = 100 };
+
+static void pause_for(tf_pep_t *pep, int err) {
+  tf_eq_t *eq = pep->eq;
+
+  TF_WARN("a listener cannot accept, and pauses: %s\n", fi_strerror(-err));
+  if (tf_stream.mod(eq->set, pep->sock, 0, &pep->p.fid) != 0) return;
+  pep->paused = tf_stream.now() + PAUSE_MS;
+  pep->pnext = eq->paused;
+  eq->paused = pep;
+  tf_eq_by(eq, pep->paused);
+}
+
+uint64_t tf_pep_again(tf_eq_t *eq, uint64_t now) {
+  tf_pep_t **at = &eq->paused, *pep;
+  uint64_t next = 0;
+
+  while ((pep = *at) != NULL) {
+    if (pep->paused > now) {
+      if (next == 0 || pep->paused < next) next = pep->paused;
+      at = &pep->pnext;
+      continue;
+    }
+    *at = pep->pnext;
+    pep->paused = 0;
+    (void) tf_stream.mod(eq->set, pep->sock, TF_IN, &pep->p.fid);
+  }
+  return next;
+}
+
+static void forget_pause(tf_pep_t *pep) {
+  tf_pep_t **at;
+
+  if (pep->paused == 0) return;
+  for (at = &pep->eq->paused; *at != pep; at = &(*at)->pnext) continue;
+  *at = pep->pnext;
+}
+
 void tf_pep_accept(tf_pep_t *pep) {
   tf_sock_t s;
   tf_conn_t *c;
-  int i;
+  int i, err;
 
-  for (i = 0; i < 64 && tf_stream.accept(pep->sock, &tf_params.sock, &s) == 0; i++) {
+  for (i = 0; i < BATCH && (err = tf_stream.accept(pep->sock, &tf_params.sock, &s)) == 0; i++) {
     c = tf_conn_new(s);
     if (c == NULL) {
       tf_stream.close(s);
@@ -33,6 +76,7 @@ void tf_pep_accept(tf_pep_t *pep) {
     if (tf_conn_watch(pep->eq, c, TF_IN, tf_stream.now() + (uint64_t) tf_params.stranger_ms) != 0)
       tf_conn_free(c);
   }
+  if (err == -EMFILE || err == -ENFILE || err == -ENOBUFS || err == -ENOMEM) pause_for(pep, err);
 }
 
 static int bind_to(tf_pep_t *p, const void *addr, size_t len) {
@@ -69,6 +113,7 @@ static int pep_listen(struct fid_pep *f) {
   if (err == 0) {
     p->listening = true;
     p->eq->watched++;
+    tf_eq_by(p->eq, tf_stream.now()); /* later there may be no descriptor for the set's timer */
   }
   pthread_mutex_unlock(&p->fabric->cm);
   return err;
@@ -105,6 +150,7 @@ static int pep_close(struct fid *fid) {
 
   pthread_mutex_lock(&p->fabric->cm);
   if (p->listening) {
+    forget_pause(p);
     tf_stream.del(p->eq->set, p->sock);
     p->eq->watched--;
     for (c = p->eq->conns; c != NULL; c = next) {

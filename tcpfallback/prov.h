@@ -164,8 +164,9 @@ struct tf_eq {
   tf_event_t *head, **tail;
   tf_event_t *errev; /* what the last fi_eq_readerr lent */
   tf_conn_t *conns;
+  struct tf_pep *paused;
   unsigned watched;
-  uint64_t at;
+  uint64_t at; /* the first deadline; 0: none */
 };
 
 typedef struct tf_pep {
@@ -176,6 +177,8 @@ typedef struct tf_pep {
   tf_sock_t sock;
   int backlog;
   bool listening;
+  uint64_t paused;      /* accepts nobody until then; 0: it does */
+  struct tf_pep *pnext; /* among those that pause */
 } tf_pep_t;
 
 typedef enum { CONN_CONNECT, CONN_READ, CONN_READY } tf_conn_state;
@@ -323,9 +326,12 @@ int tf_conn_start(tf_ep_t *, const void *, size_t);
 /* Its stream is the endpoint's, which is up; FI_CONNECTED is said. */
 int tf_conn_hand_over(tf_conn_t *, tf_ep_t *, const void *, size_t);
 void tf_eq_progress(tf_eq_t *);
+void tf_eq_by(tf_eq_t *, uint64_t); /* be ready at that time, at the latest */
 /* pep.c */
 int tf_pep_open(struct fid_fabric *, struct fi_info *, struct fid_pep **, void *);
 void tf_pep_accept(tf_pep_t *);
+uint64_t tf_pep_again(tf_eq_t *,
+                      uint64_t now); /* when the next pause of a listener ends; 0: none */
 int tf_sock_name(tf_sock_t, void *, size_t *, bool peer);
 /* ep.c */
 int tf_ep_open(struct fid_domain *, struct fi_info *, struct fid_ep **, void *);

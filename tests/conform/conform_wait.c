@@ -8,6 +8,8 @@
  *  - "Does not spin" counts wake-ups over a while in which nothing happens: never a time. */
 #include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "lib_conform.h"
@@ -439,11 +441,91 @@ static void only_by_fds(void **state) {
   pair_close(&p);
 }
 
+/* ---- No descriptors ---- */
+
+enum { FULL = 1024 };
+static int fillers[FULL];
+static unsigned nfillers;
+static struct rlimit limit;
+
+static void fill_descriptors(void) {
+  struct rlimit low = {FULL, limit.rlim_max};
+
+  OK(setrlimit(RLIMIT_NOFILE, &low));
+  while (nfillers < FULL && (fillers[nfillers] = dup(0)) >= 0) nfillers++;
+  assert_true(nfillers < FULL && errno == EMFILE);
+}
+
+static int read_limit(void **state) {
+  return conform_setup(state) != 0 || getrlimit(RLIMIT_NOFILE, &limit) != 0;
+}
+
+static int free_descriptors(void **state) {
+  (void) state;
+  while (nfillers > 0) close(fillers[--nfillers]);
+  return setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* A listener that has no descriptor for who knocks: it sleeps meanwhile, and accepts him later. */
+static void listener_out_of_descriptors(void **state) {
+  int fd;
+
+  (void) state;
+  KNOWN_DEVIATION();
+  begin();
+  pair_disconnect(&p, &l);
+  fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  assert_true(fd >= 0);
+  fill_descriptors();
+  OK(connect(fd, (struct sockaddr *) &p.addr, (socklen_t) p.addrlen));
+  assert_true(wakeups(&p.s, 200) <= FEW);
+  assert_true(wakeups(&p.s, 200) <= FEW);
+  close(fd); /* one is free: the first who knocked has it, and goes at once */
+  settle(50);
+  free_descriptors(NULL);
+  pair_connect(&p, &l); /* behind him */
+  alive(&p, &l);
+  assert_true(wakeups(&p.s, 100) <= FEW);
+  end();
+}
+
+/* ... and may be closed while it does not accept. */
+static void listener_closed_without_descriptors(void **state) {
+  int fd;
+
+  (void) state;
+  begin();
+  fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  assert_true(fd >= 0);
+  fill_descriptors();
+  OK(connect(fd, (struct sockaddr *) &p.addr, (socklen_t) p.addrlen));
+  settle(20);
+  OK(fi_close(&p.s.pep->fid));
+  p.s.pep = NULL;
+  settle(150); /* longer than it takes to try again */
+  free_descriptors(NULL);
+  close(fd);
+  alive(&p, &l);
+  end();
+}
+
+#define FULL_CASE(fn) cmocka_unit_test_setup_teardown(fn, read_limit, free_descriptors)
+
 static const struct CMUnitTest tests[] = {
-    CASE(ping_pong_sread),    CASE(ping_pong_fd),        CASE(wait_objects),
-    CASE(unread_says_again),  CASE(idle_does_not_wake),  CASE(over_does_not_wake),
-    CASE(no_receive_no_spin), CASE(receive_posted_late), CASE(sread_gives_up),
-    CASE(signal_wakes),       CASE(eq_sread_connects),   CASE(only_by_fds),
+    CASE(ping_pong_sread),
+    CASE(ping_pong_fd),
+    CASE(wait_objects),
+    CASE(unread_says_again),
+    CASE(idle_does_not_wake),
+    CASE(over_does_not_wake),
+    CASE(no_receive_no_spin),
+    CASE(receive_posted_late),
+    CASE(sread_gives_up),
+    CASE(signal_wakes),
+    CASE(eq_sread_connects),
+    CASE(only_by_fds),
+    FULL_CASE(listener_out_of_descriptors),
+    FULL_CASE(listener_closed_without_descriptors),
 };
 
 CONFORM_MAIN(tests)

@@ -43,6 +43,8 @@ static const row_t rows[] = {
     {"tcp", EITHER, "conform_rma", "inject_too_long", LIMITS},
     {"tcp", CLIENT, "conform_threads", "used_while_connecting",
      "tcp 1.17 jumps to nowhere in an fi_inject while the endpoint connects"},
+    {"tcp", SERVER, "conform_wait", "listener_out_of_descriptors",
+     "tcp 1.17 spins while it has no descriptor for who knocks"},
 #define EMPTY                                                                                      \
   "tcp 1.17 leaves the slot of an operation that it does not offer empty: a jump to nowhere"
     {"tcp", EITHER, "conform_none", "tagged",
