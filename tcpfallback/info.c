@@ -20,15 +20,17 @@
 #define COMM         (FI_LOCAL_COMM | FI_REMOTE_COMM)
 #define MSG_DIRS     (FI_SEND | FI_RECV)
 #define RMA_DIRS     (FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE)
-#define TX_CAPS      (FI_MSG | FI_RMA | FI_SEND | FI_READ | FI_WRITE)
-#define RX_CAPS      (FI_MSG | FI_RMA | FI_RECV | FI_REMOTE_READ | FI_REMOTE_WRITE)
+#define TX_CAPS      (FI_MSG | FI_RMA | FI_SEND | FI_READ | FI_WRITE | TF_PMEM)
+#define RX_CAPS      (FI_MSG | FI_RMA | FI_RECV | FI_REMOTE_READ | FI_REMOTE_WRITE | TF_PMEM)
+#define EXTRA        TF_PMEM /* given to who does not ask, too */
 #define TX_ELSEWHERE (FI_RECV | FI_REMOTE_READ | FI_REMOTE_WRITE) /* old programs ask it of tx */
 #define RX_ELSEWHERE (FI_SEND | FI_READ | FI_WRITE)
 #define ORDER                                                                                      \
   (FI_ORDER_RAR | FI_ORDER_RAW | FI_ORDER_RAS | FI_ORDER_WAW | FI_ORDER_WAS | FI_ORDER_SAW |       \
    FI_ORDER_SAS | FI_ORDER_RMA_RAR | FI_ORDER_RMA_RAW | FI_ORDER_RMA_WAW)
 #define TX_FLAGS                                                                                   \
-  (FI_INJECT | FI_INJECT_COMPLETE | FI_TRANSMIT_COMPLETE | FI_DELIVERY_COMPLETE | FI_COMPLETION)
+  (FI_INJECT | FI_INJECT_COMPLETE | FI_TRANSMIT_COMPLETE | FI_DELIVERY_COMPLETE |                  \
+   (TF_PMEM != 0 ? FI_COMMIT_COMPLETE : 0) | FI_COMPLETION)
 #define MR_OLD (FI_MR_BASIC | FI_MR_SCALABLE) /* whole modes; the other bits are parts of one */
 enum { TX_MAX = 1024, DEPTH = 256, OBJECTS = 65536 };
 
@@ -128,7 +130,7 @@ static uint64_t caps_of(const struct fi_info *h) {
 
   if ((caps & FI_MSG) != 0 && (caps & MSG_DIRS) == 0) caps |= MSG_DIRS;
   if ((caps & FI_RMA) != 0 && (caps & RMA_DIRS) == 0) caps |= RMA_DIRS;
-  return caps;
+  return caps | EXTRA;
 }
 
 static void tx_offer(struct fi_tx_attr *t, const struct fi_tx_attr *h, uint64_t caps) {
@@ -140,7 +142,7 @@ static void tx_offer(struct fi_tx_attr *t, const struct fi_tx_attr *h, uint64_t 
   t->iov_limit = TF_IOV;
   t->rma_iov_limit = TF_RMA_MAX;
   if (h == NULL) return;
-  if (h->caps != 0) t->caps = h->caps & TX_CAPS;
+  if (h->caps != 0) t->caps = (h->caps & TX_CAPS) | TF_PMEM;
   t->op_flags = h->op_flags;
   set_size(&t->inject_size, h->inject_size);
   set_size(&t->size, h->size);
@@ -155,7 +157,7 @@ static void rx_offer(struct fi_rx_attr *r, const struct fi_rx_attr *h, uint64_t 
   r->size = DEPTH;
   r->iov_limit = TF_IOV;
   if (h == NULL) return;
-  if (h->caps != 0) r->caps = h->caps & RX_CAPS;
+  if (h->caps != 0) r->caps = (h->caps & RX_CAPS) | TF_PMEM;
   r->op_flags = h->op_flags;
   set_size(&r->size, h->size);
   set_size(&r->iov_limit, h->iov_limit);

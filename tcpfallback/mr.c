@@ -6,6 +6,10 @@
  *    still writes is dropped, who still reads is cut off. */
 #include <stdlib.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
 
 #include "prov.h"
 
@@ -31,6 +35,43 @@ tf_mr_t *tf_mr_find(tf_domain_t *d, const tf_rma_t *r, uint64_t access, void **a
   *at = m->base + (r->addr - m->lo);
   return m;
 }
+
+#ifdef __x86_64__
+enum { LINE = 64 };
+
+/* Asked once: a virtual processor takes long to answer. */
+static bool keeps_lines(void) {
+  static int known;
+  unsigned a, b = 0, c, d;
+  int k = __atomic_load_n(&known, __ATOMIC_RELAXED);
+
+  if (k == 0) {
+    k = __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & bit_CLWB) != 0 ? 1 : -1;
+    __atomic_store_n(&known, k, __ATOMIC_RELAXED);
+  }
+  return k > 0;
+}
+
+/* Newer processors keep the line: what is read next need not be fetched. */
+__attribute__((target("clwb"))) static void keep(uint8_t *p, const uint8_t *end) {
+  for (; p < end; p += LINE) _mm_clwb(p);
+}
+
+void tf_mr_commit(const tf_mr_t *m, const tf_rma_t *r) {
+  uint8_t *p = m->base + (r->addr - m->lo), *end = p + r->len;
+
+  p -= (uintptr_t) p % LINE;
+  if (keeps_lines())
+    keep(p, end);
+  else
+    for (; p < end; p += LINE) _mm_clflush(p);
+  _mm_sfence();
+}
+#else
+void tf_mr_commit(const tf_mr_t *m, const tf_rma_t *r) { /* nobody could ask: FI_RMA_PMEM */
+  (void) m, (void) r;
+}
+#endif
 
 static bool grow(tf_domain_t *d) {
   size_t i, old = d->mrcap;

@@ -25,8 +25,8 @@ static ssize_t send_op(struct fid_ep *e, const struct iovec *iov, size_t n, uint
     op.h.flags |= TF_FL_DATA;
     op.h.data = data;
   }
-  if (flags & (FI_TRANSMIT_COMPLETE | FI_DELIVERY_COMPLETE)) {
-    op.h.flags |= TF_FL_DELIVERY;
+  if (flags & (FI_TRANSMIT_COMPLETE | FI_DELIVERY_COMPLETE | FI_COMMIT_COMPLETE)) {
+    op.h.flags |= TF_FL_DELIVERY; /* the protocol commits writes alone */
     op.ack = true;
   }
   if (completion) op.cq_flags = FI_MSG | FI_SEND;

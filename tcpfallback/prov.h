@@ -45,8 +45,15 @@ enum {
   TF_ANSWERS = 16384, /* most answers that a peer may have us owe him */
 };
 
+/* What is written can be made durable where the processor writes back its caches when told. */
+#ifdef __x86_64__
+#define TF_PMEM FI_RMA_PMEM
+#else
+#define TF_PMEM 0
+#endif
 #define TF_CAPS                                                                                    \
-  (FI_MSG | FI_RMA | FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE)
+  (FI_MSG | FI_RMA | FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE |   \
+   TF_PMEM)
 #define TF_MSG_MAX          (SIZE_MAX / 2)
 #define TF_PROTOCOL_VERSION 0 /* of FI_PROTO_SOCK_TCP, as `tcp` counts it */
 #define TF_WARN(...)        FI_LOG(&tf_prov, FI_LOG_WARN, FI_LOG_EP_DATA, __VA_ARGS__)
@@ -303,6 +310,7 @@ static inline void tf_txe_free(tf_domain_t *d, tf_txe_t *e) {
 /* mr.c */
 extern struct fi_ops_mr tf_mr_ops;
 tf_mr_t *tf_mr_find(tf_domain_t *, const tf_rma_t *, uint64_t access, void **at);
+void tf_mr_commit(const tf_mr_t *, const tf_rma_t *); /* what was written there lasts */
 void tf_mr_fini(tf_domain_t *);
 /* cq.c */
 int tf_cq_open(struct fid_domain *, struct fi_cq_attr *, struct fid_cq **, void *);

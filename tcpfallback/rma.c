@@ -32,10 +32,10 @@ static ssize_t rma(struct fid_ep *e, const struct fi_msg_rma *m, uint64_t flags,
     op.h.flags |= TF_FL_DATA;
     op.h.data = m->data;
   }
-  if (!read && (flags & (FI_TRANSMIT_COMPLETE | FI_DELIVERY_COMPLETE)) != 0) {
+  if (!read && (flags & (FI_TRANSMIT_COMPLETE | FI_DELIVERY_COMPLETE)) != 0)
     op.h.flags |= TF_FL_DELIVERY;
-    op.ack = true;
-  }
+  if (!read && (flags & FI_COMMIT_COMPLETE) != 0) op.h.flags |= TF_FL_COMMIT;
+  op.ack = (op.h.flags & (TF_FL_DELIVERY | TF_FL_COMMIT)) != 0;
   if (completion) op.cq_flags = FI_RMA | (read ? FI_READ : FI_WRITE);
   tf_lock(ep->domain);
   r = tf_tx(ep, &op);

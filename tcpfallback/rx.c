@@ -112,6 +112,7 @@ static int begin(tf_ep_t *ep) {
 static int end(tf_ep_t *ep) {
   tf_rx_state was = ep->rx;
   tf_txe_t *t;
+  unsigned i;
 
   ep->rx = RX_HDR;
   ep->large = ep->h.size >= TF_LARGE;
@@ -123,6 +124,8 @@ static int end(tf_ep_t *ep) {
     ep->rxe = NULL;
     break;
   case RX_WRITE:
+    if (ep->h.flags & TF_FL_COMMIT)
+      for (i = 0; i < ep->h.nrma; i++) tf_mr_commit(ep->mr[i], &ep->h.rma[i]);
     memset(ep->mr, 0, sizeof(ep->mr));
     if (ep->h.flags & TF_FL_DATA)
       tf_cq_put(ep->rxcq, NULL, FI_REMOTE_WRITE | FI_REMOTE_CQ_DATA, ep->h.size, ep->h.data);

@@ -347,6 +347,8 @@ static void capabilities(void **state) {
       NO(hints->tx_attr->caps = FI_MSG | none[i]);
     if (none[i] != FI_MULTICAST) NO(hints->rx_attr->caps = FI_MSG | none[i]);
   }
+  YES(hints->caps |= FI_RMA_PMEM);
+  YES(hints->tx_attr->caps = FI_RMA | FI_RMA_PMEM);
   /* Old programs say the whole of it in both places. */
   YES(hints->tx_attr->caps = FI_MSG | FI_SEND | FI_RECV | FI_REMOTE_READ);
   YES(hints->rx_attr->caps = FI_MSG | FI_SEND | FI_RECV | FI_WRITE);
@@ -371,8 +373,9 @@ static void reach(void **state) {
 }
 
 static void flags_and_orders(void **state) {
-  static const uint64_t tx[] = {FI_INJECT, FI_INJECT_COMPLETE, FI_COMPLETION, FI_TRANSMIT_COMPLETE,
-                                FI_DELIVERY_COMPLETE};
+  static const uint64_t tx[] = {FI_COMMIT_COMPLETE,   FI_INJECT,
+                                FI_INJECT_COMPLETE,   FI_COMPLETION,
+                                FI_TRANSMIT_COMPLETE, FI_DELIVERY_COMPLETE};
 
   (void) state;
   for (unsigned i = 0; i < sizeof(tx) / sizeof(*tx); i++) {
