@@ -82,27 +82,31 @@ void tf_cq_forget(tf_cq_t *cq, tf_ep_t *ep) {
   if (cq == NULL) return;
   for (i = 0; i < cq->nactive; i++)
     if (cq->active[i] == ep) {
+      if (!tf_watch_back(ep, cq)) return;
       cq->active[i] = cq->active[--cq->nactive];
       return;
     }
 }
 
-void tf_cq_activate(tf_cq_t *cq, tf_ep_t *ep) {
+bool tf_cq_activate(tf_cq_t *cq, tf_ep_t *ep) {
   unsigned i;
 
-  if (cq == NULL) return;
+  if (cq == NULL) return false;
   for (i = 0; i < cq->nactive; i++)
-    if (cq->active[i] == ep) return;
-  ep->empty = 0;
-  if (cq->nactive == TF_ACTIVE) {
-    cq->active[cq->kept++ % TF_ACTIVE] = ep;
-    return;
+    if (cq->active[i] == ep) return true;
+  if (i == TF_ACTIVE) {
+    i = cq->kept++ % TF_ACTIVE;
+    if (!tf_watch_back(cq->active[i], cq)) return false;
+  } else {
+    cq->nactive++;
   }
-  cq->active[cq->nactive++] = ep;
+  cq->active[i] = ep;
+  ep->empty = ep->run = 0;
+  return true;
 }
 
 static void readable(tf_cq_t *cq, tf_ep_t *ep, bool hup) {
-  bool got;
+  bool got, active = false;
   int err = tf_rx(ep, &got);
 
   if (err != 0) {
@@ -111,7 +115,7 @@ static void readable(tf_cq_t *cq, tf_ep_t *ep, bool hup) {
   }
   if (got) {
     ep->empty = 0;
-    tf_cq_activate(cq, ep);
+    active = tf_cq_activate(cq, ep);
   } else if (++ep->empty > EMPTY_MAX && cq->nbound > 1) {
     tf_cq_forget(cq, ep);
   }
@@ -119,7 +123,8 @@ static void readable(tf_cq_t *cq, tf_ep_t *ep, bool hup) {
     ep->told = ep->half = true;
     tf_eq_post(ep->eq, &ep->shut);
   }
-  if (ep->rx == RX_STALL || ep->left != NULL || ep->events != 0) tf_ep_events(ep);
+  if (got || ep->rx == RX_STALL || ep->left != NULL) tf_ep_events(ep);
+  if (active) tf_watch_ran(ep, cq);
 }
 
 static void handle(tf_cq_t *cq, const tf_ready_t *r) {
@@ -127,7 +132,7 @@ static void handle(tf_cq_t *cq, const tf_ready_t *r) {
   int err;
 
   if (ep == NULL) {
-    tf_stream.quiet(cq->set);
+    if (!cq->called) tf_stream.quiet(cq->set);
     return;
   }
   if (ep->state != EP_UP) return;
@@ -156,8 +161,11 @@ static void progress(tf_cq_t *cq) {
   size_t before = cq->tail;
 
   memcpy(now, cq->active, n * sizeof(*now));
-  for (i = 0; i < n; i++)
+  for (i = 0; i < n; i++) {
+    if (now[i]->away != 0 && now[i]->tx.head != NULL && now[i]->state == EP_UP)
+      handle(cq, &(tf_ready_t){now[i], TF_OUT}); /* its way back to the set failed */
     if (now[i]->state == EP_UP) readable(cq, now[i], false);
+  }
   if (cq->tail != before && ++cq->kept % 64 != 0) return;
   if (n != 0 && ++cq->empties < cq->every) return;
   cq->empties = 0;
@@ -211,15 +219,18 @@ static ssize_t cq_readerr(struct fid_cq *c, struct fi_cq_err_entry *out, uint64_
 }
 
 int tf_cq_trywait(tf_cq_t *cq) {
+  unsigned i;
   int r = 0;
 
   tf_lock(cq->domain);
   if (cq->head == cq->tail && !cq->overrun) progress(cq);
-  if (cq->head != cq->tail || cq->overrun)
-    r = -FI_EAGAIN;
-  else {
+  if (cq->head != cq->tail || cq->overrun) r = -FI_EAGAIN;
+  for (i = 0; i < cq->nactive; i++)
+    if (!tf_watch_back(cq->active[i], cq)) r = -FI_EAGAIN;
+  if (r == 0) {
     tf_stream.quiet(cq->set);
-    cq->armed = true;
+    cq->called = false;
+    cq->armed = cq->slept = true;
   }
   tf_unlock(cq->domain);
   return r;

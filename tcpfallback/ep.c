@@ -6,36 +6,9 @@
 
 #include "prov.h"
 
-static void in_sets(tf_ep_t *ep, int (*call)(tf_set_t *, tf_sock_t, unsigned, void *),
-                    unsigned events) {
-  if (ep->rxcq != NULL) (void) call(ep->rxcq->set, ep->sock, events, ep);
-  if (ep->txcq != NULL && ep->txcq != ep->rxcq) (void) call(ep->txcq->set, ep->sock, events, ep);
-}
-
-/* What its sets ask for: room while something is queued, data while it can be taken, its end until told. */
-void tf_ep_events(tf_ep_t *ep) {
-  bool stalled = ep->rx == RX_STALL || ep->left != NULL || ep->answers >= TF_ANSWERS;
-  unsigned want =
-      (ep->tx.head != NULL ? TF_OUT : 0u) | (stalled ? 0u : TF_IN) | (ep->half ? 0u : TF_HUP);
-
-  if (ep->state != EP_UP || want == ep->events) return;
-  if (want == 0 || ep->half) { /* its end would make the set ready for ever */
-    if (ep->events != 0) {
-      if (ep->rxcq != NULL) tf_stream.del(ep->rxcq->set, ep->sock);
-      if (ep->txcq != NULL && ep->txcq != ep->rxcq) tf_stream.del(ep->txcq->set, ep->sock);
-    }
-    ep->events = 0;
-    if (stalled || !ep->half) return;
-    want = TF_IN;
-  }
-  in_sets(ep, ep->events == 0 ? tf_stream.add : tf_stream.mod, want);
-  ep->events = want;
-}
-
 void tf_ep_up(tf_ep_t *ep) {
   ep->state = EP_UP;
-  ep->events = TF_IN | TF_HUP;
-  in_sets(ep, tf_stream.add, ep->events);
+  tf_watch_begin(ep);
   if (ep->rxcq != NULL) tf_cq_activate(ep->rxcq, ep);
 }
 
@@ -68,11 +41,7 @@ static void flush_all(tf_ep_t *ep, int err) {
 
 static void leave(tf_ep_t *ep) {
   if (ep->sock == TF_NO_SOCK) return;
-  if (ep->state == EP_UP && ep->events != 0) {
-    if (ep->rxcq != NULL) tf_stream.del(ep->rxcq->set, ep->sock);
-    if (ep->txcq != NULL && ep->txcq != ep->rxcq) tf_stream.del(ep->txcq->set, ep->sock);
-  }
-  ep->events = 0;
+  if (ep->state == EP_UP) tf_watch_end(ep);
   tf_cq_forget(ep->rxcq, ep);
   tf_cq_forget(ep->txcq, ep);
 }

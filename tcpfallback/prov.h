@@ -5,8 +5,8 @@
  *  - Locks, in their order: the fabric's `cm` (handshakes, and every change of an endpoint's life), a
  *    domain's `lock` (the data path; none under FI_THREAD_DOMAIN), an event queue's `lock` (its list).
  *    An endpoint's state changes under its domain's lock, its handshake and its stream under `cm`.
- *  - A completion queue's set has the streams of its endpoints in it, level-triggered; so its
- *    descriptor needs no signal for what comes from outside. Completions that software makes are
+ *  - A completion queue's set has the streams of its endpoints in it, level-triggered, whenever
+ *    somebody sleeps on it (watch.c); so its descriptor needs no signal for what comes from outside. Completions that software makes are
  *    seen by fi_trywait, and wake who sleeps already.
  *  - An endpoint that has data and no receive for it is stalled: it keeps what was read already,
  *    and its set asks for the peer's end alone. */
@@ -144,6 +144,7 @@ typedef struct tf_cq {
   enum fi_cq_format format;
   int refs;
   bool armed, signaled, overrun;
+  bool slept, called; /* somebody may sleep on the set; he was called, and is until he asks again */
   tf_cqe_t *ring;
   size_t cap, head, tail;
   tf_ep_t *active[TF_ACTIVE];
@@ -231,8 +232,9 @@ struct tf_ep {
   tf_sock_t sock;
   tf_ep_state state;
   bool enabled, swap, tx_comp, rx_comp, told, half, out;
-  unsigned events; /* asked of its sets; ~0u: it is in none */
-  unsigned empty;
+  unsigned events; /* asked of its sets; 0: it is in none */
+  unsigned away;   /* from which of them all the same: watch.c */
+  unsigned empty, run;
   uint64_t tx_op_flags;
   struct sockaddr_storage dst;
   socklen_t dstlen;
@@ -317,7 +319,7 @@ int tf_cq_open(struct fid_domain *, struct fi_cq_attr *, struct fid_cq **, void 
 void tf_cq_put(tf_cq_t *, void *context, uint64_t flags, size_t len, uint64_t data);
 void tf_cq_err(tf_cq_t *, void *context, uint64_t flags, int err, size_t olen, uint64_t data);
 int tf_cq_trywait(tf_cq_t *);
-void tf_cq_activate(tf_cq_t *, tf_ep_t *);
+bool tf_cq_activate(tf_cq_t *, tf_ep_t *);
 void tf_cq_forget(tf_cq_t *, tf_ep_t *);
 /* eq.c */
 int tf_eq_open(struct fid_fabric *, struct fi_eq_attr *, struct fid_eq **, void *);
@@ -345,7 +347,12 @@ int tf_sock_name(tf_sock_t, void *, size_t *, bool peer);
 int tf_ep_open(struct fid_domain *, struct fi_info *, struct fid_ep **, void *);
 void tf_ep_up(tf_ep_t *); /* its stream speaks: join the queues */
 void tf_ep_down(tf_ep_t *, int err);
-void tf_ep_events(tf_ep_t *);
+/* watch.c */
+void tf_watch_begin(tf_ep_t *);
+void tf_watch_end(tf_ep_t *);
+void tf_ep_events(tf_ep_t *);            /* ask for what it waits for now */
+void tf_watch_ran(tf_ep_t *, tf_cq_t *); /* one of its active ones was read and had something */
+bool tf_watch_back(tf_ep_t *, tf_cq_t *);
 /* msg.c, rma.c */
 extern struct fi_ops_msg tf_msg_ops, tf_msg_srx_ops; /* ... of who receives from a shared context */
 extern struct fi_ops_rma tf_rma_ops;

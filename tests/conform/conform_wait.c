@@ -17,41 +17,10 @@
 static pair_t p;
 static link_t l;
 
-typedef enum { SREAD, FD } how_t;
-
 #define MAX_LEN (1u << 20)
 #define FEW     5 /* wake-ups in a while without anything to wake up for */
 
-static int fd_of(fid_t fid) {
-  int fd = -1;
-
-  OK(fi_control(fid, FI_GETWAIT, &fd));
-  assert_true(fd >= 0);
-  return fd;
-}
-
 /* ---- Ping-pong in which both ends sleep ---- */
-
-/* The next completion, slept for. 1, or a negative error. */
-static int next(end_t *e, how_t how, int fd, struct fi_cq_data_entry *entry) {
-  struct fid *fid = &e->cq->fid;
-  uint64_t until = now_ms() + CONFORM_WAIT_MS;
-
-  while (now_ms() < until) {
-    ssize_t n =
-        how == SREAD ? fi_cq_sread(e->cq, entry, 1, NULL, 1000) : fi_cq_read(e->cq, entry, 1);
-
-    if (n == 1) return 1;
-    if (n != -FI_EAGAIN && n != -FI_EINTR) return n < 0 ? (int) n : -FI_EOTHER;
-    if (how == FD && fi_trywait(e->fabric, &fid, 1) == FI_SUCCESS) {
-      struct pollfd pfd = {.fd = fd, .events = POLLIN};
-
-      /* A wake-up that is lost costs all of this, and the turn fails by its limit. */
-      poll(&pfd, 1, CONFORM_WAIT_MS);
-    }
-  }
-  return -FI_ETIMEDOUT;
-}
 
 typedef struct echo_s {
   end_t *end;
@@ -72,7 +41,7 @@ static void *echo(void *arg) {
 
   for (unsigned i = 0; i < e->turns; i++) {
     do {
-      if (next(e->end, e->how, e->fd, &entry) != 1) return e->failed = "no message came", NULL;
+      if (next_comp(e->end, e->how, e->fd, &entry) != 1) return e->failed = "no message came", NULL;
     } while (entry.op_context == &sends);
     if (entry.len != e->len) return e->failed = "a message of another length", NULL;
     if (fi_recv(e->ep, e->buf[!(i % 2)], e->len, NULL, 0, e) != 0)
@@ -80,7 +49,7 @@ static void *echo(void *arg) {
     if (fi_send(e->ep, e->buf[i % 2], e->len, NULL, 0, &sends) != 0)
       return e->failed = "fi_send", NULL;
   }
-  if (next(e->end, e->how, e->fd, &entry) != 1) return e->failed = "no completion", NULL;
+  if (next_comp(e->end, e->how, e->fd, &entry) != 1) return e->failed = "no completion", NULL;
   if (entry.op_context != &sends) e->failed = "a message that nobody sent";
   return NULL;
 }
@@ -113,7 +82,7 @@ static void sleeping_ping_pong(how_t how) {
       OK(fi_recv(l.c, rx, e.len, NULL, 0, &rxc));
       OK(fi_send(l.c, tx, e.len, NULL, 0, &txc));
       for (unsigned seen = 0; seen != 3;) {
-        int n = next(&p.c, how, fd, &entry);
+        int n = next_comp(&p.c, how, fd, &entry);
 
         if (n != 1)
           fail_msg("turn %u of %zu bytes: %s; the other end: %s", i, e.len, fi_strerror(-n),
@@ -293,7 +262,7 @@ static void receive_posted_late(void **state) {
     POST(fi_inject(l.c, tx, sizeof(tx), 0));
     if (i % 2) settle(2);
     OK(fi_recv(l.s, rx, sizeof(rx), NULL, 0, &rxc));
-    assert_int_equal(next(&p.s, FD, fd_of(&p.s.cq->fid), &entry), 1);
+    assert_int_equal(next_comp(&p.s, FD, fd_of(&p.s.cq->fid), &entry), 1);
     assert_ptr_equal(entry.op_context, &rxc);
     check(rx, sizeof(rx), i);
   }

@@ -6,6 +6,7 @@
  *    (completions) or an event number that does not exist. A case makes thousands of them at most. */
 #include "lib_conform.h"
 
+#include <poll.h>
 #include <time.h>
 
 #define MAX_ENDS  8
@@ -395,6 +396,34 @@ void link_close(link_t *l) {
   ep_close(l->c);
   ep_close(l->s);
   l->c = l->s = NULL;
+}
+
+int fd_of(fid_t fid) {
+  int fd = -1;
+
+  OK(fi_control(fid, FI_GETWAIT, &fd));
+  assert_true(fd >= 0);
+  return fd;
+}
+
+int next_comp(end_t *e, how_t how, int fd, struct fi_cq_data_entry *entry) {
+  struct fid *fid = &e->cq->fid;
+  uint64_t until = now_ms() + CONFORM_WAIT_MS;
+
+  while (now_ms() < until) {
+    ssize_t n =
+        how == SREAD ? fi_cq_sread(e->cq, entry, 1, NULL, 1000) : fi_cq_read(e->cq, entry, 1);
+
+    if (n == 1) return 1;
+    if (n != -FI_EAGAIN && n != -FI_EINTR) return n < 0 ? (int) n : -FI_EOTHER;
+    if (how == FD && fi_trywait(e->fabric, &fid, 1) == FI_SUCCESS) {
+      struct pollfd pfd = {.fd = fd, .events = POLLIN};
+
+      /* A wake-up that is lost costs all of this, and the turn fails by its limit. */
+      poll(&pfd, 1, CONFORM_WAIT_MS);
+    }
+  }
+  return -FI_ETIMEDOUT;
 }
 
 /* ---- Data ---- */

@@ -194,6 +194,11 @@ comp_t wait_comp(end_t *e, const void *ctx);
 comp_t wait_error(end_t *e, const void *ctx); /* ... a bad one */
 event_t wait_event(end_t *e, uint32_t event, fid_t fid);
 event_t wait_eq_error(end_t *e, fid_t fid);
+/* Sleeping instead: in fi_cq_sread, or in poll on a wait fd. The next completion of a queue that
+ * pump() leaves alone: 1, or a negative error. Any thread may ask. */
+typedef enum { SREAD, FD } how_t;
+int fd_of(fid_t fid);
+int next_comp(end_t *e, how_t how, int fd, struct fi_cq_data_entry *entry);
 /* Nothing is waiting to be taken. */
 void expect_quiet(end_t *e);
 /* Throw away what is there. */

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* conform_spin.c - asleep after a long time awake: a provider that has learnt that nobody sleeps must
+ * notice who does, on this thread or another. */
+#include <poll.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include "lib_conform.h"
+
+#define LONG 400 /* messages in one go */
+
+static pair_t p;
+static link_t l;
+
+static void begin(void) {
+  opts_t o = {.cq_wait = FI_WAIT_FD, .eq_wait = FI_WAIT_FD};
+
+  pair_open(&p, &o, &o);
+  pair_connect(&p, &l);
+}
+
+static void end(void) {
+  pair_disconnect(&p, &l);
+  pair_close(&p);
+}
+
+typedef struct later_s {
+  struct fid_ep *ep;
+  uint8_t data[64];
+  ssize_t failed;
+} later_t;
+
+static void *send_later(void *arg) {
+  later_t *m = arg;
+
+  usleep(5000);
+  m->failed = fi_inject(m->ep, m->data, sizeof(m->data), 0);
+  return NULL;
+}
+
+/* A message from a to b that comes when its receiver sleeps already. */
+static void wake_up(end_t *to, struct fid_ep *a, struct fid_ep *b, how_t how, uint64_t seed) {
+  later_t m = {.ep = a};
+  struct fi_cq_data_entry entry;
+  struct fi_context ctx;
+  uint8_t rx[sizeof(m.data)];
+  pthread_t thread;
+
+  fill(m.data, sizeof(m.data), seed);
+  OK(fi_recv(b, rx, sizeof(rx), NULL, 0, &ctx));
+  assert_int_equal(pthread_create(&thread, NULL, send_later, &m), 0);
+  assert_int_equal(next_comp(to, how, how == FD ? fd_of(&to->cq->fid) : -1, &entry), 1);
+  pthread_join(thread, NULL);
+  assert_int_equal(m.failed, 0);
+  assert_ptr_equal(entry.op_context, &ctx);
+  check(rx, sizeof(rx), seed);
+}
+
+static void after_spinning(void **state) {
+  (void) state;
+  begin();
+  for (unsigned i = 0; i < 6; i++) {
+    for (unsigned k = 0; k < LONG; k++) exchange(&p.c, l.c, &p.s, l.s, 64, k);
+    wake_up(&p.s, l.c, l.s, i % 2 ? FD : SREAD, i);
+    exchange(&p.s, l.s, &p.c, l.c, i % 2 ? 100000 : 64, i);
+    wake_up(&p.c, l.s, l.c, i % 3 ? FD : SREAD, i);
+  }
+  for (unsigned k = 0; k < LONG; k++) exchange(&p.c, l.c, &p.s, l.s, 64, k);
+  end();
+}
+
+/* ... and its end is heard as well. */
+static void end_after_spinning(void **state) {
+  struct fid *cq = NULL;
+  event_t ev;
+
+  (void) state;
+  begin();
+  cq = &p.s.cq->fid;
+  for (unsigned k = 0; k < LONG; k++) exchange(&p.c, l.c, &p.s, l.s, 64, k);
+  OK(fi_trywait(p.s.fabric, &cq, 1));
+  ep_close(l.c);
+  struct pollfd pfd = {.fd = fd_of(cq), .events = POLLIN};
+  assert_int_equal(poll(&pfd, 1, CONFORM_WAIT_MS), 1);
+  ev = wait_event(&p.s, FI_SHUTDOWN, &l.s->fid);
+  assert_int_equal(ev.err, 0);
+  ep_close(l.s);
+  pair_close(&p);
+}
+
+/* As whoever polls the descriptor since an earlier fi_trywait sees it, while the queue is being read. */
+static void descriptor_tells_all(void **state) {
+  struct pollfd pfd = {.events = POLLIN};
+  uint8_t tx[64] = {0}, rx[64];
+  struct fi_context ctx;
+  struct fid *cq;
+
+  (void) state;
+  begin();
+  cq = &p.s.cq->fid;
+  pfd.fd = fd_of(cq);
+  settle(5);
+  OK(fi_trywait(p.s.fabric, &cq, 1));
+  for (unsigned k = 0; k < LONG; k++) exchange(&p.c, l.c, &p.s, l.s, 64, k);
+  settle(20);
+  p.s.asleep = true;
+  OK(fi_recv(l.s, rx, sizeof(rx), NULL, 0, &ctx));
+  POST(fi_inject(l.c, tx, sizeof(tx), 0));
+  assert_int_equal(poll(&pfd, 1, CONFORM_WAIT_MS), 1);
+  p.s.asleep = false;
+  wait_comp(&p.s, &ctx);
+  end();
+}
+
+static void many_after_spinning(void **state) {
+  static const unsigned n = 9;
+  link_t many[9];
+
+  (void) state;
+  begin();
+  for (unsigned i = 0; i < n; i++) pair_connect(&p, &many[i]);
+  for (unsigned turn = 0; turn < 3; turn++) {
+    for (unsigned i = 0; i < n; i++)
+      for (unsigned k = 0; k < LONG / 2; k++) exchange(&p.c, many[i].c, &p.s, many[i].s, 64, k);
+    for (unsigned k = 0; k < 4 * LONG; k++) /* a few that are busy, then others */
+      exchange(&p.s, many[k % 4].s, &p.c, many[k % 4].c, 64, k);
+    for (unsigned k = 0; k < LONG; k++) exchange(&p.s, many[k % n].s, &p.c, many[k % n].c, 64, k);
+    for (unsigned i = 0; i < n; i++) wake_up(&p.s, many[i].c, many[i].s, i % 2 ? FD : SREAD, i);
+  }
+  for (unsigned i = 0; i < n; i++) pair_disconnect(&p, &many[i]);
+  end();
+}
+
+typedef struct sleeper_s {
+  how_t how;
+  unsigned *seen; /* completions, by whoever read them */
+  bool stop;
+  const char *failed;
+} sleeper_t;
+
+static void *sleeper(void *arg) {
+  sleeper_t *t = arg;
+  struct fi_cq_data_entry entry;
+
+  while (!__atomic_load_n(&t->stop, __ATOMIC_ACQUIRE)) {
+    if (next_comp(&p.s, t->how, t->how == FD ? fd_of(&p.s.cq->fid) : -1, &entry) != 1)
+      return t->failed = "it was not woken", NULL;
+    __atomic_add_fetch(t->seen, 1, __ATOMIC_ACQ_REL);
+  }
+  return NULL;
+}
+
+/* One thread sleeps on a queue while another reads it; then the other stops. */
+static void asleep_beside_a_reader(how_t how) {
+  unsigned seen = 0, want = 0;
+  sleeper_t t = {.how = how, .seen = &seen};
+  uint8_t tx[64] = {0}, rx[64];
+  struct fi_cq_data_entry entry;
+  pthread_t thread;
+
+  begin();
+  p.s.asleep = true;
+  assert_int_equal(pthread_create(&thread, NULL, sleeper, &t), 0);
+  for (unsigned turn = 0; turn < 5; turn++) {
+    bool reads = turn % 2 == 0;
+    for (unsigned k = 0; k < (reads ? LONG : 3); k++) {
+      uint64_t until = now_ms() + CONFORM_WAIT_MS;
+      if (turn == 4 && k == LONG - 1) __atomic_store_n(&t.stop, true, __ATOMIC_RELEASE);
+      OK(fi_recv(l.s, rx, sizeof(rx), NULL, 0, &rx));
+      POST(fi_inject(l.c, tx, sizeof(tx), 0));
+      want++;
+      while (__atomic_load_n(&seen, __ATOMIC_ACQUIRE) != want) {
+        if (reads && !t.stop && fi_cq_read(p.s.cq, &entry, 1) == 1)
+          __atomic_add_fetch(&seen, 1, __ATOMIC_ACQ_REL);
+        if (now_ms() > until) fail_msg("message %u: %s", want, "the sleeper was not woken");
+      }
+    }
+  }
+  pthread_join(thread, NULL);
+  assert_null(t.failed);
+  p.s.asleep = false;
+  end();
+}
+
+static void sread_beside_a_reader(void **state) {
+  (void) state;
+  asleep_beside_a_reader(SREAD);
+}
+
+static void fd_beside_a_reader(void **state) {
+  (void) state;
+  asleep_beside_a_reader(FD);
+}
+
+static const struct CMUnitTest tests[] = {
+    CASE(after_spinning),       CASE(end_after_spinning),    CASE(many_after_spinning),
+    CASE(descriptor_tells_all), CASE(sread_beside_a_reader), CASE(fd_beside_a_reader),
+};
+
+CONFORM_MAIN(tests)
