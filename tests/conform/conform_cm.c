@@ -436,11 +436,10 @@ static void silent_stranger(void **state) {
   pair_close(&p);
 }
 
-/* Strangers that are there hold up nobody, and go with the listener. */
+/* Strangers that are there hold up nobody, nor do those who leave. */
 static void strangers_in_the_way(void **state) {
   struct pollfd pfd = {.events = POLLIN};
   int fds[20];
-  char byte;
 
   (void) state;
   pair_open(&p, NULL, NULL);
@@ -458,10 +457,33 @@ static void strangers_in_the_way(void **state) {
   for (unsigned i = 10; i < 20; i++) { /* none was turned out for no reason */
     pfd.fd = fds[i];
     assert_int_equal(poll(&pfd, 1, 0), 0);
-    assert_int_equal(recv(fds[i], &byte, 1, MSG_DONTWAIT), -1);
     close(fds[i]);
   }
-  settle(5);
+  errno =
+      0; /* tcp 1.17 takes it for the reason of an end that it reads: after EAGAIN it keeps, and leaks,
+              * who has gone */
+  settle(20);
+  pair_close(&p);
+}
+
+/* Who is there when the listener closes goes with it. */
+static void strangers_go_with_the_listener(void **state) {
+  int fds[20];
+  char byte;
+
+  (void) state;
+  KNOWN_DEVIATION();
+  pair_open(&p, NULL, NULL);
+  for (unsigned i = 0; i < 20; i++) fds[i] = plain_connect();
+  pair_connect(&p, &l); /* all of them have been accepted */
+  OK(fi_close(&p.s.pep->fid));
+  p.s.pep = NULL;
+  for (unsigned i = 0; i < 20; i++) {
+    assert_true(recv(fds[i], &byte, 1, 0) <= 0);
+    close(fds[i]);
+  }
+  alive(&p, &l);
+  pair_disconnect(&p, &l);
   pair_close(&p);
 }
 
@@ -668,6 +690,7 @@ static const struct CMUnitTest tests[] = {
     CASE(silent_listener),
     CASE(silent_stranger),
     CASE(strangers_in_the_way),
+    CASE(strangers_go_with_the_listener),
     CASE(many_at_once),
     CASE(wrong_order),
     CASE(enable_without_queue),

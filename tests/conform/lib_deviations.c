@@ -22,6 +22,8 @@ static const row_t rows[] = {
     {"tcp", SERVER, "conform_cm", "reject_data_too_long", LIMITS},
     {"tcp", CLIENT, "conform_cm", "silent_listener", "tcp 1.17 waits for the answer for ever"},
     {"tcp", SERVER, "conform_cm", "silent_stranger", "tcp 1.17 keeps a silent stranger for ever"},
+    {"tcp", SERVER, "conform_cm", "strangers_go_with_the_listener",
+     "tcp 1.17 keeps a stranger's socket and memory when his listener closes, and leaks both"},
     {"tcp", EITHER, "conform_flow", "full_transmit_queue",
      "tcp 1.17 has no limit of sends under way: its queue grows without end"},
 #define UNREAD                                                                                     \
