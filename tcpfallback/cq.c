@@ -20,6 +20,7 @@ static tf_cqe_t *room(tf_cq_t *cq) {
 
   if (cq->armed) {
     cq->armed = false;
+    cq->called = true; /* another thread's progress must not hush what is for him */
     tf_stream.wake(cq->set);
   }
   if (n < cq->cap) return &cq->ring[cq->tail++ & (cq->cap - 1)];
@@ -175,6 +176,19 @@ static void progress(tf_cq_t *cq) {
     cq->every *= 2;
 }
 
+void tf_cq_drive(tf_cq_t *cq) {
+  cq->empties = EVERY_MAX;
+  progress(cq);
+}
+
+int tf_cq_quiet_fd(tf_cq_t *cq) {
+  bool whole = !cq->called;
+  unsigned i;
+
+  for (i = 0; i < cq->nactive; i++) whole = tf_watch_back(cq->active[i], cq) && whole;
+  return whole ? tf_stream.set_fd(cq->set) : -1;
+}
+
 static ssize_t cq_readfrom(struct fid_cq *c, void *buf, size_t count, fi_addr_t *src) {
   tf_cq_t *cq = tf_up(c, tf_cq_t, c);
   ssize_t r;
@@ -256,6 +270,7 @@ static ssize_t cq_sreadfrom(struct fid_cq *c, void *buf, size_t count, fi_addr_t
       timeout = (int) (until - now);
     }
     if (tf_cq_trywait(cq) != 0) continue;
+    if (__atomic_load_n(&cq->signaled, __ATOMIC_ACQUIRE)) continue; /* it took the wake-up away */
     n = tf_stream.wait(cq->set, &one, 1,
                        timeout); /* what is ready may be gone by then: it is asked again */
     tf_lock(cq->domain);

@@ -66,7 +66,7 @@ static struct fi_ops_domain ops = {.size = sizeof(struct fi_ops_domain),
                                    .cq_open = tf_cq_open,
                                    .endpoint = tf_ep_open,
                                    .scalable_ep = tf_no_sep,
-                                   .cntr_open = tf_no_cntr,
+                                   .cntr_open = tf_cntr_open,
                                    .poll_open = tf_no_poll,
                                    .stx_ctx = tf_no_stx,
                                    .srx_ctx = tf_srx_open};

@@ -16,7 +16,7 @@ static void flush_tx(tf_ep_t *ep, tf_queue_t *q, int err) {
   tf_txe_t *t;
 
   while ((t = tf_q_get(q)) != NULL) {
-    if (t->cq_flags != 0) tf_cq_err(ep->txcq, t->context, t->cq_flags, err, 0, 0);
+    if (t->kind & TX_USER) tf_tx_end(ep, t->counts, t->context, t->cq_flags, err);
     tf_txe_free(ep->domain, t);
   }
 }
@@ -28,11 +28,12 @@ static void flush_all(tf_ep_t *ep, int err) {
   ep->tx_used = ep->answers = 0;
   if (ep->rxe != NULL) {
     tf_cq_err(ep->rxcq, ep->rxe->context, FI_MSG | FI_RECV, FI_ECANCELED, 0, 0);
+    tf_count(ep, TF_COUNT_RECV, true);
     tf_rxe_free(ep->domain, ep->rxe);
     ep->rxe = NULL;
   }
   tf_srx_leave(ep);
-  tf_rxe_flush(ep->domain, &ep->posted, ep->rxcq);
+  tf_rxe_flush(ep->domain, &ep->posted, ep->rxcq, ep);
   ep->rx_used = 0;
   free(ep->left);
   ep->left = NULL;
@@ -58,11 +59,14 @@ void tf_ep_down(tf_ep_t *ep, int err) {
 }
 
 static int ep_enable(tf_ep_t *ep) {
+  int err;
+
   if (ep->enabled) return 0;
   if (ep->eq == NULL) return -FI_ENOEQ;
   if (ep->txcq == NULL || ep->rxcq == NULL) return -FI_ENOCQ;
-  ep->enabled = true;
-  return 0;
+  err = tf_cntr_start(ep);
+  ep->enabled = err == 0;
+  return err;
 }
 
 static int ep_control(struct fid *fid, int command, void *arg) {
@@ -89,6 +93,7 @@ static int ep_bind(struct fid *fid, struct fid *b, uint64_t flags) {
     tf_ref(&s->refs);
     return 0;
   }
+  if (b->fclass == FI_CLASS_CNTR) return tf_cntr_bind(ep, b, flags);
   if (b->fclass != FI_CLASS_CQ) return -FI_EINVAL;
   cq = tf_up(b, tf_cq_t, c.fid);
   if (cq->domain != ep->domain || ((flags & FI_TRANSMIT) != 0 && ep->txcq != NULL) ||
@@ -130,6 +135,7 @@ static int ep_close(struct fid *fid) {
   }
   if (ep->txcq != NULL) tf_unref(&ep->txcq->refs);
   if (ep->srx != NULL) tf_unref(&ep->srx->refs);
+  tf_cntr_stop(ep);
   tf_unlock(d);
   if (ep->conn != NULL) tf_conn_free(ep->conn);
   tf_eq_purge(ep->eq, fid);
@@ -247,7 +253,8 @@ static ssize_t ep_cancel(fid_t fid, void *context) {
   tf_ep_t *ep = tf_up(fid, tf_ep_t, e.fid);
 
   tf_lock(ep->domain);
-  (void) tf_cancel(ep->domain, &ep->posted, &ep->rx_used, ep->rxcq, context);
+  if (tf_cancel(ep->domain, &ep->posted, &ep->rx_used, ep->rxcq, context) == 0)
+    tf_count(ep, TF_COUNT_RECV, true);
   tf_unlock(ep->domain);
   return 0;
 }

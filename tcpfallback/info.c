@@ -17,13 +17,15 @@
 
 #include "prov.h"
 
-#define COMM         (FI_LOCAL_COMM | FI_REMOTE_COMM)
-#define MSG_DIRS     (FI_SEND | FI_RECV)
-#define RMA_DIRS     (FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE)
-#define TX_CAPS      (FI_MSG | FI_RMA | FI_SEND | FI_READ | FI_WRITE | TF_PMEM)
-#define RX_CAPS      (FI_MSG | FI_RMA | FI_RECV | FI_REMOTE_READ | FI_REMOTE_WRITE | TF_PMEM)
-#define EXTRA        TF_PMEM /* given to who does not ask, too */
-#define TX_ELSEWHERE (FI_RECV | FI_REMOTE_READ | FI_REMOTE_WRITE) /* old programs ask it of tx */
+#define COMM     (FI_LOCAL_COMM | FI_REMOTE_COMM)
+#define MSG_DIRS (FI_SEND | FI_RECV)
+#define RMA_DIRS (FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE)
+#define TX_CAPS  (FI_MSG | FI_RMA | FI_SEND | FI_READ | FI_WRITE | TF_PMEM)
+#define RX_CAPS                                                                                    \
+  (FI_MSG | FI_RMA | FI_RECV | FI_REMOTE_READ | FI_REMOTE_WRITE | FI_RMA_EVENT | TF_PMEM)
+#define EXTRA (FI_RMA_EVENT | TF_PMEM) /* given to who does not ask, too */
+#define TX_ELSEWHERE                                                                               \
+  (FI_RECV | FI_REMOTE_READ | FI_REMOTE_WRITE | FI_RMA_EVENT) /* old programs ask it of tx */
 #define RX_ELSEWHERE (FI_SEND | FI_READ | FI_WRITE)
 #define ORDER                                                                                      \
   (FI_ORDER_RAR | FI_ORDER_RAW | FI_ORDER_RAS | FI_ORDER_WAW | FI_ORDER_WAS | FI_ORDER_SAW |       \
@@ -97,7 +99,7 @@ static const char *domain_misfit(uint32_t version, const struct fi_domain_attr *
   if (d->cq_data_size > sizeof(uint64_t)) return "the size of CQ data";
   if (!mr_fits(version, d->mr_mode)) return "the mode of memory registration";
   if (FI_VERSION_LT(version, FI_VERSION(1, 5))) return NULL; /* it has no more members */
-  if (d->cntr_cnt != 0) return "counters";
+  if (d->cntr_cnt > OBJECTS) return "the number of counters";
   if (d->mr_iov_limit > 1) return "regions of several pieces";
   if (d->caps & ~COMM) return "capabilities of domains";
   if (d->max_err_data != 0) return "error data";
@@ -142,7 +144,7 @@ static void tx_offer(struct fi_tx_attr *t, const struct fi_tx_attr *h, uint64_t 
   t->iov_limit = TF_IOV;
   t->rma_iov_limit = TF_RMA_MAX;
   if (h == NULL) return;
-  if (h->caps != 0) t->caps = (h->caps & TX_CAPS) | TF_PMEM;
+  if (h->caps != 0) t->caps = (h->caps | EXTRA) & TX_CAPS;
   t->op_flags = h->op_flags;
   set_size(&t->inject_size, h->inject_size);
   set_size(&t->size, h->size);
@@ -157,7 +159,7 @@ static void rx_offer(struct fi_rx_attr *r, const struct fi_rx_attr *h, uint64_t 
   r->size = DEPTH;
   r->iov_limit = TF_IOV;
   if (h == NULL) return;
-  if (h->caps != 0) r->caps = (h->caps & RX_CAPS) | TF_PMEM;
+  if (h->caps != 0) r->caps = (h->caps | EXTRA) & RX_CAPS;
   r->op_flags = h->op_flags;
   set_size(&r->size, h->size);
   set_size(&r->iov_limit, h->iov_limit);
@@ -182,7 +184,7 @@ static void domain_offer(uint32_t version, struct fi_domain_attr *d,
   d->control_progress = d->data_progress = FI_PROGRESS_MANUAL;
   d->resource_mgmt = FI_RM_ENABLED;
   d->mr_key_size = d->cq_data_size = sizeof(uint64_t);
-  d->cq_cnt = d->ep_cnt = d->tx_ctx_cnt = d->rx_ctx_cnt = d->mr_cnt = OBJECTS;
+  d->cq_cnt = d->ep_cnt = d->tx_ctx_cnt = d->rx_ctx_cnt = d->mr_cnt = d->cntr_cnt = OBJECTS;
   d->max_ep_tx_ctx = d->max_ep_rx_ctx = 1;
   d->max_ep_srx_ctx = OBJECTS;
   d->mr_iov_limit = 1;

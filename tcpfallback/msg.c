@@ -116,11 +116,12 @@ ssize_t tf_cancel(tf_domain_t *d, tf_queue_t *q, size_t *used, tf_cq_t *cq, void
   return -FI_ENOENT;
 }
 
-void tf_rxe_flush(tf_domain_t *d, tf_queue_t *q, tf_cq_t *cq) {
+void tf_rxe_flush(tf_domain_t *d, tf_queue_t *q, tf_cq_t *cq, tf_ep_t *ep) {
   tf_rxe_t *r;
 
   while ((r = tf_q_get(q)) != NULL) {
     tf_cq_err(cq, r->context, FI_MSG | FI_RECV, FI_ECANCELED, 0, 0);
+    if (ep != NULL) tf_count(ep, TF_COUNT_RECV, true);
     tf_rxe_free(d, r);
   }
 }
@@ -133,6 +134,7 @@ static ssize_t recv_op(struct fid_ep *e, const struct iovec *iov, size_t n, void
   tf_lock(ep->domain);
   if (ep->state == EP_DOWN) {
     tf_cq_err(ep->rxcq, context, FI_MSG | FI_RECV, FI_ECANCELED, 0, 0);
+    tf_count(ep, TF_COUNT_RECV, true);
     tf_unlock(ep->domain);
     return 0;
   }

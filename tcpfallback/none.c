@@ -56,7 +56,6 @@ NO(int, tf_no_join, struct fid_ep *e, const void *addr, uint64_t flags, struct f
 /* ---- Of domains ---- */
 
 NO(int, tf_no_av, struct fid_domain *d, struct fi_av_attr *a, struct fid_av **o, void *c);
-NO(int, tf_no_cntr, struct fid_domain *d, struct fi_cntr_attr *a, struct fid_cntr **o, void *c);
 NO(int, tf_no_sep, struct fid_domain *d, struct fi_info *i, struct fid_ep **o, void *c);
 NO(int, tf_no_poll, struct fid_domain *d, struct fi_poll_attr *a, struct fid_poll **o);
 NO(int, tf_no_stx, struct fid_domain *d, struct fi_tx_attr *a, struct fid_stx **o, void *c);

@@ -53,7 +53,7 @@ enum {
 #endif
 #define TF_CAPS                                                                                    \
   (FI_MSG | FI_RMA | FI_SEND | FI_RECV | FI_READ | FI_WRITE | FI_REMOTE_READ | FI_REMOTE_WRITE |   \
-   TF_PMEM)
+   FI_RMA_EVENT | TF_PMEM)
 #define TF_MSG_MAX          (SIZE_MAX / 2)
 #define TF_PROTOCOL_VERSION 0 /* of FI_PROTO_SOCK_TCP, as `tcp` counts it */
 #define TF_WARN(...)        FI_LOG(&tf_prov, FI_LOG_WARN, FI_LOG_EP_DATA, __VA_ARGS__)
@@ -77,6 +77,19 @@ typedef struct tf_fabric {
 typedef struct tf_ep tf_ep_t;
 typedef struct tf_eq tf_eq_t;
 typedef struct tf_conn tf_conn_t;
+typedef struct tf_cntr tf_cntr_t;
+
+/* What counters count. */
+typedef enum {
+  TF_COUNT_NOTHING,
+  TF_COUNT_SEND,
+  TF_COUNT_RECV,
+  TF_COUNT_READ,
+  TF_COUNT_WRITE,
+  TF_COUNT_REMOTE_READ,
+  TF_COUNT_REMOTE_WRITE,
+  TF_COUNTS
+} tf_count_what;
 
 /* A posted receive. */
 typedef struct tf_rxe {
@@ -94,6 +107,7 @@ typedef struct tf_txe {
   void *context;
   uint64_t cq_flags; /* 0: no completion */
   uint32_t kind, niov, hlen;
+  tf_count_what counts;
   size_t left; /* bytes to send, with the header */
   size_t off;  /* of them, already sent */
   struct iovec iov[TF_IOV];
@@ -228,6 +242,7 @@ struct tf_ep {
   tf_ep_t *prev, *next;
   tf_eq_t *eq;
   tf_cq_t *txcq, *rxcq;
+  tf_cntr_t *cntr[TF_COUNTS]; /* the first of them stays NULL */
   tf_conn_t *conn;
   tf_sock_t sock;
   tf_ep_state state;
@@ -320,7 +335,19 @@ void tf_cq_put(tf_cq_t *, void *context, uint64_t flags, size_t len, uint64_t da
 void tf_cq_err(tf_cq_t *, void *context, uint64_t flags, int err, size_t olen, uint64_t data);
 int tf_cq_trywait(tf_cq_t *);
 bool tf_cq_activate(tf_cq_t *, tf_ep_t *);
+void tf_cq_drive(tf_cq_t *);   /* all the progress that there is to make */
+int tf_cq_quiet_fd(tf_cq_t *); /* to sleep on; -1: it is ready for another's sake */
 void tf_cq_forget(tf_cq_t *, tf_ep_t *);
+/* cntr.c */
+int tf_cntr_open(struct fid_domain *, struct fi_cntr_attr *, struct fid_cntr **, void *);
+int tf_cntr_bind(tf_ep_t *, struct fid *, uint64_t flags);
+int tf_cntr_start(tf_ep_t *);
+void tf_cntr_stop(tf_ep_t *);
+bool tf_cntr_slept_on(const tf_ep_t *); /* somebody waits for one of the endpoint's */
+void tf_cntr_add(tf_cntr_t *, bool failed);
+static inline void tf_count(tf_ep_t *ep, tf_count_what what, bool failed) {
+  if (ep->cntr[what] != NULL) tf_cntr_add(ep->cntr[what], failed);
+}
 /* eq.c */
 int tf_eq_open(struct fid_fabric *, struct fi_eq_attr *, struct fid_eq **, void *);
 void tf_eq_post(tf_eq_t *, tf_event_t *);
@@ -359,7 +386,7 @@ extern struct fi_ops_rma tf_rma_ops;
 ssize_t tf_post(tf_domain_t *, tf_queue_t *, size_t *used, size_t size, const struct iovec *,
                 size_t n, void *context, bool completion);
 ssize_t tf_cancel(tf_domain_t *, tf_queue_t *, size_t *used, tf_cq_t *, void *context);
-void tf_rxe_flush(tf_domain_t *, tf_queue_t *, tf_cq_t *);
+void tf_rxe_flush(tf_domain_t *, tf_queue_t *, tf_cq_t *, tf_ep_t *); /* whose, or NULL */
 /* srx.c */
 int tf_srx_open(struct fid_domain *, struct fi_rx_attr *, struct fid_ep **, void *);
 void tf_srx_wait(tf_ep_t *);
@@ -374,6 +401,8 @@ typedef struct tf_op {
   bool inject, ack;
 } tf_op_t;
 ssize_t tf_tx(tf_ep_t *, tf_op_t *);
+/* An operation is over: its completion and its count. */
+void tf_tx_end(tf_ep_t *, tf_count_what, void *context, uint64_t cq_flags, int err);
 int tf_tx_ack(tf_ep_t *);
 int tf_tx_answer(tf_ep_t *, const tf_hdr_t *);
 int tf_tx_flush(tf_ep_t *); /* 0, or why the stream is broken */
@@ -406,7 +435,6 @@ int tf_no_reject(struct fid_pep *, fid_t, const void *, size_t);
 int tf_no_shutdown(struct fid_ep *, uint64_t);
 int tf_no_join(struct fid_ep *, const void *, uint64_t, struct fid_mc **, void *);
 int tf_no_av(struct fid_domain *, struct fi_av_attr *, struct fid_av **, void *);
-int tf_no_cntr(struct fid_domain *, struct fi_cntr_attr *, struct fid_cntr **, void *);
 int tf_no_sep(struct fid_domain *, struct fi_info *, struct fid_ep **, void *);
 int tf_no_poll(struct fid_domain *, struct fi_poll_attr *, struct fid_poll **);
 int tf_no_stx(struct fid_domain *, struct fi_tx_attr *, struct fid_stx **, void *);

@@ -62,6 +62,7 @@ static int begin_msg(tf_ep_t *ep) {
     unsigned i;
     for (i = 0; i < e->niov; i++) room += e->iov[i].iov_len;
     tf_cq_err(ep->rxcq, e->context, recv_flags(&ep->h), FI_ETRUNC, ep->h.size - room, ep->h.data);
+    tf_count(ep, TF_COUNT_RECV, true);
     tf_rxe_free(ep->domain, e);
     ep->rxe = NULL;
     ep->rx = RX_DROP;
@@ -80,7 +81,7 @@ static int begin(tf_ep_t *ep) {
     t = tf_q_get(&ep->acks);
     if (t == NULL) return refuse("an acknowledgement of nothing");
     ep->tx_used--;
-    if (t->cq_flags != 0) tf_cq_put(ep->txcq, t->context, t->cq_flags, 0, 0);
+    tf_tx_end(ep, t->counts, t->context, t->cq_flags, 0);
     tf_txe_free(ep->domain, t);
     return 0;
   }
@@ -120,6 +121,7 @@ static int end(tf_ep_t *ep) {
   case RX_MSG:
     if (ep->rxe->completion || ep->rx_comp) /* a shared one does not know the endpoint's choice */
       tf_cq_put(ep->rxcq, ep->rxe->context, recv_flags(&ep->h), ep->h.size, ep->h.data);
+    tf_count(ep, TF_COUNT_RECV, false);
     tf_rxe_free(ep->domain, ep->rxe);
     ep->rxe = NULL;
     break;
@@ -127,13 +129,14 @@ static int end(tf_ep_t *ep) {
     if (ep->h.flags & TF_FL_COMMIT)
       for (i = 0; i < ep->h.nrma; i++) tf_mr_commit(ep->mr[i], &ep->h.rma[i]);
     memset(ep->mr, 0, sizeof(ep->mr));
+    tf_count(ep, TF_COUNT_REMOTE_WRITE, false);
     if (ep->h.flags & TF_FL_DATA)
       tf_cq_put(ep->rxcq, NULL, FI_REMOTE_WRITE | FI_REMOTE_CQ_DATA, ep->h.size, ep->h.data);
     break;
   case RX_RSP:
     t = tf_q_get(&ep->reads);
     ep->tx_used--;
-    if (t->cq_flags != 0) tf_cq_put(ep->txcq, t->context, t->cq_flags, 0, 0);
+    tf_tx_end(ep, t->counts, t->context, t->cq_flags, 0);
     tf_txe_free(ep->domain, t);
     return 0;
   default: break;

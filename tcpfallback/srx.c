@@ -99,7 +99,7 @@ static int srx_close(struct fid *fid) {
 
   if (tf_busy(&s->refs)) return -FI_EBUSY;
   tf_lock(d);
-  tf_rxe_flush(d, &s->posted, s->cq);
+  tf_rxe_flush(d, &s->posted, s->cq, NULL);
   tf_unlock(d);
   if (s->cq != NULL) tf_unref(&s->cq->refs);
   tf_unref(&d->refs);

@@ -17,10 +17,22 @@ static int queue(tf_ep_t *ep, tf_txe_t *e) {
   return idle ? tf_tx_flush(ep) : 0;
 }
 
+void tf_tx_end(tf_ep_t *ep, tf_count_what what, void *context, uint64_t cq_flags, int err) {
+  tf_count(ep, what, err != 0);
+  if (cq_flags == 0) return;
+  if (err == 0)
+    tf_cq_put(ep->txcq, context, cq_flags, 0, 0);
+  else
+    tf_cq_err(ep->txcq, context, cq_flags, err, 0, 0);
+}
+
 ssize_t tf_tx(tf_ep_t *ep, tf_op_t *op) {
   uint8_t flat[FLAT], *p = flat;
   struct iovec v[TF_IOV + 1];
   tf_txe_t *e;
+  tf_count_what counts = op->h.op == TF_OP_WRITE  ? TF_COUNT_WRITE
+                         : op->h.op == TF_OP_READ ? TF_COUNT_READ
+                                                  : TF_COUNT_SEND;
   size_t i, n, total, hlen;
   ssize_t r = 0;
   int err;
@@ -42,11 +54,11 @@ ssize_t tf_tx(tf_ep_t *ep, tf_op_t *op) {
     }
     if (r == (ssize_t) total) {
       ep->tx_id++;
-      if (op->cq_flags != 0) tf_cq_put(ep->txcq, op->context, op->cq_flags, 0, 0);
+      tf_tx_end(ep, counts, op->context, op->cq_flags, 0);
       return 0;
     }
     if (r < 0 && r != -EAGAIN) {
-      if (op->cq_flags != 0) tf_cq_err(ep->txcq, op->context, op->cq_flags, (int) -r, 0, 0);
+      tf_tx_end(ep, counts, op->context, op->cq_flags, (int) -r);
       tf_ep_down(ep, (int) -r);
       return 0;
     }
@@ -61,6 +73,7 @@ ssize_t tf_tx(tf_ep_t *ep, tf_op_t *op) {
   ep->tx_id++;
   e->context = op->context;
   e->cq_flags = op->cq_flags;
+  e->counts = counts;
   e->kind = TX_USER | (op->ack ? TX_ACK : 0u) | (op->h.op == TF_OP_READ ? TX_READ : 0u);
   e->hlen = (uint32_t) hlen;
   e->left = total;
@@ -94,6 +107,7 @@ static tf_txe_t *internal(tf_ep_t *ep, const tf_hdr_t *h) {
   if (e == NULL) return NULL;
   e->cq_flags = 0;
   e->kind = 0;
+  e->counts = h->op == TF_OP_RSP ? TF_COUNT_REMOTE_READ : TF_COUNT_NOTHING;
   e->niov = 0;
   e->off = 0;
   memset(e->mr, 0, sizeof(e->mr));
@@ -149,7 +163,7 @@ static void sent(tf_ep_t *ep, tf_txe_t *e) {
     ep->tx_used--;
   else
     ep->answers--;
-  if (e->cq_flags != 0) tf_cq_put(ep->txcq, e->context, e->cq_flags, 0, 0);
+  tf_tx_end(ep, e->counts, e->context, e->cq_flags, 0);
   tf_txe_free(ep->domain, e);
 }
 

@@ -8,6 +8,7 @@
  *    a queue reads without being asked for, time after time, leaves that queue's set: it is away.
  *  - Who is away from a queue's set is among the queue's active endpoints. It comes back when it
  *    stops being one, when it asks for anything but data, and before anybody sleeps (fi_trywait).
+ *  - Who waits for a counter sleeps on the set, too: until he is done none leaves it.
  *  - Somebody may sleep on the set already while another thread reads the queue: he is woken, and
  *    stays so until the next fi_trywait. */
 #include "prov.h"
@@ -62,6 +63,7 @@ void tf_watch_end(tf_ep_t *ep) {
 
 void tf_watch_ran(tf_ep_t *ep, tf_cq_t *cq) {
   if (++ep->run < RUN || (ep->away & bit(ep, cq)) != 0 || ep->events != USUAL) return;
+  if (tf_cntr_slept_on(ep)) return;
   tf_stream.del(cq->set, ep->sock);
   ep->away |= bit(ep, cq);
   if (!cq->slept) return;

@@ -321,6 +321,15 @@ static void domains(void **state) {
   NO(hints->fabric_attr->prov_version = UINT32_MAX);
 }
 
+/* Who has counters says so. */
+static void counters(void **state) {
+  (void) state;
+  KNOWN_DEVIATION();
+  YES(hints->domain_attr->cntr_cnt = 8);
+  assert_true(got->domain_attr->cntr_cnt >= 8);
+  NO(hints->domain_attr->cntr_cnt = SIZE_MAX);
+}
+
 /* ---- What can be done ---- */
 
 static void capabilities(void **state) {
@@ -347,7 +356,7 @@ static void capabilities(void **state) {
       NO(hints->tx_attr->caps = FI_MSG | none[i]);
     if (none[i] != FI_MULTICAST) NO(hints->rx_attr->caps = FI_MSG | none[i]);
   }
-  YES(hints->caps |= FI_RMA_PMEM);
+  YES(hints->caps |= FI_RMA_PMEM | FI_RMA_EVENT);
   YES(hints->tx_attr->caps = FI_RMA | FI_RMA_PMEM);
   /* Old programs say the whole of it in both places. */
   YES(hints->tx_attr->caps = FI_MSG | FI_SEND | FI_RECV | FI_REMOTE_READ);
@@ -468,6 +477,7 @@ static const struct CMUnitTest tests[] = {
     INFO(reach),           INFO(flags_and_orders),
     INFO(sources),         INFO(destinations),
     INFO(formats),         INFO(handle_is_kept),
+    INFO(counters),
 };
 
 CONFORM_MAIN(tests)

@@ -332,6 +332,7 @@ struct fid_ep *end_ep(end_t *e, struct fi_info *info, void *context) {
   OK(fi_ep_bind(ep, &e->eq->fid, 0));
   OK(fi_ep_bind(ep, &e->cq->fid, FI_TRANSMIT | FI_RECV | e->opts.cq_flags));
   if (e->srx != NULL) OK(fi_ep_bind(ep, &e->srx->fid, 0));
+  if (e->bind != NULL) e->bind(e, ep);
   OK(fi_enable(ep));
   return ep;
 }

@@ -109,9 +109,10 @@ typedef struct end_s {
   struct fid_cq *cq;
   struct fid_pep *pep;
   struct fid_ep *srx;
-  bool asleep; /* pump() leaves its completion queue alone */
-  bool deaf;   /* ... and its event queue */
-  bool messy;  /* what was not taken is no failure */
+  void (*bind)(struct end_s *, struct fid_ep *); /* what else its endpoints are bound to */
+  bool asleep;                                   /* pump() leaves its completion queue alone */
+  bool deaf;                                     /* ... and its event queue */
+  bool messy;                                    /* what was not taken is no failure */
   comp_t *comps;
   size_t ncomps, rcomps;
   event_t *events;
