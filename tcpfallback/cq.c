@@ -120,6 +120,10 @@ static void readable(tf_cq_t *cq, tf_ep_t *ep, bool hup) {
   } else if (++ep->empty > EMPTY_MAX && cq->nbound > 1) {
     tf_cq_forget(cq, ep);
   }
+  if (hup && ep->answers >= TF_ANSWERS) { /* has ended, and leaves what it asked for: it is gone */
+    tf_ep_down(ep, FI_ENOTCONN);
+    return;
+  }
   if (hup && (ep->rx == RX_STALL || ep->left != NULL) && !ep->told) { /* its end is known already */
     ep->told = ep->half = true;
     tf_eq_post(ep->eq, &ep->shut);
@@ -141,7 +145,9 @@ static void handle(tf_cq_t *cq, const tf_ready_t *r) {
     tf_ep_down(ep, err);
     return;
   }
-  if ((r->events & (TF_IN | TF_HUP)) != 0) readable(cq, ep, (r->events & TF_HUP) != 0);
+  /* What is here already waited for its answers to leave, and no stream will say so. */
+  if ((r->events & (TF_IN | TF_HUP)) != 0 || (ep->left != NULL && ep->rx != RX_STALL))
+    readable(cq, ep, (r->events & TF_HUP) != 0);
 }
 
 static unsigned ask(tf_cq_t *cq) {
