@@ -183,17 +183,24 @@ static void takes_nothing_and_dies(void **state) {
 
 /* ... and says no more, so that only its end is there to be seen: it is over, at once. */
 static void takes_nothing_and_ends(void **state) {
-  const frame_t f = {.op = OP_READ, .npieces = 1, .piece = {{READ_ONLY, 0, FOE_REGION, 0}}};
-  enum { ASKED = 24000 }; /* more than it may be owed, little enough to reach the other side */
+  const piece_t all = {READ_ONLY, 0, FOE_REGION, 0};
+  const frame_t f = {.op = OP_READ, .npieces = 4, .piece = {all, all, all, all}};
+  /* More than it may be owed with what the kernels hold of it, so little that all of it, and the end
+   * behind it, reaches the other side. */
+  enum { ASKED = 17200 };
+  const int little = 4096;
 
   (void) state;
   for (unsigned role = 0; role < 4; role++) {
     world_open(NULL);
     foe_open(&foe, role & 1, role & 2, 1, NULL, 0);
+    OK(setsockopt(foe.fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof(little)));
     for (unsigned i = 0; i < ASKED; i++) assert_true(foe_put(&foe, &f));
     settle(20);
     OK(shutdown(foe.fd, SHUT_WR));
-    foe_is_cut_off(&foe, 0);
+    wait_event(foe.end, FI_SHUTDOWN, &foe.ep->fid);
+    assert_int_equal(wait_error(foe.end, &foe.rxc[0]).err, FI_ECANCELED);
+    foe_close(&foe);
     world_close();
   }
 }
