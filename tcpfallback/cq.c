@@ -134,6 +134,7 @@ static void readable(tf_cq_t *cq, tf_ep_t *ep, bool hup) {
 
 static void handle(tf_cq_t *cq, const tf_ready_t *r) {
   tf_ep_t *ep = r->ptr;
+  unsigned events = r->events;
   int err;
 
   if (ep == NULL) {
@@ -141,13 +142,19 @@ static void handle(tf_cq_t *cq, const tf_ready_t *r) {
     return;
   }
   if (ep->state != EP_UP) return;
-  if ((r->events & TF_OUT) != 0 && (err = tf_tx_flush(ep)) != 0) {
+  if ((events & TF_NOTE) != 0) { /* or an error of the stream, which reading tells */
+    if (tf_zero_notes(ep))
+      tf_ep_events(ep);
+    else
+      events |= TF_IN | TF_HUP;
+  }
+  if ((events & TF_OUT) != 0 && (err = tf_tx_flush(ep)) != 0) {
     tf_ep_down(ep, err);
     return;
   }
   /* What is here already waited for its answers to leave, and no stream will say so. */
-  if ((r->events & (TF_IN | TF_HUP)) != 0 || (ep->left != NULL && ep->rx != RX_STALL))
-    readable(cq, ep, (r->events & TF_HUP) != 0);
+  if ((events & (TF_IN | TF_HUP)) != 0 || (ep->left != NULL && ep->rx != RX_STALL))
+    readable(cq, ep, (events & TF_HUP) != 0);
 }
 
 static unsigned ask(tf_cq_t *cq) {

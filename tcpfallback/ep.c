@@ -22,6 +22,8 @@ static void flush_tx(tf_ep_t *ep, tf_queue_t *q, int err) {
 }
 
 static void flush_all(tf_ep_t *ep, int err) {
+  if (ep->sock != TF_NO_SOCK) tf_zero_stop(ep);
+  flush_tx(ep, &ep->lent, err);
   flush_tx(ep, &ep->acks, err);
   flush_tx(ep, &ep->reads, err);
   flush_tx(ep, &ep->tx, err);
@@ -292,7 +294,8 @@ int tf_ep_open(struct fid_domain *f, struct fi_info *info, struct fid_ep **out, 
   if (ep == NULL) return -FI_ENOMEM;
   ep->domain = d;
   ep->sock = TF_NO_SOCK;
-  tf_q_init(&ep->tx), tf_q_init(&ep->acks), tf_q_init(&ep->reads), tf_q_init(&ep->posted);
+  tf_q_init(&ep->tx), tf_q_init(&ep->acks), tf_q_init(&ep->reads), tf_q_init(&ep->lent),
+      tf_q_init(&ep->posted);
   ep->tx_size = info->tx_attr != NULL && info->tx_attr->size != 0 ? info->tx_attr->size : 256;
   ep->rx_size = info->rx_attr != NULL && info->rx_attr->size != 0 ? info->rx_attr->size : 256;
   ep->tx_op_flags = info->tx_attr != NULL ? info->tx_attr->op_flags : 0;

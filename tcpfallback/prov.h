@@ -63,6 +63,7 @@ extern struct fi_provider tf_prov;
 typedef struct tf_params {
   tf_sockopts_t sock;
   int connect_ms, stranger_ms;
+  int zerocopy_size; /* 0: never */
 } tf_params_t;
 extern tf_params_t tf_params;
 
@@ -99,7 +100,7 @@ typedef struct tf_rxe {
   struct iovec iov[TF_IOV];
 } tf_rxe_t;
 
-enum { TX_USER = 1, TX_ACK = 2, TX_SILENT = 4, TX_READ = 8 };
+enum { TX_USER = 1, TX_ACK = 2, TX_SILENT = 4, TX_READ = 8, TX_ZERO = 16 };
 
 /* An operation that is on its way. */
 typedef struct tf_txe {
@@ -108,8 +109,9 @@ typedef struct tf_txe {
   uint64_t cq_flags; /* 0: no completion */
   uint32_t kind, niov, hlen;
   tf_count_what counts;
-  size_t left; /* bytes to send, with the header */
-  size_t off;  /* of them, already sent */
+  size_t left;                  /* bytes to send, with the header */
+  size_t off;                   /* of them, already sent */
+  uint32_t first, calls, noted; /* of writez that took from it, and how many are done: zerocopy.c */
   struct iovec iov[TF_IOV];
   struct tf_mr *mr[TF_IOV]; /* an answer's sources */
   uint8_t hdr[TF_HDR_MAX + TF_INJECT];
@@ -257,6 +259,8 @@ struct tf_ep {
   size_t tx_size, tx_used, answers;
   uint8_t tx_id;
   tf_queue_t tx, acks, reads;
+  tf_queue_t lent; /* sent, and not to be told yet: zerocopy.c */
+  uint32_t zcalls, znoted;
 
   tf_srx_t *srx; /* has its receives; NULL: it has its own */
   bool waits;
@@ -405,7 +409,16 @@ ssize_t tf_tx(tf_ep_t *, tf_op_t *);
 void tf_tx_end(tf_ep_t *, tf_count_what, void *context, uint64_t cq_flags, int err);
 int tf_tx_ack(tf_ep_t *);
 int tf_tx_answer(tf_ep_t *, const tf_hdr_t *);
-int tf_tx_flush(tf_ep_t *); /* 0, or why the stream is broken */
+int tf_tx_flush(tf_ep_t *);             /* 0, or why the stream is broken */
+void tf_tx_sent(tf_ep_t *, tf_txe_t *); /* e is over, and told */
+/* zerocopy.c */
+static inline bool tf_zero_under_way(const tf_ep_t *ep) {
+  return ep->zcalls != ep->znoted;
+}
+void tf_zero_took(tf_ep_t *, tf_txe_t *); /* the call of writez that is being counted, from e */
+bool tf_zero_sent(tf_ep_t *, tf_txe_t *); /* e has left; true: it is told later */
+bool tf_zero_notes(tf_ep_t *);            /* takes them; were there any? */
+void tf_zero_stop(tf_ep_t *);             /* nobody uses memory of the program's any more */
 /* rx.c */
 int tf_rx(tf_ep_t *, bool *got); /* reads; 0, or why the stream is broken (-FI_ENOTCONN: its end) */
 void tf_rx_again(tf_ep_t *);     /* ... as there is a receive now */

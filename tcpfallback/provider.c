@@ -84,6 +84,13 @@ FI_EXT_INI {
   param("keepcnt", &tf_params.sock.keepcnt,
         "keepalive probes without an answer until the peer is dead");
   param("busy_poll", &tf_params.sock.busy_poll, "SO_BUSY_POLL in microseconds");
+  param("zerocopy_size", &tf_params.zerocopy_size,
+        "sends of so many bytes and more from the program's memory by MSG_ZEROCOPY, 0: none");
+  if (tf_params.zerocopy_size > 0 && !tf_stream.lends()) {
+    TF_WARN("zerocopy_size: the system has no MSG_ZEROCOPY\n");
+    tf_params.zerocopy_size = 0;
+  }
+  tf_params.sock.zerocopy = tf_params.zerocopy_size > 0;
   param("connect_timeout", &tf_params.connect_ms, "ms for a connect with its handshake");
   param("stranger_timeout", &tf_params.stranger_ms,
         "ms after which a silent stranger of a listener is dropped");

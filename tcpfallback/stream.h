@@ -25,12 +25,14 @@ typedef struct tf_sockopts {
   int user_timeout, keepidle, keepintvl, keepcnt;
   int sndbuf, rcvbuf;
   int busy_poll; /* microseconds */
+  bool zerocopy; /* writez may be used */
 } tf_sockopts_t;
 
 enum {
-  TF_IN = 1,  /* something to read, or its end */
-  TF_OUT = 2, /* room to write */
-  TF_HUP = 4, /* the peer sends no more, or the stream is broken */
+  TF_IN = 1,   /* something to read, or its end */
+  TF_OUT = 2,  /* room to write */
+  TF_HUP = 4,  /* the peer sends no more, or the stream is broken */
+  TF_NOTE = 8, /* notes are there; always asked for */
 };
 
 typedef struct tf_ready {
@@ -50,12 +52,19 @@ typedef struct tf_stream {
   /* Bytes taken; -EAGAIN: not now. */
   ssize_t (*write)(tf_sock_t, const void *, size_t);
   ssize_t (*writev)(tf_sock_t, const struct iovec *, int n);
+  bool (*lends)(void); /* have streams that are set to zerocopy the next two? */
+  /* As writev, but from the caller's memory, which must stay as it is until a note says that this
+   * call is done. Such calls that took something are counted from 0; -ENOBUFS: not so now. */
+  ssize_t (*writez)(tf_sock_t, const struct iovec *, int n);
+  /* 1: the calls from *first to *last are done; 0: no note. */
+  int (*note)(tf_sock_t, uint32_t *first, uint32_t *last);
   /* Bytes read; 0: the end. */
   ssize_t (*read)(tf_sock_t, void *, size_t);
   ssize_t (*readv)(tf_sock_t, const struct iovec *, int n);
   int (*name)(tf_sock_t, struct sockaddr_storage *, socklen_t *);
   int (*peer)(tf_sock_t, struct sockaddr_storage *, socklen_t *);
   void (*shutdown)(tf_sock_t); /* both directions */
+  void (*reset)(tf_sock_t);    /* ... and what has not left never will */
   void (*close)(tf_sock_t);
 
   int (*set_open)(tf_set_t **);

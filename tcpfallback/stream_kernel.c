@@ -20,6 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/errqueue.h> /* after time.h */
+
 #include "stream.h"
 
 enum { WAIT_MAX = 64 };
@@ -49,6 +51,7 @@ static void configure(int fd, const tf_sockopts_t *o) {
   }
   if (o->sndbuf > 0) set_int(fd, SOL_SOCKET, SO_SNDBUF, o->sndbuf);
   if (o->rcvbuf > 0) set_int(fd, SOL_SOCKET, SO_RCVBUF, o->rcvbuf);
+  if (o->zerocopy) set_int(fd, SOL_SOCKET, SO_ZEROCOPY, 1);
   if (o->busy_poll > 0) set_int(fd, SOL_SOCKET, SO_BUSY_POLL, o->busy_poll);
 }
 
@@ -104,13 +107,51 @@ static ssize_t k_write(tf_sock_t s, const void *p, size_t n) {
   return r >= 0 ? r : -errno;
 }
 
-static ssize_t k_writev(tf_sock_t s, const struct iovec *iov, int n) {
+static ssize_t sendv(tf_sock_t s, const struct iovec *iov, int n, int flags) {
   struct msghdr m = {.msg_iov = (struct iovec *) iov, .msg_iovlen = (size_t) n};
   ssize_t r;
 
-  do r = sendmsg(fd_of(s), &m, MSG_NOSIGNAL | MSG_DONTWAIT);
+  do r = sendmsg(fd_of(s), &m, MSG_NOSIGNAL | MSG_DONTWAIT | flags);
   while (r < 0 && errno == EINTR);
   return r >= 0 ? r : -errno;
+}
+
+static ssize_t k_writev(tf_sock_t s, const struct iovec *iov, int n) {
+  return sendv(s, iov, n, 0);
+}
+
+static bool k_lends(void) {
+  int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  bool yes = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_ZEROCOPY, &one, sizeof(one)) == 0;
+
+  if (fd >= 0) close(fd);
+  return yes;
+}
+
+static ssize_t k_writez(tf_sock_t s, const struct iovec *iov, int n) {
+  return sendv(s, iov, n, MSG_ZEROCOPY);
+}
+
+static int k_note(tf_sock_t s, uint32_t *first, uint32_t *last) {
+  char control[128];
+  struct msghdr m;
+  struct cmsghdr *c;
+
+  for (;;) {
+    m = (struct msghdr){.msg_control = control, .msg_controllen = sizeof(control)};
+    if (recvmsg(fd_of(s), &m, MSG_ERRQUEUE | MSG_DONTWAIT) < 0) {
+      if (errno == EINTR) continue;
+      return 0;
+    }
+    for (c = CMSG_FIRSTHDR(&m); c != NULL; c = CMSG_NXTHDR(&m, c)) {
+      struct sock_extended_err e;
+      memcpy(&e, CMSG_DATA(c), sizeof(e));
+      if (e.ee_origin != SO_EE_ORIGIN_ZEROCOPY || e.ee_errno != 0) continue;
+      *first = e.ee_info;
+      *last = e.ee_data;
+      return 1;
+    }
+  }
 }
 
 static ssize_t k_read(tf_sock_t s, void *p, size_t n) {
@@ -142,6 +183,12 @@ static int k_peer(tf_sock_t s, struct sockaddr_storage *sa, socklen_t *len) {
 
 static void k_shutdown(tf_sock_t s) {
   (void) shutdown(fd_of(s), SHUT_RDWR);
+}
+
+static void k_reset(tf_sock_t s) {
+  const struct sockaddr none = {.sa_family = AF_UNSPEC};
+
+  (void) connect(fd_of(s), &none, sizeof(none));
 }
 
 static void k_close(tf_sock_t s) {
@@ -223,7 +270,8 @@ static int k_wait(tf_set_t *set, tf_ready_t *out, int max, int timeout) {
     out[i].ptr = e[i].data.ptr;
     out[i].events = ((e[i].events & EPOLLIN) != 0 ? TF_IN : 0u) |
                     ((e[i].events & EPOLLOUT) != 0 ? TF_OUT : 0u) |
-                    ((e[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0 ? TF_HUP : 0u);
+                    ((e[i].events & (EPOLLRDHUP | EPOLLHUP)) != 0 ? TF_HUP : 0u) |
+                    ((e[i].events & EPOLLERR) != 0 ? TF_NOTE : 0u);
   }
   return n;
 }
@@ -267,11 +315,15 @@ const tf_stream_t tf_stream = {
     .error = k_error,
     .write = k_write,
     .writev = k_writev,
+    .lends = k_lends,
+    .writez = k_writez,
+    .note = k_note,
     .read = k_read,
     .readv = k_readv,
     .name = k_name,
     .peer = k_peer,
     .shutdown = k_shutdown,
+    .reset = k_reset,
     .close = k_close,
     .set_open = k_set_open,
     .set_close = k_set_close,

@@ -35,6 +35,7 @@ ssize_t tf_tx(tf_ep_t *ep, tf_op_t *op) {
                                                   : TF_COUNT_SEND;
   size_t i, n, total, hlen;
   ssize_t r = 0;
+  bool zero;
   int err;
 
   if (ep->state != EP_UP) return ep->state == EP_IDLE ? -FI_EOPBADSTATE : -FI_ENOTCONN;
@@ -42,7 +43,10 @@ ssize_t tf_tx(tf_ep_t *ep, tf_op_t *op) {
   op->h.id = ep->tx_id;
   hlen = tf_hdr_put(flat, &op->h, ep->swap);
   total = hlen + op->h.size;
-  if (ep->tx.head == NULL && !op->ack && op->h.op != TF_OP_READ) {
+  zero = tf_params.zerocopy_size > 0 && op->h.size >= (size_t) tf_params.zerocopy_size &&
+         !op->ack && !op->inject;
+  if (ep->tx.head == NULL && !op->ack && op->h.op != TF_OP_READ && !zero &&
+      (ep->lent.head == NULL || op->cq_flags == 0)) {
     if (total <= FLAT) {
       for (p += hlen, i = 0; i < op->niov; p += op->iov[i++].iov_len)
         if (op->iov[i].iov_len != 0) memcpy(p, op->iov[i].iov_base, op->iov[i].iov_len);
@@ -74,7 +78,9 @@ ssize_t tf_tx(tf_ep_t *ep, tf_op_t *op) {
   e->context = op->context;
   e->cq_flags = op->cq_flags;
   e->counts = counts;
-  e->kind = TX_USER | (op->ack ? TX_ACK : 0u) | (op->h.op == TF_OP_READ ? TX_READ : 0u);
+  e->kind = TX_USER | (op->ack ? TX_ACK : 0u) | (op->h.op == TF_OP_READ ? TX_READ : 0u) |
+            (zero ? TX_ZERO : 0u);
+  e->calls = e->noted = 0;
   e->hlen = (uint32_t) hlen;
   e->left = total;
   e->off = 0;
@@ -106,7 +112,7 @@ static tf_txe_t *internal(tf_ep_t *ep, const tf_hdr_t *h) {
 
   if (e == NULL) return NULL;
   e->cq_flags = 0;
-  e->kind = 0;
+  e->kind = e->calls = e->noted = 0;
   e->counts = h->op == TF_OP_RSP ? TF_COUNT_REMOTE_READ : TF_COUNT_NOTHING;
   e->niov = 0;
   e->off = 0;
@@ -150,6 +156,16 @@ int tf_tx_answer(tf_ep_t *ep, const tf_hdr_t *q) {
   return queue(ep, e);
 }
 
+void tf_tx_sent(tf_ep_t *ep, tf_txe_t *e) {
+  if (e->kind & TX_USER)
+    ep->tx_used--;
+  else
+    ep->answers--;
+  tf_tx_end(ep, e->counts, e->context, e->cq_flags, 0);
+  tf_txe_free(ep->domain, e);
+}
+
+/* The stream has all of it. */
 static void sent(tf_ep_t *ep, tf_txe_t *e) {
   if (e->kind & TX_ACK) {
     tf_q_put(&ep->acks, e);
@@ -159,12 +175,7 @@ static void sent(tf_ep_t *ep, tf_txe_t *e) {
     tf_q_put(&ep->reads, e);
     return;
   }
-  if (e->kind & TX_USER)
-    ep->tx_used--;
-  else
-    ep->answers--;
-  tf_tx_end(ep, e->counts, e->context, e->cq_flags, 0);
-  tf_txe_free(ep->domain, e);
+  if ((e->kind & TX_USER) == 0 || !tf_zero_sent(ep, e)) tf_tx_sent(ep, e);
 }
 
 /* The pieces of e beyond what has left already. */
@@ -185,18 +196,36 @@ static int pieces(const tf_txe_t *e, struct iovec *v) {
   return n;
 }
 
-int tf_tx_flush(tf_ep_t *ep) {
+/* From the queue's head as many as fit into one call, all lent or all copied: bytes taken. */
+static ssize_t push(tf_ep_t *ep, size_t *asked) {
   struct iovec v[GATHER + TF_IOV + 1];
+  bool zero = (((tf_txe_t *) ep->tx.head)->kind & TX_ZERO) != 0;
+  size_t left;
+  tf_txe_t *e;
+  ssize_t r;
+  int n = 0, i;
 
+  for (e = ep->tx.head; e != NULL && n < GATHER && ((e->kind & TX_ZERO) != 0) == zero; e = e->next)
+    n += pieces(e, v + n);
+  for (*asked = 0, i = 0; i < n; i++) *asked += v[i].iov_len;
+  r = zero ? tf_stream.writez(ep->sock, v, n) : -ENOBUFS;
+  if (r == -ENOBUFS) return tf_stream.writev(ep->sock, v, n);
+  if (r <= 0) return r;
+  left = (size_t) r;
+  for (e = ep->tx.head; left > 0; e = e->next) {
+    tf_zero_took(ep, e);
+    left -= left < e->left - e->off ? left : e->left - e->off;
+  }
+  ep->zcalls++;
+  return r;
+}
+
+int tf_tx_flush(tf_ep_t *ep) {
   while (ep->tx.head != NULL) {
     tf_txe_t *e;
-    size_t asked = 0;
-    ssize_t r;
-    int n = 0, i;
+    size_t asked;
+    ssize_t r = push(ep, &asked);
 
-    for (e = ep->tx.head; e != NULL && n < GATHER; e = e->next) n += pieces(e, v + n);
-    for (i = 0; i < n; i++) asked += v[i].iov_len;
-    r = tf_stream.writev(ep->sock, v, n);
     if (r < 0 && r != -EAGAIN) return (int) -r;
     if (r < 0) r = 0;
     asked -= (size_t) r;

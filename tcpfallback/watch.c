@@ -32,13 +32,18 @@ static int out_of(tf_set_t *set, tf_sock_t s, unsigned events, void *ptr) {
   return 0;
 }
 
-/* Room while something is queued, data while it can be taken, its end until told. */
+/* Room while something is queued, data while it can be taken, its end until told, notes (which come
+ * unasked) while there will be some. */
 void tf_ep_events(tf_ep_t *ep) {
   bool stalled = ep->rx == RX_STALL || ep->left != NULL || ep->answers >= TF_ANSWERS;
-  unsigned want =
-      (ep->tx.head != NULL ? TF_OUT : 0u) | (stalled ? 0u : TF_IN) | (ep->half ? 0u : TF_HUP);
+  unsigned want = (ep->tx.head != NULL ? TF_OUT : 0u) | (stalled ? 0u : TF_IN) |
+                  (ep->half ? 0u : TF_HUP) | (tf_zero_under_way(ep) ? TF_NOTE : 0u);
 
   if (ep->state != EP_UP || want == ep->events) return;
+  if ((want ^ ep->events) == TF_NOTE && ep->away == 0) { /* nothing to say to the sets */
+    ep->events = want;
+    return;
+  }
   (void) tf_watch_back(ep, ep->rxcq);
   (void) tf_watch_back(ep, ep->txcq);
   if (want == 0 || ep->half) { /* its end would make the set ready for ever */
