@@ -299,6 +299,7 @@ int tf_ep_open(struct fid_domain *f, struct fi_info *info, struct fid_ep **out, 
   ep->tx_size = info->tx_attr != NULL && info->tx_attr->size != 0 ? info->tx_attr->size : 256;
   ep->rx_size = info->rx_attr != NULL && info->rx_attr->size != 0 ? info->rx_attr->size : 256;
   ep->tx_op_flags = info->tx_attr != NULL ? info->tx_attr->op_flags : 0;
+  ep->rx_op_flags = info->rx_attr != NULL ? info->rx_attr->op_flags : 0;
   ep->shut.event = FI_SHUTDOWN;
   ep->shut.embedded = true;
   ep->shut.fid = &ep->e.fid;

@@ -127,7 +127,7 @@ void tf_rxe_flush(tf_domain_t *d, tf_queue_t *q, tf_cq_t *cq, tf_ep_t *ep) {
 }
 
 static ssize_t recv_op(struct fid_ep *e, const struct iovec *iov, size_t n, void *context,
-                       bool completion) {
+                       uint64_t flags) {
   tf_ep_t *ep = tf_up(e, tf_ep_t, e);
   ssize_t r;
 
@@ -138,7 +138,8 @@ static ssize_t recv_op(struct fid_ep *e, const struct iovec *iov, size_t n, void
     tf_unlock(ep->domain);
     return 0;
   }
-  r = tf_post(ep->domain, &ep->posted, &ep->rx_used, ep->rx_size, iov, n, context, completion);
+  r = tf_post(ep->domain, &ep->posted, &ep->rx_used, ep->rx_size, iov, n, context,
+              (flags & FI_COMPLETION) != 0);
   if (r == 0 && ep->state == EP_UP && (ep->rx == RX_STALL || ep->left != NULL)) tf_rx_again(ep);
   tf_unlock(ep->domain);
   return r;
@@ -149,15 +150,15 @@ static ssize_t m_recv(struct fid_ep *e, void *buf, size_t len, void *desc, fi_ad
   struct iovec iov = {buf, len};
 
   (void) desc, (void) from;
-  return recv_op(e, &iov, 1, context, false);
+  return recv_op(e, &iov, 1, context, tf_up(e, tf_ep_t, e)->rx_op_flags);
 }
 static ssize_t m_recvv(struct fid_ep *e, const struct iovec *iov, void **desc, size_t n,
                        fi_addr_t from, void *context) {
   (void) desc, (void) from;
-  return recv_op(e, iov, n, context, false);
+  return recv_op(e, iov, n, context, tf_up(e, tf_ep_t, e)->rx_op_flags);
 }
 static ssize_t m_recvmsg(struct fid_ep *e, const struct fi_msg *m, uint64_t flags) {
-  return recv_op(e, m->msg_iov, m->iov_count, m->context, (flags & FI_COMPLETION) != 0);
+  return recv_op(e, m->msg_iov, m->iov_count, m->context, flags);
 }
 
 #define SENDS                                                                                      \

@@ -230,6 +230,7 @@ typedef struct tf_srx {
   tf_domain_t *domain;
   tf_cq_t *cq;
   int refs;
+  uint64_t op_flags;
   size_t size, used;
   tf_queue_t posted;
   tf_ep_t *first, **last; /* who waits for one */
@@ -252,7 +253,7 @@ struct tf_ep {
   unsigned events; /* asked of its sets; 0: it is in none */
   unsigned away;   /* from which of them all the same: watch.c */
   unsigned empty, run;
-  uint64_t tx_op_flags;
+  uint64_t tx_op_flags, rx_op_flags; /* of calls that take none */
   struct sockaddr_storage dst;
   socklen_t dstlen;
 

@@ -56,12 +56,12 @@ static ssize_t s_recv(struct fid_ep *e, void *buf, size_t len, void *desc, fi_ad
   struct iovec iov = {buf, len};
 
   (void) desc, (void) from;
-  return post(e, &iov, 1, context, 0);
+  return post(e, &iov, 1, context, tf_up(e, tf_srx_t, e)->op_flags);
 }
 static ssize_t s_recvv(struct fid_ep *e, const struct iovec *iov, void **desc, size_t n,
                        fi_addr_t from, void *context) {
   (void) desc, (void) from;
-  return post(e, iov, n, context, 0);
+  return post(e, iov, n, context, tf_up(e, tf_srx_t, e)->op_flags);
 }
 static ssize_t s_recvmsg(struct fid_ep *e, const struct fi_msg *m, uint64_t flags) {
   return post(e, m->msg_iov, m->iov_count, m->context, flags);
@@ -138,6 +138,7 @@ int tf_srx_open(struct fid_domain *f, struct fi_rx_attr *attr, struct fid_ep **o
   if (s == NULL) return -FI_ENOMEM;
   s->domain = tf_up(f, tf_domain_t, d);
   s->size = attr != NULL && attr->size != 0 ? attr->size : TF_RX_MAX;
+  s->op_flags = attr != NULL ? attr->op_flags : 0;
   s->last = &s->first;
   tf_q_init(&s->posted);
   s->e.fid = (struct fid){.fclass = FI_CLASS_SRX_CTX, .context = context, .ops = &fid_ops};

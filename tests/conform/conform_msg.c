@@ -378,6 +378,31 @@ static void selective(void **state) {
   end();
 }
 
+/* ... unless that is what calls without flags do, also where receives are shared. */
+static void selective_by_default(void **state) {
+  opts_t o = {
+      .cq_flags = FI_SELECTIVE_COMPLETION, .tx_flags = FI_COMPLETION, .rx_flags = FI_COMPLETION};
+  uint8_t tx[64] = {0}, rx[2][64];
+  struct fi_context txc, rxc[2];
+  struct iovec in = {rx[1], 64};
+
+  (void) state;
+  for (unsigned i = 0; i < 2; i++) {
+    opts_t there = o;
+    there.srx = i == 1;
+    begin(&o, &there);
+    struct fid_ep *into = there.srx ? p.s.srx : l.s;
+    OK(fi_recv(into, rx[0], 64, NULL, 0, &rxc[0]));
+    OK(fi_recvv(into, &in, NULL, 1, 0, &rxc[1]));
+    for (unsigned k = 0; k < 2; k++) {
+      OK(fi_send(l.c, tx, 64, NULL, 0, &txc));
+      wait_comp(&p.c, &txc);
+      wait_comp(&p.s, &rxc[k]);
+    }
+    end();
+  }
+}
+
 /* A message too long for the receive: FI_ETRUNC at the receiver, its connection is over or goes on. */
 static void truncated(void **state) {
   uint8_t tx[600], rx[500];
@@ -471,12 +496,25 @@ static void queue_of_its_own(void **state) {
 }
 
 static const struct CMUnitTest tests[] = {
-    CASE(ping_pong),           CASE(odd_sizes),         CASE(sixteen_mib),
-    CASE(shorter_than_posted), CASE(many_in_order),     CASE(scattered),
-    CASE(too_many_pieces),     CASE(cq_data),           CASE(inject),
-    CASE(inject_flag),         CASE(inject_too_long),   CASE(delivery_waits_for_the_peer),
-    CASE(delivery_by_default), CASE(levels_mixed),      CASE(selective),
-    CASE(truncated),           CASE(several_endpoints), CASE(queue_of_its_own),
+    CASE(ping_pong),
+    CASE(odd_sizes),
+    CASE(sixteen_mib),
+    CASE(shorter_than_posted),
+    CASE(many_in_order),
+    CASE(scattered),
+    CASE(too_many_pieces),
+    CASE(cq_data),
+    CASE(inject),
+    CASE(inject_flag),
+    CASE(inject_too_long),
+    CASE(delivery_waits_for_the_peer),
+    CASE(delivery_by_default),
+    CASE(levels_mixed),
+    CASE(selective),
+    CASE(selective_by_default),
+    CASE(truncated),
+    CASE(several_endpoints),
+    CASE(queue_of_its_own),
 };
 
 CONFORM_MAIN(tests)

@@ -254,6 +254,7 @@ struct fi_info *conform_hints(const char *provider, const opts_t *opts) {
     h->tx_attr->size = opts->tx_size;
     h->rx_attr->size = opts->rx_size;
     h->tx_attr->op_flags = opts->tx_flags;
+    h->rx_attr->op_flags = opts->rx_flags;
     if (opts->srx) h->ep_attr->rx_ctx_cnt = FI_SHARED_CONTEXT;
   }
   return h;

@@ -93,6 +93,7 @@ typedef struct opts_s {      /* all may be 0 */
   size_t tx_size, rx_size;   /* the provider's own */
   uint64_t caps;             /* FI_MSG | FI_RMA */
   uint64_t tx_flags;         /* default flags of sends */
+  uint64_t rx_flags;         /* ... of receives */
   uint64_t cq_flags;         /* beside FI_TRANSMIT | FI_RECV, as FI_SELECTIVE_COMPLETION */
   enum fi_threading threads; /* FI_THREAD_SAFE */
   bool srx;                  /* endpoints receive from a shared context */
