@@ -3,6 +3,8 @@
  *
  * Design notes
  *  - Exactly the handshake is read and no byte more: what follows belongs to the endpoint.
+ *  - Who was told of a request may reject it, also when its endpoint came and went without an accept,
+ *    as `tcp` has it: what is left of it stays until then, or until the listener closes.
  *  - A message leaves as one segment, since `tcp` drops who splits it; any split is accepted. */
 #include <stdlib.h>
 #include <string.h>
@@ -32,17 +34,28 @@ tf_conn_t *tf_conn_new(tf_sock_t s) {
   return c;
 }
 
+/* An event queue lists those that it watches, a listener those that its user was told of. */
+static void link_to(tf_conn_t **list, tf_conn_t *c) {
+  c->next = *list;
+  if (c->next != NULL) c->next->prev = c;
+  *list = c;
+}
+
+static void unlink_from(tf_conn_t **list, tf_conn_t *c) {
+  if (c->prev != NULL)
+    c->prev->next = c->next;
+  else
+    *list = c->next;
+  if (c->next != NULL) c->next->prev = c->prev;
+  c->prev = c->next = NULL;
+}
+
 static void unwatch(tf_conn_t *c) {
   tf_eq_t *eq = c->eq;
 
   if (eq == NULL) return;
   tf_stream.del(eq->set, c->sock);
-  if (c->prev != NULL)
-    c->prev->next = c->next;
-  else
-    eq->conns = c->next;
-  if (c->next != NULL) c->next->prev = c->prev;
-  c->prev = c->next = NULL;
+  unlink_from(&eq->conns, c);
   c->eq = NULL;
   eq->watched--;
 }
@@ -57,9 +70,7 @@ int tf_conn_watch(tf_eq_t *eq, tf_conn_t *c, unsigned events, uint64_t deadline)
   if (err != 0) return err;
   c->eq = eq;
   c->deadline = deadline;
-  c->next = eq->conns;
-  if (c->next != NULL) c->next->prev = c;
-  eq->conns = c;
+  link_to(&eq->conns, c);
   eq->watched++;
   tf_eq_by(eq, deadline);
   return 0;
@@ -67,9 +78,30 @@ int tf_conn_watch(tf_eq_t *eq, tf_conn_t *c, unsigned events, uint64_t deadline)
 
 void tf_conn_free(tf_conn_t *c) {
   unwatch(c);
+  if (c->state == CONN_READY && c->pep != NULL) unlink_from(&c->pep->asked, c);
   if (c->ep != NULL) c->ep->conn = NULL;
   if (c->sock != TF_NO_SOCK) tf_stream.close(c->sock);
   free(c);
+}
+
+void tf_conn_ep_gone(tf_conn_t *c) {
+  c->ep = NULL;
+  if (c->state != CONN_READY || c->pep == NULL) {
+    tf_conn_free(c);
+    return;
+  }
+  tf_stream.close(c->sock);
+  c->sock = TF_NO_SOCK;
+}
+
+void tf_conn_pep_gone(tf_pep_t *pep) {
+  tf_conn_t *c;
+
+  while ((c = pep->asked) != NULL) {
+    unlink_from(&pep->asked, c);
+    c->pep = NULL;
+    if (c->sock == TF_NO_SOCK) tf_conn_free(c);
+  }
 }
 
 int tf_conn_answer(tf_conn_t *c, uint8_t type, const void *data, size_t len) {
@@ -157,6 +189,7 @@ static void requested(tf_conn_t *c) {
 
   unwatch(c);
   c->state = CONN_READY;
+  link_to(&pep->asked, c);
   if (info != NULL) {
     free(info->dest_addr);
     free(info->src_addr);

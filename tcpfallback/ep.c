@@ -139,7 +139,7 @@ static int ep_close(struct fid *fid) {
   if (ep->srx != NULL) tf_unref(&ep->srx->refs);
   tf_cntr_stop(ep);
   tf_unlock(d);
-  if (ep->conn != NULL) tf_conn_free(ep->conn);
+  if (ep->conn != NULL) tf_conn_ep_gone(ep->conn);
   tf_eq_purge(ep->eq, fid);
   if (ep->eq != NULL) tf_unref(&ep->eq->refs);
   if (ep->sock != TF_NO_SOCK) tf_stream.close(ep->sock);
@@ -308,8 +308,13 @@ int tf_ep_open(struct fid_domain *f, struct fi_info *info, struct fid_ep **out, 
     ep->dstlen = (socklen_t) info->dest_addrlen;
   }
   if (h != NULL && h->fclass == FI_CLASS_CONNREQ) {
-    ep->conn = (tf_conn_t *) h;
-    ep->conn->ep = ep;
+    tf_conn_t *c = (tf_conn_t *) h;
+    if (c->ep != NULL || c->sock == TF_NO_SOCK) { /* it has an endpoint, or had one */
+      free(ep);
+      return -FI_EINVAL;
+    }
+    ep->conn = c;
+    c->ep = ep;
   } else if (h != NULL && h->fclass == FI_CLASS_PEP) {
     tf_pep_t *p = tf_up(h, tf_pep_t, p.fid);
     ep->sock = p->sock;

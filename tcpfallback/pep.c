@@ -121,11 +121,11 @@ static int pep_listen(struct fid_pep *f) {
 static int pep_reject(struct fid_pep *f, fid_t handle, const void *data, size_t len) {
   tf_conn_t *c = (tf_conn_t *) handle;
   pthread_mutex_t *cm = &tf_up(f, tf_pep_t, p)->fabric->cm;
-  int err;
+  int err = 0;
 
   if (c == NULL || c->fid.fclass != FI_CLASS_CONNREQ || len > TF_CM_DATA) return -FI_EINVAL;
   pthread_mutex_lock(cm);
-  err = tf_conn_answer(c, TF_CM_NACK, data, len);
+  if (c->sock != TF_NO_SOCK) err = tf_conn_answer(c, TF_CM_NACK, data, len);
   tf_conn_free(c);
   pthread_mutex_unlock(cm);
   return err;
@@ -160,6 +160,7 @@ static int pep_close(struct fid *fid) {
   }
   if (p->sock != TF_NO_SOCK) tf_stream.close(p->sock);
   tf_eq_purge(p->eq, fid);
+  tf_conn_pep_gone(p);
   if (p->eq != NULL) tf_unref(&p->eq->refs);
   pthread_mutex_unlock(&p->fabric->cm);
   tf_unref(&p->fabric->refs);

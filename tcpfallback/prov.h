@@ -201,6 +201,7 @@ typedef struct tf_pep {
   tf_sock_t sock;
   int backlog;
   bool listening;
+  tf_conn_t *asked;     /* what its user was told of, until accepted or rejected */
   uint64_t paused;      /* accepts nobody until then; 0: it does */
   struct tf_pep *pnext; /* among those that pause */
 } tf_pep_t;
@@ -363,6 +364,8 @@ int tf_eq_trywait(tf_eq_t *);
 tf_conn_t *tf_conn_new(tf_sock_t);
 int tf_conn_watch(tf_eq_t *, tf_conn_t *, unsigned events, uint64_t deadline);
 void tf_conn_free(tf_conn_t *);
+void tf_conn_ep_gone(tf_conn_t *); /* its endpoint closes */
+void tf_conn_pep_gone(tf_pep_t *); /* their listener closes */
 int tf_conn_answer(tf_conn_t *, uint8_t type, const void *, size_t);
 int tf_conn_start(tf_ep_t *, const void *, size_t);
 /* Its stream is the endpoint's, which is up; FI_CONNECTED is said. */

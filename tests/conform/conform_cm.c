@@ -338,6 +338,29 @@ static void reject_data_too_long(void **state) {
 
 /* ---- Refusals ---- */
 
+/* Whose endpoint went, because it could not be bound or its accept failed, is still to be rejected. */
+static void reject_after_its_endpoint(void **state) {
+  struct fid_ep *ep;
+  event_t ev;
+
+  (void) state;
+  pair_open(&p, NULL, NULL);
+  for (unsigned i = 0; i < 20; i++) {
+    l.c = end_ep(&p.c, p.c.info, NULL);
+    OK(fi_connect(l.c, &p.addr, NULL, 0));
+    ev = wait_event(&p.s, FI_CONNREQ, NULL);
+    ep = end_ep(&p.s, ev.info, NULL);
+    ep_close(ep);
+    (void) fi_reject(p.s.pep, ev.info->handle, NULL, 0);
+    fi_freeinfo(ev.info);
+    (void) wait_eq_error(&p.c, &l.c->fid);
+    ep_close(l.c);
+  }
+  pair_connect(&p, &l);
+  alive(&p, &l);
+  pair_disconnect(&p, &l);
+  pair_close(&p);
+}
 static void reject(void **state) {
   static const size_t sizes[] = {0, 1, 55, 255, 256};
   uint8_t data[256];
@@ -686,6 +709,7 @@ static const struct CMUnitTest tests[] = {
     CASE(accept_data_too_long),
     CASE(reject_data_too_long),
     CASE(reject),
+    CASE(reject_after_its_endpoint),
     CASE(closed_port),
     CASE(silent_listener),
     CASE(silent_stranger),

@@ -20,6 +20,10 @@ static const row_t rows[] = {
     {"tcp", EITHER, "conform_msg", "inject_too_long", LIMITS},
     {"tcp", SERVER, "conform_cm", "accept_data_too_long", LIMITS},
     {"tcp", SERVER, "conform_cm", "reject_data_too_long", LIMITS},
+    {"tcp", CLIENT, "conform_cm", "reject_after_its_endpoint",
+     "tcp 1.17 takes the end of a stream for errno, which may say EAGAIN since another call: then "
+     "it "
+     "waits for ever"},
     {"tcp", CLIENT, "conform_cm", "silent_listener", "tcp 1.17 waits for the answer for ever"},
     {"tcp", SERVER, "conform_cm", "silent_stranger", "tcp 1.17 keeps a silent stranger for ever"},
     {"tcp", SERVER, "conform_cm", "strangers_go_with_the_listener",
