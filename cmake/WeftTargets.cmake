@@ -21,6 +21,7 @@ target_include_directories(weft_internal INTERFACE
   "${PROJECT_SOURCE_DIR}/selector")
 target_compile_definitions(weft_internal INTERFACE
   $<$<BOOL:${WEFT_VERBS_ENABLED}>:WEFT_HAVE_VERBS=1>
+  $<$<BOOL:${WEFT_KSOCK_ENABLED}>:WEFT_HAVE_KSOCK=1>
   $<$<BOOL:${WEFT_DPDK_ENABLED}>:WEFT_HAVE_DPDK=1>
   $<$<BOOL:${WEFT_FAULTS_ENABLED}>:WEFT_FAULTS=1>)
 target_link_libraries(weft_internal INTERFACE

@@ -56,6 +56,9 @@ endfunction()
 # assert() stays alive in every build type.
 function(weft_test_settings target kind)
   target_compile_options(${target} PRIVATE -UNDEBUG)
+  # Which provider carries the system's TCP in this build.
+  target_compile_definitions(${target} PRIVATE
+    WEFT_TEST_TCP="$<IF:$<BOOL:${WEFT_KSOCK_ENABLED}>,ksock,tcp>")
   target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   if(kind STREQUAL "internal")
     if(TARGET weft_sim)

@@ -93,11 +93,11 @@ static int judge(const weft_qos_t *needs, const struct weft__rank_filter *filter
                                                            : weft__why_text(cand->why));
     return cand->why;
   }
-  if (weft__list_has(needs->forbid, v->provider)) {
+  if (weft__list_has_provider(needs->forbid, v->provider)) {
     snprintf(detail, len, "forbid=%.100s", needs->forbid);
     return WEFT_WHY_FORBIDDEN;
   }
-  if (*needs->require != '\0' && !weft__list_has(needs->require, v->provider)) {
+  if (*needs->require != '\0' && !weft__list_has_provider(needs->require, v->provider)) {
     snprintf(detail, len, "require=%.100s leaves %s out", needs->require, v->provider);
     return WEFT_WHY_NOT_REQUIRED;
   }

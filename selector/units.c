@@ -151,6 +151,11 @@ int weft__list_has(const char *list, const char *name) {
   return 0;
 }
 
+int weft__list_has_provider(const char *list, const char *provider) {
+  return weft__list_has(list, provider) ||
+         (strcmp(provider, "ksock") == 0 && weft__list_has(list, "tcp"));
+}
+
 /* Three significant digits: "1.25 GB/s", "30.1 us", "125 us". */
 static char *format(uint64_t value, const struct unit *units, char *buf, size_t len) {
   const struct unit *unit = units;

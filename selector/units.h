@@ -28,6 +28,9 @@ int weft__parse_count(const char *s, uint64_t max, uint64_t *out);
 int weft__check_list(const char *s);
 /* Is `name` one of a comma-separated list? The empty list has nobody in it. */
 int weft__list_has(const char *list, const char *name);
+/* Does a list of providers, as needs have it, mean this one? "tcp" there is the system's TCP, whoever carries it:
+ * libfabric's `tcp` and Weft's `ksock`. */
+int weft__list_has_provider(const char *list, const char *provider);
 
 /* "1.5 us", "64 KiB", "1.2 GB/s". Answers buf. 24 bytes are always enough. */
 char *weft__format_duration(uint64_t ns, char *buf, size_t len);

@@ -360,8 +360,8 @@ WEFT_EXPORT int weft_conn_verdict(const weft_conn_t *, unsigned i, weft_verdict_
 WEFT_EXPORT int weft_conn_info_json(const weft_conn_t *, char *buf, size_t *len);
 /* Why the connection failed, one sentence naming object and cause; "" when it did not. Valid until it is closed. */
 WEFT_EXPORT const char *weft_conn_error(const weft_conn_t *);
-/* An operator's order: move sending to an open path over `provider`, or to the path named "provider/device", or with
- * NULL to the next best path. UV_ENOENT when there is none; UV_EALREADY when it is there; UV_EBUSY for an at-most-once
+/* An operator's order: move sending to an open path over `provider` ("tcp" as in weft_qos_t's lists), or to the path
+ * named "provider/device", or with NULL to the next best path. UV_ENOENT when there is none; UV_EALREADY when it is there; UV_EBUSY for an at-most-once
  * connection while a large message is on its way: ask again. The other end follows. */
 WEFT_EXPORT int weft_conn_migrate(weft_conn_t *, const char *provider);
 

@@ -313,7 +313,7 @@ static const weft__cand_t *choose(weft__contact_t *k, const void *src) {
   for (unsigned i = 0; i < k->cands->list.n; i++) {
     const weft__cand_t *v = &k->cands->list.v[i];
     if (!weft__cand_usable(v) || !v->bootstrap || !weft__addr_same_ip(&v->addr, src)) continue;
-    if (c->qos.bootstrap[0] && !weft__list_has(c->qos.bootstrap, v->provider)) continue;
+    if (c->qos.bootstrap[0] && !weft__list_has_provider(c->qos.bootstrap, v->provider)) continue;
     if (c->devices[0] && !weft__list_has(c->devices, v->device)) continue;
     return v;
   }

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "loop/conn.h"
+#include "units.h"
 
 enum { VERDICTS_MAX = 160 };
 
@@ -193,7 +194,7 @@ static void unmatched(const weft__conn_t *c, const weft__offer_t *offer, weft_ve
   weft__addr_str(&offer->addr, v->remote, sizeof v->remote);
   for (unsigned i = 0; cands && i < cands->list.n; i++) {
     const weft__cand_t *cand = &cands->list.v[i];
-    if (strcmp(cand->provider, offer->provider) != 0) continue;
+    if (!weft__providers_meet(cand->provider, offer->provider)) continue;
     if (!own || weft__cand_usable(cand)) own = cand;
   }
   if (!own) {
@@ -211,7 +212,7 @@ static void unmatched(const weft__conn_t *c, const weft__offer_t *offer, weft_ve
 
 static bool routed(const weft__conn_t *c, const weft__offer_t *offer) {
   for (unsigned i = 0; i < c->nroutes; i++)
-    if (strcmp(c->routes[i]->cand.provider, offer->provider) == 0 &&
+    if (weft__providers_meet(c->routes[i]->cand.provider, offer->provider) &&
         weft__addr_same_ip(&c->routes[i]->dst, &offer->addr))
       return true;
   return false;
@@ -385,7 +386,7 @@ int weft_conn_migrate(weft_conn_t *conn, const char *where) {
   for (unsigned i = 0; i < n; i++) {
     const char *provider = paths[i]->rail ? weft__rail_provider(paths[i]->rail) : "";
     snprintf(name, sizeof name, "%s/%s", provider, weft__device_of(c->core, paths[i]));
-    if (strcmp(where, provider) != 0 && strcmp(where, name) != 0) continue;
+    if (!weft__list_has_provider(where, provider) && strcmp(where, name) != 0) continue;
     if (paths[i] == now) {
       there = true;
       continue;

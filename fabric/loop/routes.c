@@ -206,7 +206,7 @@ int weft__routes_plan(weft__conn_t *c) {
       const weft__offer_t *offer = &peer->offers[o];
       struct sockaddr_storage dst = offer->addr;
       if (!weft__cand_usable(cand) || cand->addr.ss_family != dst.ss_family) continue;
-      if (strcmp(cand->provider, offer->provider) != 0) continue;
+      if (!weft__providers_meet(cand->provider, offer->provider)) continue;
       if (c->bind.ss_family && !weft__addr_same_ip(&c->bind, &cand->addr)) continue;
       weft__croute_t *r = find_route(c, cand, &dst);
       if (r) { /* the first contact's: its offer has a port that leads to this very context */

@@ -226,6 +226,9 @@ typedef struct weft__cand_list {
  * list). */
 int weft__cand_scan(const char *providers, const char *devices, weft__cand_list_t *out);
 void weft__cand_free(weft__cand_list_t *);
+/* [any thread] Does an end over one of these providers reach one over the other? The same, or the same protocol over
+ * the system's TCP. */
+bool weft__providers_meet(const char *one, const char *other);
 /* [any thread] The system took this RDMA device away. libfabric does not find it again, under
  * whatever name it comes back, so this process has it no more: later scans say so. */
 void weft__cand_removed(const char *device);

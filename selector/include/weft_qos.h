@@ -56,6 +56,7 @@ typedef struct weft_qos_s {
                               * keeps to 200, unless its listener's URL has cpu=spin and more */
   uint32_t strict;           /* 1: fail the connect when a need is not met; 0: take the best and tell (default) */
   uint32_t standby;          /* how many standby paths to keep open (default 1) */
+  /* In these lists "tcp" is the system's TCP, whoever carries it: libfabric's tcp and Weft's ksock. */
   char require[WEFT_LIST_MAX];   /* only these providers may carry data, comma-separated, "" = any */
   char forbid[WEFT_LIST_MAX];    /* these providers must not carry data */
   char bootstrap[WEFT_LIST_MAX]; /* providers allowed for the first contact, "" = any TCP-speaking one */

@@ -11,6 +11,8 @@
  *    down, so the system's own list of addresses is compared with it.
  *  - libfabric looks for RDMA devices once and lists them for ever; those that the system has taken
  *    away meanwhile are known here.
+ *  - Two providers for one protocol from one address would be two rails for nothing, and two sockets at
+ *    one port: the one steps back that its row says.
  *  - libfabric says nothing of a provider file that it could not load, so that file is looked for
  *    and loaded here once more, for the linker's own words. */
 #include <dirent.h>
@@ -38,6 +40,8 @@ struct scan {
   struct ifaddrs *ifa;
   uint32_t version;
   uint64_t memlock; /* of this process, where a device has to hold memory in place */
+  bool idle_told;   /* of interfaces that no provider mentions */
+  bool yielded;     /* a candidate of the provider that is looked at */
   int err;
 };
 
@@ -241,11 +245,24 @@ static void traits(weft__cand_t *c, const weft__quirks_t *q, const struct fi_inf
   if (q->rdma) c->traits |= WEFT_TRAIT_RDMA;
   if (q->speaks_tcp) c->traits |= WEFT_TRAIT_BOOTSTRAP;
   if (info->domain_attr->max_ep_srx_ctx > 0) c->traits |= WEFT_TRAIT_SHARED_RX;
-  c->max_op = info->ep_attr->max_msg_size == SIZE_MAX ? UINT64_MAX : info->ep_attr->max_msg_size;
+  c->max_op =
+      info->ep_attr->max_msg_size >= SIZE_MAX / 2 ? UINT64_MAX : info->ep_attr->max_msg_size;
   if (nic != NULL) { /* the system's own figures, where there are any, replace these */
     c->speed_bps = nic->speed;
     c->mtu = nic->mtu < UINT32_MAX ? (uint32_t) nic->mtu : 0;
   }
+}
+
+/* Is there another that this provider steps back for? */
+static bool yields(const struct scan *s, const weft__quirks_t *q, const weft__cand_t *c) {
+  unsigned k;
+
+  for (k = 0; q->yields_to != NULL && k < s->list.n; k++)
+    if (strcmp(s->list.v[k].provider, q->yields_to) == 0 && s->list.v[k].why == WEFT_WHY_OK &&
+        strcmp(s->list.v[k].device, c->device) == 0 &&
+        weft__sa_same_ip(&s->list.v[k].addr, &c->addr))
+      return true;
+  return false;
 }
 
 static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info) {
@@ -321,6 +338,11 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
     say(c, "%.40s %s: devices=%.60s leaves it out", device, ip, s->devices);
     return;
   }
+  if (yields(s, q, c)) {
+    s->list.n--;
+    s->yielded = true;
+    return;
+  }
   c->info = fi_dupinfo(info);
   if (c->info == NULL) {
     s->err = -ENOMEM;
@@ -347,27 +369,13 @@ static struct fi_info *portable_hints(const char *provider) {
   return h;
 }
 
-/* Where libfabric looks for providers that are files: FI_PROVIDER_PATH, else the folder beside
- * itself. */
-static void provider_dirs(char *buf, size_t len) {
-  const char *env = getenv("FI_PROVIDER_PATH"), *end;
-  Dl_info self;
-
-  buf[0] = '\0';
-  if (env != NULL && *env != '\0')
-    snprintf(buf, len, "%s", *env == '@' ? env + 1 : env);
-  else if (dladdr((void *) fi_version, &self) != 0 && self.dli_fname != NULL &&
-           (end = strrchr(self.dli_fname, '/')) != NULL)
-    snprintf(buf, len, "%.*s/libfabric", (int) (end - self.dli_fname), self.dli_fname);
-}
-
 /* libfabric does not have the provider: is there a file of it, and what does the linker say?
  * Answers whether there is a file; the sentence in any case. */
 static bool provider_file(const char *provider, char *text, size_t len) {
   char dirs[1024], path[1200], *dir, *save = NULL;
   void *lib;
 
-  provider_dirs(dirs, sizeof(dirs));
+  weft__provider_dirs(dirs, sizeof(dirs));
   snprintf(text, len, "no lib%.30s-fi.so in %.110s", provider,
            dirs[0] != '\0' ? dirs : "any folder");
   for (dir = strtok_r(dirs, ":", &save); dir != NULL; dir = strtok_r(NULL, ":", &save)) {
@@ -397,13 +405,13 @@ static void absent(struct scan *s, const weft__quirks_t *q) {
     reason(s, q->provider, "", WEFT_WHY_NO_PROVIDER, "%s", text);
   else if (q->left_out != NULL)
     reason(s, q->provider, "", WEFT_WHY_NOT_BUILT, "built with %s=OFF, and %s", q->left_out, text);
-  else if (strcmp(q->provider, "tcp") == 0 || asked)
+  else if (q->kernel_tcp || asked)
     reason(s, q->provider, "", WEFT_WHY_NO_PROVIDER, "libfabric %u.%u has none (%s%.40s); %s",
            FI_MAJOR(s->version), FI_MINOR(s->version),
            env != NULL ? "FI_PROVIDER=" : "it is not built in", env != NULL ? env : "", text);
 }
 
-/* Interfaces that libfabric's tcp does not even mention. */
+/* Interfaces that a provider over the system's TCP does not even mention. */
 static void idle_interfaces(struct scan *s, const char *provider) {
   struct if_nameindex *names = if_nameindex(), *n;
   const struct ifaddrs *i;
@@ -447,6 +455,8 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
   char text[96];
   int r;
 
+  s->yielded = false;
+
   if (!in_list(s->providers, q->provider)) {
     if (present)
       reason(s, q->provider, "", WEFT_WHY_NOT_REQUIRED, "providers=%.100s leaves it out",
@@ -476,9 +486,14 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
              dir != NULL ? "is empty" : "does not exist");
       if (dir != NULL) closedir(dir);
     }
-  } else if (present && strcmp(q->provider, "tcp") == 0) {
+  } else if (present && q->kernel_tcp && !s->idle_told) {
     idle_interfaces(s, q->provider);
+    s->idle_told = true;
   }
+  if (s->yielded)
+    reason(s, q->provider, "", WEFT_WHY_QUIRK,
+           "%s, which speaks the same protocol from the same addresses, is used instead",
+           q->yields_to);
   if (s->list.n != before) return;
   if (present)
     reason(s, q->provider, "", WEFT_WHY_NO_DEVICE,

@@ -284,6 +284,8 @@ void weft__mpath_early(weft__mpath_t *); /* up, and the owner knows: what came b
  * the rail's name. */
 void weft__mpath_die(weft__mpath_t *, int err, bool weak, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+/* An operation failed, when it was posted or later: the path is dead of it. `what` as "send to", `text` of the error. */
+void weft__mpath_failed(weft__mpath_t *, const char *what, int err, const char *text);
 /* A post failed, and may be carried out all the same (quirk post_lies): the path is dead. `what` as
  * "send to". */
 bool weft__mpath_refused(weft__mpath_t *, const char *what);
@@ -340,5 +342,8 @@ bool weft__sa_any(const void *sa);
 uint16_t weft__sa_port(const void *sa);
 void weft__sa_set_port(void *sa, uint16_t port);
 void weft__sa_unmap(struct sockaddr_storage *); /* ::ffff:1.2.3.4 becomes 1.2.3.4 */
+
+/* shipped.c. Where libfabric looks for providers that are files: folders with colons between them, "" when unknown. */
+void weft__provider_dirs(char *buf, size_t len);
 
 #endif

@@ -58,13 +58,13 @@ static void reasons(void **state) {
 
   (void) state;
   assert_int_equal(weft__cand_scan("", "", &l), 0);
-  c = find(&l, "tcp", "lo");
+  c = find(&l, WEFT_TEST_TCP, "lo");
   assert_non_null(c);
   assert_int_equal(c->why, WEFT_WHY_OK);
   assert_true(c->loopback && c->bootstrap);
-  /* what libfabric's tcp is known to be: RMA in software, woken by descriptors, any size at once */
-  assert_int_equal(c->traits, WEFT_TRAIT_RMA | WEFT_TRAIT_EVENTS | WEFT_TRAIT_SHARED_RX |
-                                  WEFT_TRAIT_LOOPBACK | WEFT_TRAIT_BOOTSTRAP);
+  /* what the system's TCP is known to be: RMA in software, woken by descriptors, any size at once */
+  assert_int_equal(c->traits & ~(uint32_t) WEFT_TRAIT_SHARED_RX,
+                   WEFT_TRAIT_RMA | WEFT_TRAIT_EVENTS | WEFT_TRAIT_LOOPBACK | WEFT_TRAIT_BOOTSTRAP);
   assert_true(c->max_op == UINT64_MAX);
   assert_true(c->mtu >= 1280);
   if (access("/sys/class/infiniband", F_OK) != 0) {
@@ -152,6 +152,29 @@ static void a_vendor_has_its_own_quirks(void **state) {
   assert_int_equal(n, 1);
 }
 
+/* Of two for one protocol one is used, and the other says why not; asked for alone, it is there. */
+static void tcp_yields(void **state) {
+  weft__cand_list_t l;
+  const weft__cand_t *tcp;
+
+  (void) state;
+  assert_true(weft__providers_meet("tcp", "ksock") && weft__providers_meet("verbs", "verbs"));
+  assert_false(weft__providers_meet("tcp", "verbs") || weft__providers_meet("ksock", "dpdk"));
+  if (strcmp(WEFT_TEST_TCP, "ksock") != 0) skip_case("this build has no ksock");
+  assert_int_equal(weft__cand_scan("", "", &l), 0);
+  assert_null(find(&l, "tcp", "lo"));
+  tcp = find(&l, "tcp", NULL);
+  assert_non_null(tcp);
+  assert_int_equal(tcp->why, WEFT_WHY_QUIRK);
+  assert_non_null(strstr(tcp->detail, "ksock"));
+  assert_int_equal(find(&l, "ksock", "lo")->why, WEFT_WHY_OK);
+  weft__cand_free(&l);
+  assert_int_equal(weft__cand_scan("tcp", "", &l), 0);
+  assert_int_equal(find(&l, "tcp", "lo")->why, WEFT_WHY_OK);
+  assert_int_equal(find(&l, "ksock", NULL)->why, WEFT_WHY_NOT_REQUIRED);
+  weft__cand_free(&l);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(complete_and_ordered),
@@ -159,6 +182,7 @@ int main(void) {
       cmocka_unit_test(filters),
       cmocka_unit_test(unusable_is_refused),
       cmocka_unit_test(a_vendor_has_its_own_quirks),
+      cmocka_unit_test(tcp_yields),
   };
 
   return cmocka_run_group_tests(tests, NULL, NULL);

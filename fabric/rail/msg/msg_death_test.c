@@ -210,8 +210,11 @@ static void silent_strangers_are_turned_out(void **state) {
   pair_t t;
 
   (void) state;
-  if (!kit_is_tcp()) skip_case("of tcp only");
   pair_rails(&t, "127.0.0.1");
+  if (!t.b->q->half_open) {
+    pair_close(&t);
+    skip_case("of a provider that waits for its strangers for ever");
+  }
   fd[0] = socket(AF_INET, SOCK_STREAM, 0);
   assert_int_equal(connect(fd[0], weft__lst_addr(t.door.lst), sizeof(struct sockaddr_in)), 0);
   settle_for(&t.k, 5);

@@ -160,6 +160,10 @@ static void descriptors_are_reused(void **state) {
   memset(xs, 0, sizeof(xs));
   memset(ys, 0, sizeof(ys));
   many_rails(&t);
+  if (!t.b->q->pollfd) {
+    pair_close(&t);
+    skip_case("of a provider whose queues list their sockets");
+  }
   t.door.ends = ys;
   t.door.nends = MOST;
   n = t.b->q->shard_paths + 1;

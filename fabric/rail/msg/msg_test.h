@@ -360,17 +360,18 @@ static const char *kit_where(int which, const char *ip, char *provider, char *bu
   const char *env = getenv("WEFT_TEST_RAILS");
   char addr[2][64];
 
-  strcpy(provider, "tcp");
+  strcpy(provider, WEFT_TEST_TCP);
   if (env == NULL) return ip;
   if (sscanf(env, "%31s %63s %63s", provider, addr[0], addr[1]) != 3)
     fail_msg("WEFT_TEST_RAILS=%s: not PROVIDER ADDRESS ADDRESS", env);
   return strcpy(buf, addr[which]);
 }
 
+/* The system's TCP, whoever carries it. */
 static bool kit_is_tcp(void) {
   const char *env = getenv("WEFT_TEST_RAILS");
 
-  return env == NULL || strncmp(env, "tcp ", 4) == 0;
+  return env == NULL || strncmp(env, "tcp ", 4) == 0 || strncmp(env, "ksock ", 6) == 0;
 }
 
 static bool kit_is_siw(const weft__rail_t *rail) {

@@ -155,8 +155,8 @@ static int tx_post(weft__mpath_t *p) {
       weft__mpath_todo(p);
       return -EAGAIN;
     }
-    weft__mpath_die(p, weft__fi_err(r), false, "send to %s: %s", p->p.remote,
-                    weft__err_str(weft__fi_err(r), text, sizeof(text)));
+    weft__mpath_failed(p, "send to", weft__fi_err(r),
+                       weft__err_str(weft__fi_err(r), text, sizeof(text)));
     return weft__fi_err(r);
   }
   p->stuck_ns = 0;
@@ -347,6 +347,10 @@ void weft__cq_failed(weft__ctx_t *ctx, int err, const char *text) {
   }
   /* While connecting the event queue tells why; flushed operations know nothing. */
   if (p->state == ST_CONNECTING || p->state == ST_OPENING) return;
+  weft__mpath_failed(p, what, err, text);
+}
+
+void weft__mpath_failed(weft__mpath_t *p, const char *what, int err, const char *text) {
   if (err == -ECANCELED)
     weft__mpath_die(p, -ECONNRESET, true, "connection with %s broke: operations were flushed",
                     p->p.remote);

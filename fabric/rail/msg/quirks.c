@@ -31,6 +31,11 @@
 
 #define ANY 0, UINT32_MAX
 
+#ifdef WEFT_HAVE_KSOCK
+#define KSOCK_LEFT_OUT NULL
+#else
+#define KSOCK_LEFT_OUT "WEFT_KSOCK"
+#endif
 #ifdef WEFT_HAVE_DPDK
 #define DPDK_LEFT_OUT NULL
 #else
@@ -51,22 +56,13 @@ static const weft__quirks_t table[] = {
      .shard_paths = 1,
      .xfer = WEFT__XFER_WRITE}, /* siw */
     {.provider = "verbs", ANY, VERBS, .shard_paths = 64, .xfer = WEFT__XFER_READ},
-    {.provider = "tcp",
-     0,
-     UINT32_MAX,
-     .speaks_tcp = true,
-     .wildcard = true,
-     .half_open = true,
-     .late_writes = true,
-     .pollfd = true,
-     .threading = FI_THREAD_DOMAIN,
-     .shard_paths = 16,
-     .xfer = WEFT__XFER_WRITE},
-    /* Weft's own providers, found by FI_PROVIDER_PATH. */
+    /* Weft's own providers (shipped.c), before the one that yields to them. */
     {.provider = "ksock",
      0,
      UINT32_MAX,
+     .left_out = KSOCK_LEFT_OUT,
      .speaks_tcp = true,
+     .kernel_tcp = true,
      .wildcard = true,
      .late_writes = true,
      .threading = FI_THREAD_DOMAIN,
@@ -81,6 +77,19 @@ static const weft__quirks_t table[] = {
      .late_writes = true,
      .threading = FI_THREAD_DOMAIN,
      .shard_paths = 1000,
+     .xfer = WEFT__XFER_WRITE},
+    {.provider = "tcp",
+     0,
+     UINT32_MAX,
+     .speaks_tcp = true,
+     .kernel_tcp = true,
+     .yields_to = "ksock",
+     .wildcard = true,
+     .half_open = true,
+     .late_writes = true,
+     .pollfd = true,
+     .threading = FI_THREAD_DOMAIN,
+     .shard_paths = 16,
      .xfer = WEFT__XFER_WRITE},
 
     {.provider = "net",
@@ -138,6 +147,13 @@ const weft__quirks_t *weft__quirks_find(const char *provider, uint32_t version,
         (table[i].vendor == NULL || made_by(device, table[i].vendor)))
       return &table[i];
   return NULL;
+}
+
+bool weft__providers_meet(const char *one, const char *other) {
+  const weft__quirks_t *a = weft__quirks_find(one, fi_version(), NULL);
+  const weft__quirks_t *b = weft__quirks_find(other, fi_version(), NULL);
+
+  return strcmp(one, other) == 0 || (a != NULL && b != NULL && a->kernel_tcp && b->kernel_tcp);
 }
 
 const weft__quirks_t *weft__quirks_row(unsigned i, uint32_t version) {

@@ -22,7 +22,11 @@ typedef struct weft__quirks {
   const char *left_out;
   bool rdma;       /* ordered before the others; needs a device in /sys/class/infiniband */
   bool speaks_tcp; /* may carry the first contact to host:port */
-  bool wildcard;   /* can listen on any address */
+  /* over the system's own TCP: meets every other that is, and what the system says of its interfaces holds for it */
+  bool kernel_tcp;
+  const char *
+      yields_to; /* speaks the same from the same address, better: where it is, this one steps back */
+  bool wildcard; /* can listen on any address */
   /* fi_endpoint, fi_connect, fi_close and fi_domain's end can take seconds: run them on the worker. Only with
    * eq_per_path: a shared queue would be read for an endpoint that the worker has closed */
   bool blocks;

@@ -122,8 +122,8 @@ static int post(weft__path_t *path, weft__rma_t *r, bool read) {
       weft__mpath_todo(p); /* no completion will come to wake the owner */
     return -EAGAIN;
   }
-  weft__mpath_die(p, weft__fi_err(err), false, "%s %s: %s", read ? "read from" : "write to",
-                  path->remote, weft__err_str(weft__fi_err(err), text, sizeof(text)));
+  weft__mpath_failed(p, read ? "read from" : "write to", weft__fi_err(err),
+                     weft__err_str(weft__fi_err(err), text, sizeof(text)));
   return weft__fi_err(err);
 }
 
