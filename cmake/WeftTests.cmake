@@ -11,6 +11,7 @@ set(WEFT_TEST_ENVIRONMENT
   "WEFT_BIN=${CMAKE_RUNTIME_OUTPUT_DIRECTORY}"
   "WEFT_LIB=${CMAKE_LIBRARY_OUTPUT_DIRECTORY}"
   "WEFT_SRC=${PROJECT_SOURCE_DIR}"
+  "WEFT_TEST_TCP=$<IF:$<BOOL:${WEFT_KSOCK_ENABLED}>,ksock,tcp>"
   "WEFT_SANITIZE=${WEFT_SANITIZE}"
   "ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1"
   "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/tests/lsan.supp:print_suppressions=0"

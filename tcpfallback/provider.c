@@ -8,7 +8,7 @@
 
 tf_params_t tf_params = {
     .sock = {.nodelay = true, .keepidle = 15000, .keepintvl = 5000, .keepcnt = 4},
-    .connect_ms = 5000,
+    .connect_ms = 60000, /* a bound for who has none of their own, above that of those who have */
     .stranger_ms = 10000};
 
 static int trywait(struct fid_fabric *f, struct fid **fids, int n) {

@@ -375,18 +375,20 @@ int weft_conn_info_json(const weft_conn_t *conn, char *buf, size_t *len) {
 int weft_conn_migrate(weft_conn_t *conn, const char *where) {
   weft__conn_t *c = weft__conn_of(conn);
   weft__path_t *paths[WEFT__PATHS_MAX];
-  char name[128];
+  char provider[64];
   if (!c || c->h.closing) return UV_EINVAL;
   if (weft__forked(c->core)) return WEFT_EFORK;
   if (!c->s || c->state != WEFT__CN_OPEN) return UV_ENOTCONN;
   if (!where) return weft__err_public(weft__session_migrate(c->s, NULL, "an operator's order"));
   const weft__path_t *now = weft__session_tx_path(c->s);
   unsigned n = weft__session_paths(c->s, paths, WEFT__PATHS_MAX);
+  const char *device = strchr(where, '/');
+  snprintf(provider, sizeof provider, "%.*s", (int) strcspn(where, "/"), where);
   bool there = false;
   for (unsigned i = 0; i < n; i++) {
-    const char *provider = paths[i]->rail ? weft__rail_provider(paths[i]->rail) : "";
-    snprintf(name, sizeof name, "%s/%s", provider, weft__device_of(c->core, paths[i]));
-    if (!weft__list_has_provider(where, provider) && strcmp(where, name) != 0) continue;
+    if (!paths[i]->rail || !weft__list_has_provider(provider, weft__rail_provider(paths[i]->rail)))
+      continue;
+    if (device && strcmp(device + 1, weft__device_of(c->core, paths[i])) != 0) continue;
     if (paths[i] == now) {
       there = true;
       continue;

@@ -26,7 +26,7 @@ static void test_figures(void **state) {
   assert_int_equal(i.size, sizeof i);
   assert_int_equal(i.open, 1);
   assert_true(i.paths >= 1);
-  assert_string_equal(i.provider, "tcp");
+  assert_string_equal(i.provider, WEFT_TEST_TCP);
   assert_true(strncmp(i.local, "127.0.0.1:", 10) == 0);
   assert_non_null(strstr(p.url, i.remote));
   assert_int_equal(i.max_message, 64 << 20);
@@ -68,7 +68,7 @@ static void test_verdicts(void **state) {
     while (weft_conn_verdict(c, n, &v, sizeof v) == 0) {
       assert_int_equal(v.size, sizeof v);
       assert_string_not_equal(weft_why_name(v.why), "WEFT_WHY_?");
-      if (strcmp(v.provider, "tcp") == 0 &&
+      if (strcmp(v.provider, WEFT_TEST_TCP) == 0 &&
           v.rank >= 0) { /* what it runs over is known at both ends */
         assert_int_equal(v.traits & (WEFT_TRAIT_RMA | WEFT_TRAIT_RDMA | WEFT_TRAIT_EVENTS),
                          WEFT_TRAIT_RMA | WEFT_TRAIT_EVENTS);
@@ -79,7 +79,7 @@ static void test_verdicts(void **state) {
       if (v.why == WEFT_WHY_IN_USE) {
         in_use++;
         assert_int_equal(v.rank >= 0, 1);
-        assert_string_equal(v.provider, "tcp");
+        assert_string_equal(v.provider, WEFT_TEST_TCP);
       }
       n++;
     }
@@ -101,7 +101,7 @@ static void test_json(void **state) {
   assert_int_equal(weft_conn_info_json(&p.client, json, &len), 0);
   assert_int_equal(strlen(json), len);
   assert_true(json[0] == '{' && json[len - 1] == '}');
-  assert_non_null(strstr(json, "\"provider\":\"tcp\""));
+  assert_non_null(strstr(json, "\"provider\":\"" WEFT_TEST_TCP "\""));
   assert_non_null(strstr(json, "\"verdicts\":[{"));
   assert_non_null(strstr(json, "WEFT_WHY_IN_USE"));
   assert_non_null(strstr(json, "\"known\":\"expected\""));
@@ -146,7 +146,7 @@ static void test_candidates(void **state) {
   int n = weft_candidates(NULL, v, sizeof v[0], 64);
   assert_true(n > 0);
   assert_int_equal(v[0].rank, 0);
-  assert_string_equal(v[0].provider, "tcp");
+  assert_string_equal(v[0].provider, WEFT_TEST_TCP);
   for (int i = 0; i < n && i < 64; i++) {
     assert_string_not_equal(v[i].provider, "");
     if (v[i].rank < 0) assert_int_not_equal(v[i].why, WEFT_WHY_OK);

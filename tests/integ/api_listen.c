@@ -78,6 +78,13 @@ static void stop(void) {
   assert_int_equal(uv_loop_close(&m.loop), 0);
 }
 
+/* Servers whose client has gone. Which is whose depends on the order in which handshakes end. */
+static int left_alone(void) {
+  int n = 0;
+  for (int i = 0; i < MANY; i++) n += m.srx[i].errors == 1;
+  return n;
+}
+
 static void test_many_connections(void **state) {
   uv_buf_t buf = uv_buf_init((char *) "hello", 5);
   (void) state;
@@ -94,8 +101,10 @@ static void test_many_connections(void **state) {
     RUN_UNTIL(&m.loop, 5000, m.srx[i].messages == 1 && m.crx[i].messages == 1);
   /* each may end without the others */
   for (int i = 0; i < MANY; i += 2) weft_conn_close(&m.clients[i], NULL);
-  RUN_UNTIL(&m.loop, 3000, m.srx[0].errors == 1 && m.srx[MANY - 2].errors == 1);
-  assert_int_equal(m.srx[1].errors, 0);
+  RUN_UNTIL(&m.loop, 3000, left_alone() == MANY / 2);
+  RUN_FOR(&m.loop, 20);
+  assert_int_equal(left_alone(), MANY / 2);
+  for (int i = 1; i < MANY; i += 2) assert_int_equal(m.crx[i].errors, 0);
   stop();
 }
 

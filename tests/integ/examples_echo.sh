@@ -12,7 +12,7 @@ url=$(listening "$TMP/server.log")
 for args in "2000 64" "200 20000" "10 3000000"; do
   # shellcheck disable=SC2086
   "$WEFT_BIN/echo_client" "$url" $args >"$TMP/client.log" 2>&1 || fail "echo_client $args"
-  grep -q "^${args%% *} echoes of ${args##* } bytes over tcp" "$TMP/client.log" ||
+  grep -q "^${args%% *} echoes of ${args##* } bytes over $WEFT_TEST_TCP" "$TMP/client.log" ||
     fail "echo_client $args says something else"
 done
 grep -q WEFT_WHY_IN_USE "$TMP/client.log" || fail "the client does not say what is in use"

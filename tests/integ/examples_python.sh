@@ -17,7 +17,7 @@ url=$(listening "$TMP/server.log")
 for args in "500 64" "100 20000" "5 3000000"; do
   # shellcheck disable=SC2086
   python echo_client "$url" $args >"$TMP/client.log" 2>&1 || fail "echo_client.py $args"
-  grep -q "^${args%% *} echoes of ${args##* } bytes over tcp" "$TMP/client.log" || fail "echo_client.py $args says something else"
+  grep -q "^${args%% *} echoes of ${args##* } bytes over $WEFT_TEST_TCP" "$TMP/client.log" || fail "echo_client.py $args says something else"
   # shellcheck disable=SC2086
   "$WEFT_BIN/echo_client" "$url" $args >"$TMP/c.log" 2>&1 || fail "the C client, $args"
 done

@@ -6,6 +6,7 @@
 set -u
 export LC_ALL=C
 : "${WEFT_BIN:?the folder of the programs, as build/dev/bin}"
+: "${WEFT_TEST_TCP:=ksock}" # who carries the system's TCP in this build
 TMP=$(mktemp -d) || exit 1
 PIDS=()
 NAMESPACES=()

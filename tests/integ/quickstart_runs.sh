@@ -28,18 +28,18 @@ delivered() { # both directions: sent = received, and nothing lost, twice or dam
   expect "$1" '^  raw TCP sockets +p50 [0-9.]+ us, p99 [0-9.]+ us; afterwards p50 '
 }
 moved() {
-  expect "$1" '^  chosen +tcp +lane[12] '
-  expect "$1" '^  standby +tcp +lane[12] '
+  expect "$1" "^  chosen +$WEFT_TEST_TCP +lane[12] "
+  expect "$1" "^  standby +$WEFT_TEST_TCP +lane[12] "
   expect "$1" '^  rejected +[a-z].*(WEFT_WHY_[A-Z_]+: .|weft_info -v says why)'
   expect "$1" '>>> +ip link set lane[12] down'
   expect "$1" 'MIGRATED after a gap of [0-9.]+ ms$'
-  expect "$1" '^ +from +tcp lane[12] 10\.77\.'
-  expect "$1" '^ +to +tcp lane[12] 10\.77\.'
+  expect "$1" "^ +from +$WEFT_TEST_TCP lane[12] 10\.77\."
+  expect "$1" "^ +to +$WEFT_TEST_TCP lane[12] 10\.77\."
   expect "$1" '^ +cause .'
   # away from the cable that was pulled, to the other one
   local pulled to
   pulled=$(sed -n 's/.*ip link set \(lane[12]\) down.*/\1/p' "$1")
-  to=$(sed -n 's/^ *to *tcp \(lane[12]\) .*/\1/p' "$1" | head -n 1)
+  to=$(sed -n "s/^ *to *$WEFT_TEST_TCP \(lane[12]\) .*/\1/p" "$1" | head -n 1)
   [ -n "$to" ] && [ "$to" != "$pulled" ] || fail "$pulled was pulled and it moved to $to" "$1"
 }
 

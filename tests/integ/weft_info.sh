@@ -9,8 +9,8 @@ info=$WEFT_BIN/weft_info
 "$info" >"$TMP/list.log" 2>&1 || fail "nothing is usable: at least tcp over loopback should be"
 head -n 1 "$TMP/list.log" | grep -Eq '^RANK +PROVIDER +DEVICE +ADDRESS +SPEED +MTU +RMA +EVENTS +LIMIT +COST +WHY$' ||
   fail "the head of the list"
-grep -Eq '^[0-9]+ +tcp +lo +127\.0\.0\.1 +.* software +yes +none +[0-9.]+ us, [0-9.]+ GB/s expected +' "$TMP/list.log" ||
-  fail "the line of tcp over loopback"
+grep -Eq "^[0-9]+ +$WEFT_TEST_TCP +lo +127\.0\.0\.1 +.* software +yes +none +[0-9.]+ us, [0-9.]+ GB/s expected +" "$TMP/list.log" ||
+  fail "the line of $WEFT_TEST_TCP over loopback"
 grep -q 'WEFT_WHY_QUIRK: ' "$TMP/list.log" || fail "nothing is rejected, not even the provider that spins"
 [ "$(cut -d ' ' -f 1 "$TMP/list.log" | sed -n '/^[0-9]/p')" = "$(cut -d ' ' -f 1 "$TMP/list.log" | sed -n '/^[0-9]/p' | sort -n)" ] ||
   fail "ranks are not in order"

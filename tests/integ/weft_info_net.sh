@@ -28,11 +28,11 @@ url=weft://10.77.1.2:$port
 
 # ---- --check: both cables lead there (v2 by its own address), loopback does not
 exits 0 check.log --check "$url"
-says check.log '^[0-9]+ +tcp +v1 +10\.77\.1\.1 +[0-9.]+ [mu]s +[0-9.]+ [mu]s +ok: 10\.77\.1\.1:[0-9]+ -> 10\.77\.1\.2:'
-says check.log '^[0-9]+ +tcp +lo +127\.0\.0\.1 +- +- +failed: .*(no route|EADDRNOTAVAIL|EHOSTUNREACH|EINVAL)'
-says check.log '^[0-9]+ +tcp +v1 +\[fe80.* not tried: an address of another family'
+says check.log "^[0-9]+ +$WEFT_TEST_TCP +v1 +10\.77\.1\.1 +[0-9.]+ [mu]s +[0-9.]+ [mu]s +ok: 10\.77\.1\.1:[0-9]+ -> 10\.77\.1\.2:"
+says check.log "^[0-9]+ +$WEFT_TEST_TCP +lo +127\.0\.0\.1 +- +- +failed: .*(no route|EADDRNOTAVAIL|EHOSTUNREACH|EINVAL)"
+says check.log "^[0-9]+ +$WEFT_TEST_TCP +v1 +\[fe80.* not tried: an address of another family"
 exits 0 second.log --check "weft://10.77.2.2:$port" -d v2
-says second.log '^0 +tcp +v2 +10\.77\.2\.1 .* ok: 10\.77\.2\.1'
+says second.log "^0 +$WEFT_TEST_TCP +v2 +10\.77\.2\.1 .* ok: 10\.77\.2\.1"
 exits 0 echo.log --check "$url" --echo -v -d v1
 says echo.log '^  echo  .* best of eight'
 says echo.log '^  peer  .*:echo_server'
@@ -48,13 +48,13 @@ grep -q lost "$TMP/server.log" && fail "a check ends its connections in disorder
 # ---- --explain: both cables, ranks, reasons of what is left
 exits 0 explain.log --explain "$url" --standby 1
 says explain.log '^  peer  .*:echo_server'
-says explain.log '^  chosen +tcp v1 10\.77\.1\.1:[0-9]+ -> 10\.77\.1\.2:'
+says explain.log "^  chosen +$WEFT_TEST_TCP v1 10\.77\.1\.1:[0-9]+ -> 10\.77\.1\.2:"
 says explain.log '^  because +carries the messages: the best of '
 says explain.log '^  limits +messages up to 64 MiB, in one frame up to '
-says explain.log '^0 +tcp +v1 .* WEFT_WHY_IN_USE: '
-says explain.log '^[1-9] +tcp +v2 .* WEFT_WHY_STANDBY: open, ready to take over: tcp v1 .* us for 64 B'
+says explain.log "^0 +$WEFT_TEST_TCP +v1 .* WEFT_WHY_IN_USE: "
+says explain.log "^[1-9] +$WEFT_TEST_TCP +v2 .* WEFT_WHY_STANDBY: open, ready to take over: $WEFT_TEST_TCP v1 .* us for 64 B"
 says explain.log ' lo .* WEFT_WHY_LOOPBACK: '
-says explain.log '^[1-9] +tcp +v1 .* WEFT_WHY_OUTRANKED: shares more with tcp v1, which is in use, than tcp v2, .*; standby=1'
+says explain.log "^[1-9] +$WEFT_TEST_TCP +v1 .* WEFT_WHY_OUTRANKED: shares more with $WEFT_TEST_TCP v1, which is in use, than $WEFT_TEST_TCP v2, .*; standby=1"
 exits 0 missed.log --explain "$url" --latency 1us
 says missed.log '^  needs +latency=1us$'
 says missed.log '^  missed +.*needed: 1 us'

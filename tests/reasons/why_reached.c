@@ -139,19 +139,19 @@ static void leave(void) {
 /* ---- The cases ---- */
 
 static void usable(void) {
-  assert_true(in_candidates("devices", "lo", "tcp", "lo", WEFT_WHY_OK));
+  assert_true(in_candidates("devices", "lo", WEFT_TEST_TCP, "lo", WEFT_WHY_OK));
 }
 
 static void in_use(void) {
   connect_there(2, NULL, "", 0);
-  assert_true(sees(WEFT_WHY_IN_USE, "tcp", NULL));
+  assert_true(sees(WEFT_WHY_IN_USE, WEFT_TEST_TCP, NULL));
   assert_non_null(strstr(last.detail, "the best of 2"));
   leave();
 }
 
 static void standby(void) {
   connect_there(2, NULL, "", 0);
-  RUN_UNTIL(&c.loop, 5000, sees(WEFT_WHY_STANDBY, "tcp", NULL));
+  RUN_UNTIL(&c.loop, 5000, sees(WEFT_WHY_STANDBY, WEFT_TEST_TCP, NULL));
   assert_non_null(strstr(last.detail, " us for 64 B")); /* the figures that decided */
   leave();
 }
@@ -217,10 +217,11 @@ static void no_address(void) {
   rig_ip("link set vx addrgenmode none");
   rig_ip("link set vx up");
   rig_ip("link set vy up");
-  for (int i = 0; i < 100 && !in_candidates("providers", "tcp", "tcp", "vx", WEFT_WHY_NO_ADDRESS);
+  for (int i = 0; i < 100 && !in_candidates("providers", WEFT_TEST_TCP, WEFT_TEST_TCP, "vx",
+                                            WEFT_WHY_NO_ADDRESS);
        i++)
     usleep(20000);
-  assert_true(in_candidates("providers", "tcp", "tcp", "vx", WEFT_WHY_NO_ADDRESS));
+  assert_true(in_candidates("providers", WEFT_TEST_TCP, WEFT_TEST_TCP, "vx", WEFT_WHY_NO_ADDRESS));
   rig_ip("link del vx");
 }
 
@@ -228,8 +229,8 @@ static void link_down(void) {
   rig_ip("link add vx type veth peer name vy");
   rig_ip("addr add 10.78.0.1/24 dev vx");
   rig_ip("link set vx up"); /* its other end is not: no carrier */
-  assert_true(in_candidates("providers", "tcp", "tcp", "vx", WEFT_WHY_LINK_DOWN));
-  assert_true(in_candidates("providers", "tcp", "tcp", "vy", WEFT_WHY_LINK_DOWN));
+  assert_true(in_candidates("providers", WEFT_TEST_TCP, WEFT_TEST_TCP, "vx", WEFT_WHY_LINK_DOWN));
+  assert_true(in_candidates("providers", WEFT_TEST_TCP, WEFT_TEST_TCP, "vy", WEFT_WHY_LINK_DOWN));
   rig_ip("link del vx");
 }
 
@@ -239,13 +240,13 @@ static void quirk(void) {
 
 static void loopback(void) {
   connect_there(1, NULL, "", 0);
-  assert_true(sees(WEFT_WHY_LOOPBACK, "tcp", "lo"));
+  assert_true(sees(WEFT_WHY_LOOPBACK, WEFT_TEST_TCP, "lo"));
   leave();
 }
 
 static void peer_lacks(void) {
   connect_there(2, "devices=vb0", "", 0);
-  if (!sees(WEFT_WHY_PEER_LACKS, "tcp", "va1")) show();
+  if (!sees(WEFT_WHY_PEER_LACKS, WEFT_TEST_TCP, "va1")) show();
   assert_int_equal(last.why, WEFT_WHY_PEER_LACKS);
   leave();
 }
@@ -260,7 +261,7 @@ static void unreachable(void) {
   rig_ip_there(&rig, "rule add pref 10 iif vb1 prohibit");
   snprintf(url, sizeof url, "weft://10.77.0.2:%d", rig.port);
   client_connect(url, 0);
-  RUN_UNTIL(&c.loop, 5000, sees(WEFT_WHY_UNREACHABLE, "tcp", "va1"));
+  RUN_UNTIL(&c.loop, 5000, sees(WEFT_WHY_UNREACHABLE, WEFT_TEST_TCP, "va1"));
   assert_non_null(strstr(last.remote, "10.77.1.2:"));
   leave();
 }
@@ -272,7 +273,7 @@ static void timed_out(void) {
   rig_silence(&rig, 1, true);
   snprintf(url, sizeof url, "weft://10.77.0.2:%d", rig.port);
   client_connect(url, 0); /* within its budget, without that path */
-  RUN_UNTIL(&c.loop, 8000, sees(WEFT_WHY_TIMEOUT, "tcp", "va1"));
+  RUN_UNTIL(&c.loop, 8000, sees(WEFT_WHY_TIMEOUT, WEFT_TEST_TCP, "va1"));
   leave();
 }
 
@@ -304,7 +305,7 @@ static void no_proof(void) {
   if (pid == 0) false_peer(first, second, other);
   snprintf(url, sizeof url, "weft://127.0.0.1:%d", port);
   client_connect(url, 0);
-  RUN_UNTIL(&c.loop, 5000, sees(WEFT_WHY_NO_PROOF, "tcp", "lo"));
+  RUN_UNTIL(&c.loop, 5000, sees(WEFT_WHY_NO_PROOF, WEFT_TEST_TCP, "lo"));
   client_close();
   kill(pid, SIGKILL);
   waitpid(pid, &st, 0);
@@ -314,15 +315,15 @@ static void no_proof(void) {
 
 static void died(void) {
   connect_there(2, NULL, "", 0);
-  RUN_UNTIL(&c.loop, 5000, sees(WEFT_WHY_STANDBY, "tcp", NULL));
+  RUN_UNTIL(&c.loop, 5000, sees(WEFT_WHY_STANDBY, WEFT_TEST_TCP, NULL));
   rig_ip_there(&rig, "link set vb1 down");
-  RUN_UNTIL(&c.loop, 5000, sees(WEFT_WHY_DIED, "tcp", "va1"));
+  RUN_UNTIL(&c.loop, 5000, sees(WEFT_WHY_DIED, WEFT_TEST_TCP, "va1"));
   leave();
 }
 
 static void forbidden(void) {
   connect_there(1, NULL, "?forbid=tcp", WEFT_EUNMET);
-  assert_true(sees(WEFT_WHY_FORBIDDEN, "tcp", "va0"));
+  assert_true(sees(WEFT_WHY_FORBIDDEN, WEFT_TEST_TCP, "va0"));
   leave();
 }
 
@@ -332,13 +333,13 @@ static void not_required(void) {
 
 static void device_filter(void) {
   rig_ip("link add vx type veth peer name vy");
-  assert_true(in_candidates("devices", "lo", "tcp", "vx", WEFT_WHY_DEVICE_FILTER));
+  assert_true(in_candidates("devices", "lo", WEFT_TEST_TCP, "vx", WEFT_WHY_DEVICE_FILTER));
   rig_ip("link del vx");
 }
 
 static void too_slow(void) {
   connect_there(1, NULL, "?latency=1us&strict=yes", WEFT_EUNMET);
-  assert_true(sees(WEFT_WHY_TOO_SLOW, "tcp", "va0"));
+  assert_true(sees(WEFT_WHY_TOO_SLOW, WEFT_TEST_TCP, "va0"));
   assert_non_null(strstr(last.detail, "needed: 1 us"));
   leave();
 }
@@ -346,8 +347,8 @@ static void too_slow(void) {
 static void outranked(void) {
   connect_there(3, NULL, "", 0);
   RUN_UNTIL(&c.loop, 5000,
-            sees(WEFT_WHY_STANDBY, "tcp", NULL) && sees(WEFT_WHY_OUTRANKED, "tcp", NULL) &&
-                strstr(last.detail, "standby=1"));
+            sees(WEFT_WHY_STANDBY, WEFT_TEST_TCP, NULL) &&
+                sees(WEFT_WHY_OUTRANKED, WEFT_TEST_TCP, NULL) && strstr(last.detail, "standby=1"));
   assert_non_null(strstr(last.detail, " us for 64 B")); /* what is before it, and the figures */
   leave();
 }
@@ -381,7 +382,7 @@ static void out_of_descriptors(void) {
         api_step(&c.loop);
       if (c.done && c.status == 0) {
         RUN_FOR(&c.loop, 100);
-        reached = sees(WEFT_WHY_SYSTEM, "tcp", "va1");
+        reached = sees(WEFT_WHY_SYSTEM, WEFT_TEST_TCP, "va1");
       }
       assert_int_equal(setrlimit(RLIMIT_NOFILE, &all), 0);
       client_close();

@@ -13,6 +13,6 @@ grep -q "fi_enable: device full: 0 of [0-9]* (endpoints) open here: .*ENOMEM" "$
   fail "the reason is not told"
 on b timeout 60 "$WEFT_BIN/echo_client" "$url" 20 64 >"$TMP/client.log" 2>&1 || fail "echo_client"
 cat "$TMP/client.log"
-grep -q "^20 echoes of 64 bytes over tcp " "$TMP/client.log" || fail "not over tcp"
+grep -q "^20 echoes of 64 bytes over ${WEFT_TEST_TCP:-ksock} " "$TMP/client.log" || fail "not over TCP"
 stop "$server"
 ends "$server" 0
