@@ -97,8 +97,7 @@ elseif(NOT WEFT_RDMACM_FOUND)
 endif()
 weft_feature(VERBS "port events of RDMA devices, through rdma-core" "${missing}")
 
-weft_feature(KSOCK "TCP over kernel sockets as a libfabric provider of Weft's own" ""
-  "not finished, see tcpfallback/README.md")
+weft_feature(KSOCK "TCP over kernel sockets as a libfabric provider of Weft's own" "")
 weft_feature(DPDK "TCP in user space over DPDK" "tcpfallback/ has no DPDK code yet")
 
 # Nothing is compiled for Python: only an interpreter is needed, to test it and to know where it installs. The

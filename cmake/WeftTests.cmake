@@ -101,6 +101,12 @@ function(weft_unit_tests dir)
       target_link_libraries(${name} PRIVATE tf_static)
     endif()
     weft_register(${name} "${source}" ${label} 60 ${name})
+    if(WEFT_KSOCK_ENABLED AND source MATCHES "/rail/msg/msg_" AND NOT name STREQUAL "msg_cand_test")
+      # What a host without our provider runs on.
+      weft_register(${name}.tcp "${source}" ${label} 60 ${name})
+      set_property(TEST ${name}.tcp APPEND PROPERTY ENVIRONMENT
+        "WEFT_TEST_RAILS=tcp 127.0.0.1 127.0.0.1")
+    endif()
   endforeach()
 endfunction()
 

@@ -8,8 +8,8 @@
 need reconnect
 program=$WEFT_BIN/reconnect
 file=$TMP/file
-lines=300000
-[ -z "${WEFT_SANITIZE:-}" ] || lines=150000
+lines=1200000
+[ -z "${WEFT_SANITIZE:-}" ] || lines=400000
 seq -f 'line %.0f' $lines >"$TMP/in"
 
 background "$TMP/server0.log" "$program" keep "$file" weft://127.0.0.1:0
