@@ -165,7 +165,7 @@ static int rebind(tf_ep_t *ep, const void *addr, size_t len) {
   int err;
 
   if (!is_idle(ep)) return -FI_EOPBADSTATE;
-  err = tf_stream.open(addr, (socklen_t) len, &tf_params.sock, AF_INET, &s);
+  err = tf_stream.open(addr, (socklen_t) len, &tf_params.sock, AF_INET, false, &s);
   if (err != 0) return err;
   if (ep->sock != TF_NO_SOCK) tf_stream.close(ep->sock);
   ep->sock = s;
@@ -205,7 +205,7 @@ static int start(tf_ep_t *ep, const void *addr, const void *data, size_t len) {
                                                                        : sizeof(struct sockaddr_in);
   memcpy(&ep->dst, addr, ep->dstlen);
   if (ep->sock == TF_NO_SOCK)
-    err = tf_stream.open(NULL, 0, &tf_params.sock, ep->dst.ss_family, &ep->sock);
+    err = tf_stream.open(NULL, 0, &tf_params.sock, ep->dst.ss_family, true, &ep->sock);
   if (err == 0) err = tf_conn_start(ep, data, len);
   if (err != 0) return err;
   tf_lock(ep->domain);
@@ -321,7 +321,7 @@ int tf_ep_open(struct fid_domain *f, struct fi_info *info, struct fid_ep **out, 
     p->sock = TF_NO_SOCK;
   } else if (info->src_addr != NULL) {
     int err = tf_stream.open(info->src_addr, (socklen_t) info->src_addrlen, &tf_params.sock,
-                             AF_INET, &ep->sock);
+                             AF_INET, true, &ep->sock);
     if (err != 0) {
       free(ep);
       return err;

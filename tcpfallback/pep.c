@@ -81,7 +81,7 @@ void tf_pep_accept(tf_pep_t *pep) {
 
 static int bind_to(tf_pep_t *p, const void *addr, size_t len) {
   tf_sock_t s;
-  int err = tf_stream.open(addr, (socklen_t) len, &tf_params.sock, AF_INET, &s);
+  int err = tf_stream.open(addr, (socklen_t) len, &tf_params.sock, AF_INET, false, &s);
 
   if (err != 0) return err;
   if (p->sock != TF_NO_SOCK) tf_stream.close(p->sock);

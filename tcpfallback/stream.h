@@ -43,8 +43,10 @@ typedef struct tf_ready {
 typedef struct tf_set tf_set_t;
 
 typedef struct tf_stream {
-  /* A stream bound to an address (NULL: none), for connect or for listen. */
-  int (*open)(const struct sockaddr *, socklen_t, const tf_sockopts_t *, int family, tf_sock_t *);
+  /* A stream bound to an address (NULL: none), for connect or for listen. late: for connect alone,
+   * which chooses the port where the address has none. */
+  int (*open)(const struct sockaddr *, socklen_t, const tf_sockopts_t *, int family, bool late,
+              tf_sock_t *);
   int (*listen)(tf_sock_t, int backlog);
   int (*accept)(tf_sock_t, const tf_sockopts_t *, tf_sock_t *);
   int (*connect)(tf_sock_t, const struct sockaddr *, socklen_t); /* -EINPROGRESS: TF_OUT ends it */

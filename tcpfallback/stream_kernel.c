@@ -4,6 +4,8 @@
  * Design notes
  *  - A stream is its descriptor. One contiguous piece goes by send and recv, which cost less than
  *    their siblings with vectors.
+ *  - The port of who connects is chosen by connect: bind would look for one that nobody has, which
+ *    takes the longer the more connections there are, and ends at 28,000.
  *  - MSG_NOSIGNAL everywhere: a library raises no SIGPIPE in somebody's program.
  *  - The eventfd of a set and its timer are made with their first use: most sets never need them.
  *  - Linux judges TCP_USER_TIMEOUT also by a window that stays shut, so a peer that merely does not
@@ -56,7 +58,7 @@ static void configure(int fd, const tf_sockopts_t *o) {
 }
 
 static int k_open(const struct sockaddr *sa, socklen_t len, const tf_sockopts_t *o, int family,
-                  tf_sock_t *out) {
+                  bool late, tf_sock_t *out) {
   int fd =
       socket(sa != NULL ? sa->sa_family : family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   int err;
@@ -65,6 +67,7 @@ static int k_open(const struct sockaddr *sa, socklen_t len, const tf_sockopts_t 
   configure(fd, o);
   set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (o->reuseport) set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  if (late) set_int(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
   if (sa != NULL && bind(fd, sa, len) != 0) {
     err = -errno;
     close(fd);
