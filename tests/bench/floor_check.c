@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #define ABOUT                                                                                      \
-  "floor_check - raw libfabric (tcp, FI_EP_MSG), ours beside fi_pingpong, 64 B and 1 MiB.\n"       \
+  "floor_check - raw libfabric (" WEFT_TEST_TCP                                                    \
+  ", FI_EP_MSG), ours beside fi_pingpong, 64 B and 1 MiB.\n"                                       \
   "Bound: the mean round trips differ by at most 10 %."
 
 /* fi_pingpong as server on one core and client on the other: mean RTT in microseconds. */
@@ -27,8 +28,8 @@ static double public_tool(const char *port, const char *size, const char *count)
   if (server == 0) {
     bench_pin(BENCH_SERVER_CORE);
     if (!freopen("/dev/null", "w", stdout)) _exit(127);
-    execlp("fi_pingpong", "fi_pingpong", "-p", "tcp", "-e", "msg", "-B", port, "-S", size, "-I",
-           count, NULL);
+    execlp("fi_pingpong", "fi_pingpong", "-p", WEFT_TEST_TCP, "-e", "msg", "-B", port, "-S", size,
+           "-I", count, NULL);
     _exit(127);
   }
   for (int i = 0; !bench_listens((unsigned) atoi(port)); i++) {
@@ -37,7 +38,8 @@ static double public_tool(const char *port, const char *size, const char *count)
   }
   char cmd[256], line[256];
   double half = 0, v[4];
-  snprintf(cmd, sizeof(cmd), "taskset -c %d fi_pingpong -p tcp -e msg -P %s -S %s -I %s 127.0.0.1",
+  snprintf(cmd, sizeof(cmd),
+           "taskset -c %d fi_pingpong -p " WEFT_TEST_TCP " -e msg -P %s -S %s -I %s 127.0.0.1",
            BENCH_CLIENT_CORE, port, size, count);
   FILE *f = popen(cmd, "r");
   while (f && fgets(line, sizeof(line), f))

@@ -391,5 +391,5 @@ void bench_floor_spec(perf_floor_spec_t *spec, int kind, int shape, const char *
   spec->window = window;
   spec->seconds = seconds;
   snprintf(spec->host, sizeof(spec->host), "%s", host);
-  snprintf(spec->provider, sizeof(spec->provider), "tcp");
+  snprintf(spec->provider, sizeof(spec->provider), "%s", WEFT_TEST_TCP);
 }
