@@ -33,6 +33,12 @@ cp "$libdir/pkgconfig/weft.pc" "$(pkg-config --variable pcfiledir libuv)/libuv.p
 PKG_CONFIG_PATH='' PKG_CONFIG_LIBDIR=$scratch/pc pkg-config --cflags --libs weft >/dev/null
 readelf -d "$libdir/libweft.so" | grep -q 'NEEDED.*libjansson' || { echo "libweft.so does not name libjansson"; exit 1; }
 
+# The provider that Weft brings along is found from where it was installed.
+if [ "${WEFT_TEST_TCP:-}" = ksock ] && [ -x "$prefix/bin/weft_info" ]; then
+  env -u FI_PROVIDER_PATH "$prefix/bin/weft_info" -p ksock -d lo >"$scratch/info.log" &&
+    grep -Eq '^0 +ksock +lo ' "$scratch/info.log" || { cat "$scratch/info.log"; echo "ksock is not found"; exit 1; }
+fi
+
 for tool in weft_info weft_perf; do
   [ ! -x "$prefix/bin/$tool" ] || [ -s "$prefix/share/bash-completion/completions/$tool" ] ||
     { echo "$tool is installed without its completion"; exit 1; }
