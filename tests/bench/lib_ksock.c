@@ -58,7 +58,7 @@ void bench_ksock_find(void) {
   path[n] = '\0';
   *strrchr(path, '/') = '\0'; /* bin/ */
   strcpy(strrchr(path, '/'), "/lib/libksock-fi.so");
-  if (access(path, R_OK)) bench_skip("this build has no ksock (-DWEFT_KSOCK=ON)");
+  if (access(path, R_OK)) bench_skip("this build has no ksock (-DWEFT_KSOCK=OFF)");
   *strrchr(path, '/') = '\0';
   setenv("FI_PROVIDER_PATH", path, 1);
 }
