@@ -4,7 +4,10 @@
 
 #include "prov.h"
 
+#ifndef EXTERNALLY_VISIBLE /* libfabric defines it for clang alone */
 #define EXTERNALLY_VISIBLE externally_visible
+#endif
+struct fi_provider *fi_prov_ini(void);
 
 tf_params_t tf_params = {
     .sock = {.nodelay = true, .keepidle = 15000, .keepintvl = 5000, .keepcnt = 4},

@@ -40,7 +40,8 @@ void tf_ep_events(tf_ep_t *ep) {
                   (ep->half ? 0u : TF_HUP) | (tf_zero_under_way(ep) ? TF_NOTE : 0u);
 
   if (ep->state != EP_UP || want == ep->events) return;
-  if ((want ^ ep->events) == TF_NOTE && ep->away == 0) { /* nothing to say to the sets */
+  if ((want ^ ep->events) == TF_NOTE && ep->events != 0 &&
+      ep->away == 0) { /* as the sets have it */
     ep->events = want;
     return;
   }

@@ -56,6 +56,10 @@ static const row_t rows[] = {
      "tcp 1.17 jumps to nowhere in an fi_inject while the endpoint connects"},
     {"tcp", SERVER, "conform_wait", "listener_out_of_descriptors",
      "tcp 1.17 spins while it has no descriptor for who knocks"},
+#ifdef __SANITIZE_THREAD__
+    {"tcp", SERVER, "conform_cntr", "two_wait",
+     "tcp 1.17 has one array of descriptors for all who wait for a counter: a data race"},
+#endif
 #define EMPTY                                                                                      \
   "tcp 1.17 leaves the slot of an operation that it does not offer empty: a jump to nowhere"
     {"tcp", EITHER, "conform_none", "tagged",
