@@ -2,6 +2,8 @@
 /* conform_threads.c - FI_THREAD_SAFE: one thread moves data while another makes and ends connections of
  * the same domain, and what they see of one another is whole.
  *
+ * ctest: labels=tsan
+ *
  * Design notes
  *  - The threads call libfabric alone; pump() and what cmocka asserts belong to the main one. What a
  *    thread finds wrong is a sentence that the main one fails with.
