@@ -79,8 +79,8 @@ static unsigned ready_of(tf_sock_t s, unsigned asked) {
 }
 
 static int s_open(const struct sockaddr *a, socklen_t len, const tf_sockopts_t *o, int family,
-                  tf_sock_t *out) {
-  (void) a, (void) len, (void) o, (void) family;
+                  bool listens, tf_sock_t *out) {
+  (void) a, (void) len, (void) o, (void) family, (void) listens;
   *out = w.listens ? LISTENER : STREAM;
   return 0;
 }
