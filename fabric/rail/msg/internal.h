@@ -195,6 +195,11 @@ struct weft__lst {
 
 typedef struct weft__region weft__region_t;
 
+typedef struct weft__unclosed {
+  struct weft__unclosed *next;
+  struct fid_mr *mr;
+} weft__unclosed_t;
+
 struct weft__rail {
   weft__env_t *env;
   const weft__quirks_t *q;
@@ -225,8 +230,9 @@ struct weft__rail {
 
   pthread_mutex_t mem_lock;
   weft__region_t *mem;
-  int mem_failed; /* atomic: the last region was not registered, and the log has it */
-  unsigned busy;  /* upcalls may be running: the rail must not go away under them */
+  weft__unclosed_t *unclosed; /* what the provider would not close */
+  int mem_failed;             /* atomic: the last region was not registered, and the log has it */
+  unsigned busy;              /* upcalls may be running: the rail must not go away under them */
   bool closing;
   weft__job_t job;
 };
@@ -303,6 +309,7 @@ int weft__mpath_read(weft__path_t *, weft__rma_t *);
 int weft__mpath_expose(weft__path_t *, void *buf, size_t len, weft__open_t, weft__mr_t *);
 int weft__mpath_unexpose(weft__path_t *, weft__mr_t *);
 void weft__rma_finish(weft__rmaslot_t *, int status);
+void weft__rma_close_rest(weft__rail_t *); /* no path is left */
 
 /* mem.c */
 int weft__mem_reg(weft__rail_t *, void *base, size_t len, uint64_t access, struct fid_mr **out);

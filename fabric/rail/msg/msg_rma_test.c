@@ -249,6 +249,13 @@ static void closing_memory_fails(void **state) {
   assert_non_null(mr.priv);
   assert_int_equal(t.y.path->ops->unexpose(t.y.path, &mr), 0);
   assert_null(mr.priv);
+  assert_null(t.b->unclosed);
+  /* What nobody asks for again does not keep the domain open: LeakSanitizer would tell. */
+  assert_int_equal(t.y.path->ops->expose(t.y.path, target, SIZE, WEFT__OPEN_WRITE, &mr), 0);
+  weft__fault_set("mr_close:1:EIO");
+  assert_int_equal(t.y.path->ops->unexpose(t.y.path, &mr), -EIO);
+  weft__fault_set("");
+  assert_non_null(t.b->unclosed);
 }
 #endif
 

@@ -24,6 +24,7 @@ static void teardown(weft__rail_t *rail) {
 
   weft__queues_close(rail);
   weft__mem_close(rail);
+  weft__rma_close_rest(rail);
   if (rail->pool != NULL) weft__pool_drop(rail->pool);
   rail->pool = NULL;
   if (rail->domain != NULL && (err = weft__fid_close(&rail->domain->fid, domain_close)) != 0)

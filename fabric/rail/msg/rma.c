@@ -28,6 +28,7 @@
  *    Measured: after ibv_dereg_mr alone, in the midst of a read of 4 MiB, nothing more came on rxe,
  *    3.9 MB on siw; after both, nothing on either (msg_read_test). */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/fault.h"
@@ -181,12 +182,39 @@ int weft__mpath_expose(weft__path_t *path, void *buf, size_t len, weft__open_t w
   return 0;
 }
 
+/* What could not be closed keeps the domain from closing: it is tried once more then, unless its owner was
+ * luckier meanwhile. */
+static void closed(weft__rail_t *rail, struct fid_mr *mr, bool yes) {
+  weft__unclosed_t **at = &rail->unclosed, *u;
+
+  while (*at != NULL && (*at)->mr != mr) at = &(*at)->next;
+  u = *at;
+  if (yes && u != NULL) {
+    *at = u->next;
+    free(u);
+  } else if (!yes && u == NULL && (u = malloc(sizeof(*u))) != NULL) {
+    *u = (weft__unclosed_t){.next = rail->unclosed, .mr = mr};
+    rail->unclosed = u;
+  }
+}
+
+void weft__rma_close_rest(weft__rail_t *rail) {
+  weft__unclosed_t *u;
+
+  while ((u = rail->unclosed) != NULL) {
+    rail->unclosed = u->next;
+    (void) fi_close(&u->mr->fid);
+    free(u);
+  }
+}
+
 int weft__mpath_unexpose(weft__path_t *path, weft__mr_t *m) {
   weft__mpath_t *p = weft__mpath(path);
+  struct fid_mr *mr = m->priv;
   char text[96];
   int err;
 
-  if (m->priv == NULL) return 0;
+  if (mr == NULL) return 0;
   if (path->rail->q->late_writes && !p->in_frame && p->ep != NULL && p->state != ST_DOWN) {
     weft__mpath_die(p, -ECANCELED, false,
                     "memory was closed while %s may have been writing to it (ECANCELED)",
@@ -194,7 +222,8 @@ int weft__mpath_unexpose(weft__path_t *path, weft__mr_t *m) {
     weft__mpath_stop(p);
   }
   err = WEFT__FAULT(mr_close);
-  if (err == 0) err = weft__fi_err(fi_close(&((struct fid_mr *) m->priv)->fid));
+  if (err == 0) err = weft__fi_err(fi_close(&mr->fid));
+  closed(path->rail, mr, err == 0);
   if (err == 0)
     m->priv = NULL;
   else
