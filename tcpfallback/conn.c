@@ -157,12 +157,18 @@ int tf_conn_hand_over(tf_conn_t *c, tf_ep_t *ep, const void *data, size_t len) {
   int err;
 
   tf_lock(ep->domain);
-  err = tf_eq_say(ep->eq, FI_CONNECTED, &ep->e.fid, NULL, 0, data, len);
+  ep->sock = c->sock;
+  ep->swap = c->swap;
+  err = tf_ep_up(ep);
   if (err == 0) {
-    ep->sock = c->sock;
-    ep->swap = c->swap;
     c->sock = TF_NO_SOCK;
-    tf_ep_up(ep);
+    err = tf_eq_say(ep->eq, FI_CONNECTED, &ep->e.fid, NULL, 0, data, len);
+    if (err != 0) {
+      ep->told = true; /* by the caller */
+      tf_ep_down(ep, -err);
+    }
+  } else {
+    ep->sock = TF_NO_SOCK;
   }
   tf_unlock(ep->domain);
   return err;

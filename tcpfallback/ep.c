@@ -6,10 +6,13 @@
 
 #include "prov.h"
 
-void tf_ep_up(tf_ep_t *ep) {
+int tf_ep_up(tf_ep_t *ep) {
+  int err = tf_watch_begin(ep);
+
+  if (err != 0) return err;
   ep->state = EP_UP;
-  tf_watch_begin(ep);
   if (ep->rxcq != NULL) tf_cq_activate(ep->rxcq, ep);
+  return 0;
 }
 
 static void flush_tx(tf_ep_t *ep, tf_queue_t *q, int err) {

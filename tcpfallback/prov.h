@@ -380,10 +380,10 @@ uint64_t tf_pep_again(tf_eq_t *,
 int tf_sock_name(tf_sock_t, void *, size_t *, bool peer);
 /* ep.c */
 int tf_ep_open(struct fid_domain *, struct fi_info *, struct fid_ep **, void *);
-void tf_ep_up(tf_ep_t *); /* its stream speaks: join the queues */
+int tf_ep_up(tf_ep_t *); /* its stream speaks: join the queues */
 void tf_ep_down(tf_ep_t *, int err);
 /* watch.c */
-void tf_watch_begin(tf_ep_t *);
+int tf_watch_begin(tf_ep_t *);
 void tf_watch_end(tf_ep_t *);
 void tf_ep_events(tf_ep_t *);            /* ask for what it waits for now */
 void tf_watch_ran(tf_ep_t *, tf_cq_t *); /* one of its active ones was read and had something */

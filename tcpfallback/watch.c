@@ -57,9 +57,15 @@ void tf_ep_events(tf_ep_t *ep) {
   ep->events = want;
 }
 
-void tf_watch_begin(tf_ep_t *ep) {
-  ep->events = USUAL;
-  in_sets(ep, tf_stream.add, ep->events);
+int tf_watch_begin(tf_ep_t *ep) {
+  int err = ep->rxcq != NULL ? tf_stream.add(ep->rxcq->set, ep->sock, USUAL, ep) : 0;
+
+  if (err == 0 && ep->txcq != NULL && ep->txcq != ep->rxcq) {
+    err = tf_stream.add(ep->txcq->set, ep->sock, USUAL, ep);
+    if (err != 0 && ep->rxcq != NULL) tf_stream.del(ep->rxcq->set, ep->sock);
+  }
+  if (err == 0) ep->events = USUAL;
+  return err;
 }
 
 void tf_watch_end(tf_ep_t *ep) {

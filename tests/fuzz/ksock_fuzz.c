@@ -24,7 +24,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { STREAM = 1, LISTENER = 2, ROOM_MAX = 2 << 20, OPS = 256, REGIONS = 3, WAKES = 20000 };
 enum { LENT = 1024, LENT_SIZE = 64 };
-enum { LISTENS = 1, SWAP = 2, HANDSHAKE = 4, VIRTUAL = 8, SHARED = 16, LENDS = 32 };
+enum { LISTENS = 1, SWAP = 2, HANDSHAKE = 4, VIRTUAL = 8, SHARED = 16, LENDS = 32, REFUSES = 64 };
 
 /* ---- The stream ---- */
 
@@ -51,6 +51,7 @@ static struct {
     uint32_t call;
   } lent[LENT];
   unsigned nlent;
+  tf_set_t *refuses;          /* the next stream that it is to watch */
   uint32_t calls, noted, may; /* of writez: made, told to be done, those that may be told */
 } w;
 
@@ -79,8 +80,8 @@ static unsigned ready_of(tf_sock_t s, unsigned asked) {
 }
 
 static int s_open(const struct sockaddr *a, socklen_t len, const tf_sockopts_t *o, int family,
-                  bool listens, tf_sock_t *out) {
-  (void) a, (void) len, (void) o, (void) family, (void) listens;
+                  bool late, tf_sock_t *out) {
+  (void) a, (void) len, (void) o, (void) family, (void) late;
   *out = w.listens ? LISTENER : STREAM;
   return 0;
 }
@@ -223,6 +224,10 @@ static unsigned find(const tf_set_t *set, tf_sock_t s) {
 }
 static int set_add(tf_set_t *set, tf_sock_t s, unsigned events, void *ptr) {
   CHECK(find(set, s) == set->n && set->n < 4);
+  if (set == w.refuses) {
+    w.refuses = NULL;
+    return -ENOSPC;
+  }
   set->in[set->n].s = s;
   set->in[set->n].events = events;
   set->in[set->n++].ptr = ptr;
@@ -314,6 +319,7 @@ static struct {
   struct fid_ep *ep, *srx;
   struct fi_info *info;
   bool told, connected;
+  bool asleep; /* fi_trywait allowed it, and nothing has been read since */
   struct {
     struct fid_mr *mr;
     uint8_t *base;
@@ -424,11 +430,11 @@ static void live(void) {
   unsigned i;
 
   for (i = 0; i < WAKES; i++) {
+    if (u.asleep && !ready(tf_up(u.cq, tf_cq_t, c)->set) && !ready(tf_up(u.eq, tf_eq_t, e)->set))
+      break;
     while (read_cq()) continue;
     while (read_eq()) continue;
-    if (fi_trywait(u.fabric, fids, 2) == 0 && !ready(tf_up(u.cq, tf_cq_t, c)->set) &&
-        !ready(tf_up(u.eq, tf_eq_t, e)->set))
-      break;
+    u.asleep = fi_trywait(u.fabric, fids, 2) == 0;
   }
   CHECK(i < WAKES);
   if (u.ep == NULL) return;
@@ -600,6 +606,7 @@ static void begin(unsigned options) {
   w.ends = w.reset = w.shut = w.blocked = false;
   w.incoming = w.listens = (options & LISTENS) != 0;
   w.now = 1000;
+  w.refuses = NULL;
   w.nlent = w.calls = w.noted = w.may = 0;
   tf_params.zerocopy_size = options & LENDS ? LENT_SIZE : 0;
   memset(&u, 0, sizeof(u));
@@ -612,6 +619,7 @@ static void begin(unsigned options) {
   CHECK(fi_eq_open(u.fabric, &ea, &u.eq, NULL) == 0);
   CHECK(fi_domain(u.fabric, u.info, &u.domain, NULL) == 0);
   CHECK(fi_cq_open(u.domain, &ca, &u.cq, NULL) == 0);
+  if (options & REFUSES) w.refuses = tf_up(u.cq, tf_cq_t, c)->set;
   for (i = 0; i < REGIONS; i++) open_region(i);
   if (options & SHARED) {
     CHECK(fi_srx_context(u.domain, u.info->rx_attr, &u.srx, NULL) == 0);
