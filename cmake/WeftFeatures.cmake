@@ -98,7 +98,22 @@ endif()
 weft_feature(VERBS "port events of RDMA devices, through rdma-core" "${missing}")
 
 weft_feature(KSOCK "TCP over kernel sockets as a libfabric provider of Weft's own" "")
-weft_feature(DPDK "TCP in user space over DPDK" "tcpfallback/ has no DPDK code yet")
+
+# What it needs is looked for, and lwIP fetched, only where it is asked for.
+set(missing "")
+if("${WEFT_DPDK}" MATCHES "^(ON|on|YES|yes|TRUE|true|1)$")
+  include(WeftLwip)
+  pkg_check_modules(WEFT_LIBDPDK QUIET IMPORTED_TARGET GLOBAL libdpdk>=22.11)
+  if(NOT WEFT_LIBDPDK_FOUND)
+    set(missing "pkg-config finds no libdpdk 22.11 or later (Debian: libdpdk-dev)")
+  elseif(NOT WEFT_KSOCK_ENABLED)
+    set(missing "WEFT_KSOCK is off")
+  else()
+    weft_lwip_archive(WEFT_LWIP_FOUND missing)
+  endif()
+endif()
+weft_feature(DPDK "TCP in user space over DPDK, as a libfabric provider" "${missing}"
+  "not finished: tcpfallback/dpdk/README.md says what is missing")
 
 # Nothing is compiled for Python: only an interpreter is needed, to test it and to know where it installs. The
 # system's own goes first: another one on PATH may lack what the tests find in Debian's packages (uvloop).
