@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "prov.h"
 
@@ -266,18 +265,6 @@ static void *copy(const void *p, size_t n) {
   return c != NULL ? memcpy(c, p, n) : NULL;
 }
 
-/* The address that the system would send from. */
-static bool route(const struct sockaddr *dst, struct sockaddr_storage *src) {
-  socklen_t len = sizeof(*src);
-  int fd = socket(dst->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  bool ok = fd >= 0 && connect(fd, dst, sa_len(dst)) == 0 &&
-            getsockname(fd, (struct sockaddr *) src, &len) == 0;
-
-  if (fd >= 0) close(fd);
-  if (ok) ((struct sockaddr_in *) src)->sin_port = 0; /* where IPv6 has it, too */
-  return ok;
-}
-
 int tf_getinfo(uint32_t version, const char *node, const char *service, uint64_t flags,
                const struct fi_info *h, struct fi_info **out) {
   struct sockaddr_storage src = {0}, dst = {0};
@@ -316,8 +303,9 @@ int tf_getinfo(uint32_t version, const char *node, const char *service, uint64_t
       have_dst = true;
     freeaddrinfo(res);
   }
-  if (have_dst && !have_src) have_src = route((struct sockaddr *) &dst, &src);
-  if (getifaddrs(&list) != 0) return -FI_ENODATA;
+  if (have_dst && !have_src && (have_src = tf_stream.route((struct sockaddr *) &dst, &src)))
+    ((struct sockaddr_in *) &src)->sin_port = 0; /* where IPv6 has it, too */
+  if (tf_stream.interfaces(&list) != 0) return -FI_ENODATA;
   for (pass = 0; pass < 2; pass++) /* loopback last */
     for (a = list; a != NULL; a = a->ifa_next) {
       const struct sockaddr *sa = a->ifa_addr;
@@ -352,6 +340,6 @@ int tf_getinfo(uint32_t version, const char *node, const char *service, uint64_t
       *tail = i;
       tail = &i->next;
     }
-  freeifaddrs(list);
+  tf_stream.interfaces_free(list);
   return *out != NULL ? 0 : -FI_ENODATA;
 }

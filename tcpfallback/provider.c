@@ -50,9 +50,12 @@ static struct fi_ops_fabric ops = {.size = sizeof(struct fi_ops_fabric),
                                    .trywait = trywait};
 
 static int fabric_open(struct fi_fabric_attr *attr, struct fid_fabric **out, void *context) {
-  tf_fabric_t *f = calloc(1, sizeof(*f));
+  int err = tf_stream.start != NULL ? tf_stream.start() : 0;
+  tf_fabric_t *f;
 
   (void) attr;
+  if (err != 0) return err;
+  f = calloc(1, sizeof(*f));
   if (f == NULL) return -FI_ENOMEM;
   pthread_mutex_init(&f->cm, NULL);
   f->f.fid = (struct fid){.fclass = FI_CLASS_FABRIC, .context = context, .ops = &fid_ops};
@@ -60,7 +63,9 @@ static int fabric_open(struct fi_fabric_attr *attr, struct fid_fabric **out, voi
   *out = &f->f;
   return 0;
 }
-static void cleanup(void) {}
+static void cleanup(void) {
+  if (tf_stream.stop != NULL) tf_stream.stop();
+}
 
 struct fi_provider tf_prov = {.version = FI_VERSION(0, 1),
                               .fi_version = FI_VERSION(1, 17),
@@ -97,5 +102,6 @@ FI_EXT_INI {
   param("connect_timeout", &tf_params.connect_ms, "ms for a connect with its handshake");
   param("stranger_timeout", &tf_params.stranger_ms,
         "ms after which a silent stranger of a listener is dropped");
+  if (tf_stream.params != NULL) tf_stream.params();
   return &tf_prov;
 }

@@ -42,7 +42,16 @@ typedef struct tf_ready {
 
 typedef struct tf_set tf_set_t;
 
+struct ifaddrs;
+
 typedef struct tf_stream {
+  void (*params)(void); /* defines and reads its own; NULL: it has none */
+  int (*start)(void); /* once a program opens a fabric; may be called again; NULL: nothing to do */
+  void (*stop)(void); /* the program ends; NULL: nothing to do */
+  int (*interfaces)(struct ifaddrs **); /* as getifaddrs */
+  void (*interfaces_free)(struct ifaddrs *);
+  bool (*route)(const struct sockaddr *dst, struct sockaddr_storage *src); /* sent from where? */
+
   /* A stream bound to an address (NULL: none), for connect or for listen. late: for connect alone,
    * which chooses the port where the address has none. */
   int (*open)(const struct sockaddr *, socklen_t, const tf_sockopts_t *, int family, bool late,

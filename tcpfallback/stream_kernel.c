@@ -11,6 +11,7 @@
  *  - Linux judges TCP_USER_TIMEOUT also by a window that stays shut, so a peer that merely does not
  *    read for so long counts as dead; hence it is off by default. */
 #include <errno.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
@@ -310,7 +311,22 @@ static void k_deadline(tf_set_t *set, uint64_t at) {
   (void) timerfd_settime(set->timer, TFD_TIMER_ABSTIME, &when, NULL);
 }
 
+/* The address that the system would send from. */
+static bool k_route(const struct sockaddr *dst, struct sockaddr_storage *src) {
+  socklen_t len = sizeof(*src), n = dst->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                               : sizeof(struct sockaddr_in);
+  int fd = socket(dst->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  bool ok =
+      fd >= 0 && connect(fd, dst, n) == 0 && getsockname(fd, (struct sockaddr *) src, &len) == 0;
+
+  if (fd >= 0) close(fd);
+  return ok;
+}
+
 const tf_stream_t tf_stream = {
+    .interfaces = getifaddrs,
+    .interfaces_free = freeifaddrs,
+    .route = k_route,
     .open = k_open,
     .listen = k_listen,
     .accept = k_accept,
