@@ -118,10 +118,7 @@ static bool is_ours(const ip_addr_t *ip) {
   for (i = 0; i < tf_config.ports; i++)
     for (k = 0; k < tf_config.port[i].n; k++) {
       in = (const struct sockaddr_in *) &tf_config.port[i].address[k].sa;
-      if (in->sin_family != AF_INET) continue;
-      if (in->sin_addr.s_addr == ip_2_ip4(ip)->addr) return true;
-      /* As a host has it: of loopback's network every address is its own. */
-      if (ntohl(in->sin_addr.s_addr) >> 24 == 127 && ip4_addr_isloopback(ip_2_ip4(ip))) return true;
+      if (in->sin_family == AF_INET && in->sin_addr.s_addr == ip_2_ip4(ip)->addr) return true;
     }
   return false;
 }

@@ -40,12 +40,14 @@ enum {
   TX_FRAMES = 2047,
   QUEUE = 512, /* frames that wait for room in the ring */
   BURST = 32,
+  PLAIN = 1900,  /* an MTU above it has large buffers */
+  LARGE = 10240, /* bytes of each */
   FDS = 4096,
 };
 
 struct tf_dev {
   uint16_t port;
-  bool plugged, started;
+  bool plugged, started, silent;
   char name[64];
   uint8_t mac[6];
   int fd;
@@ -99,9 +101,9 @@ static int complete(char *out, size_t room, const char *args, unsigned mtu) {
 
   if (n < 0 || (size_t) n >= room) return -ENAMETOOLONG;
   if (strncmp(args, "net_memif", 9) == 0 && strstr(args, "bsize=") == NULL)
-    n += snprintf(out + n, room - (size_t) n, ",bsize=%u", mtu + 14 <= 2048 ? 2048 : 10240);
-  if (strncmp(args, "net_af_packet", 13) == 0 && strstr(args, "framesz=") == NULL && mtu > 1900)
-    n += snprintf(out + n, room - (size_t) n, ",blocksz=65536,framesz=16384,framecnt=1024");
+    n += snprintf(out + n, room - (size_t) n, ",bsize=%u", mtu <= PLAIN ? 2048 : LARGE);
+  if (strncmp(args, "net_af_packet", 13) == 0 && strstr(args, "framesz=") == NULL && mtu > PLAIN)
+    n += snprintf(out + n, room - (size_t) n, ",blocksz=40960,framesz=%d,framecnt=1024", LARGE);
   return (size_t) n < room ? 0 : -ENAMETOOLONG;
 }
 
@@ -127,12 +129,12 @@ static int plug(tf_dev_t *d, const char *args, char *why) {
 static int set_up(tf_dev_t *d, const tf_dev_config_t *c, char *why) {
   struct rte_eth_conf conf = {.rxmode.mtu = c->mtu};
   struct rte_eth_dev_info info;
-  uint16_t room = (uint16_t) (c->mtu + 64 + RTE_PKTMBUF_HEADROOM), nrx = RX_RING, ntx = TX_RING;
+  uint16_t room = RTE_MBUF_DEFAULT_BUF_SIZE, nrx = RX_RING, ntx = TX_RING;
   char name[32];
   int err = rte_eth_dev_info_get(d->port, &info);
 
   if (err != 0) return fail(why, d->name, "no information", err);
-  if (room < RTE_MBUF_DEFAULT_BUF_SIZE) room = RTE_MBUF_DEFAULT_BUF_SIZE;
+  if (c->mtu > PLAIN) room = LARGE + RTE_PKTMBUF_HEADROOM;
   snprintf(name, sizeof(name), "weft_rx%u", d->port);
   d->rx = rte_pktmbuf_pool_create(name, RX_FRAMES, 0, TF_DEV_ROOM, room, SOCKET_ID_ANY);
   snprintf(name, sizeof(name), "weft_tx%u", d->port);
@@ -140,6 +142,7 @@ static int set_up(tf_dev_t *d, const tf_dev_config_t *c, char *why) {
   if (d->tx == NULL) return fail(why, d->name, "too little memory for its frames", rte_errno);
   err = rte_eth_dev_configure(d->port, 1, 1, &conf);
   if (err == -EINVAL) {
+    tf_eal_hear();
     conf.rxmode.mtu = 0;
     err = rte_eth_dev_configure(d->port, 1, 1, &conf);
   }
@@ -187,6 +190,7 @@ int tf_dev_open(const tf_dev_config_t *c, tf_dev_t **out, char why[TF_DEV_WHY]) 
     return err;
   }
   identify(d);
+  d->silent = strncmp(args, "net_null", 8) == 0 && strstr(args, "no-rx=1") != NULL;
   *out = d;
   return 0;
 }
@@ -224,6 +228,10 @@ bool tf_dev_link(const tf_dev_t *d) {
 
 int tf_dev_fd(const tf_dev_t *d) {
   return d->fd;
+}
+
+bool tf_dev_silent(const tf_dev_t *d) {
+  return d->silent;
 }
 
 /* ---- Frames ---- */

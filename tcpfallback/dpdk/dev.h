@@ -52,5 +52,6 @@ bool tf_dev_flush(tf_dev_t *);                                        /* true: a
 
 /* A descriptor that is readable when frames are there; -1: none, ask from time to time. */
 int tf_dev_fd(const tf_dev_t *);
+bool tf_dev_silent(const tf_dev_t *); /* none will ever come */
 
 #endif

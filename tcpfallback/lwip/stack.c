@@ -7,7 +7,8 @@
  *  - A full device answers ERR_MEM: lwIP keeps the segment, and is told when there is room.
  *  - A device without a descriptor is asked from time to time while somebody sleeps: every NAP_MIN
  *    while frames come, ever less often when none do.
- *  - The time is read from the processor's counter where there is one: every poll asks for it. */
+ *  - TCP's timer ticks every 10 ms while there are connections. Where all of them rest, nobody is woken
+ *    for it, and the ticks that were missed are counted afterwards. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -39,6 +40,9 @@ enum {
   PIECES = 64,
   NAP_MIN = 50000,   /* ns */
   NAP_MAX = 5000000, /* ns */
+  REST = 250000000,  /* ns */
+  TICK = 2 * TCP_TMR_INTERVAL * 1000000,
+  FEW = 64,
   LINGER_MS = 1000,
 };
 
@@ -164,6 +168,8 @@ void tf_stack_poll(void) {
   now = tf_stack_ns();
   if (all != 0) stack.busy = now;
   if (now - stack.checked >= 1000000) {
+    if (now - stack.checked >= 2 * TICK && stack.checked != 0) /* nobody was here to count */
+      tcp_ticks += (u32_t) ((now - stack.checked) / TICK - 1);
     stack.checked = now;
     sys_check_timeouts();
   }
@@ -221,6 +227,20 @@ void tf_stack_watch(int by) {
   if (by > 0) stack.due = 0;
 }
 
+/* Does no connection wait for anything that TCP's timer does? Then it need not be on time. */
+static bool resting(void) {
+  const struct tcp_pcb *p;
+  unsigned n = 0;
+
+  for (p = tcp_active_pcbs; p != NULL; p = p->next)
+    if (++n > FEW ||
+        (p->state != ESTABLISHED && p->state != CLOSE_WAIT && p->state != FIN_WAIT_2) ||
+        p->unsent != NULL || p->unacked != NULL || p->ooseq != NULL || p->refused_data != NULL ||
+        p->persist_backoff != 0 || (p->flags & (TF_ACK_DELAY | TF_ACK_NOW | TF_NAGLEMEMERR)) != 0)
+      return false;
+  return true;
+}
+
 void tf_stack_arm(void) {
   u32_t ms = sys_timeouts_sleeptime();
   uint64_t now = tf_stack_ns(), in, nap;
@@ -230,6 +250,7 @@ void tf_stack_arm(void) {
 
   if (stack.timer < 0) return;
   in = ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? UINT64_C(1000000000) : (uint64_t) ms * 1000000;
+  if (in < REST && resting()) in = REST;
   for (i = 0; i < stack.nets; i++) queued = queued || stack.net[i].full;
   if (stack.naps || queued) {
     nap = (now - stack.busy) / 8;
@@ -320,7 +341,7 @@ static int add(const tf_port_t *port, char why[TF_DEV_WHY]) {
 
   if (err != 0) return err;
   fd = tf_dev_fd(net->dev);
-  if (fd < 0) stack.naps = true;
+  if (fd < 0 && !tf_dev_silent(net->dev)) stack.naps = true;
   if (fd >= 0 &&
       epoll_ctl(stack.bell, EPOLL_CTL_ADD, fd, &(struct epoll_event){.events = EPOLLIN}) != 0)
     stack.naps = true;
