@@ -66,13 +66,25 @@ function(weft_lwip_library target options archive)
   if(NOT EXISTS "${root}/core/tcp_out.c")
     file(ARCHIVE_EXTRACT INPUT "${archive}" DESTINATION "${CMAKE_BINARY_DIR}/lwip")
   endif()
+  # Its look-up of connections walks a list: ours is a hash (find.c), asked for in its place.
+  file(READ "${root}/core/tcp_in.c" text)
+  set(walk "for (pcb = tcp_active_pcbs; pcb != NULL; pcb = pcb->next) {\n    LWIP_ASSERT(\"tcp_input: active")
+  set(ask "for (pcb = tf_pcb_find(ip_current_src_addr(), tcphdr->src, ip_current_dest_addr(), tcphdr->dest); pcb != NULL; pcb = NULL) {\n    LWIP_ASSERT(\"tcp_input: active")
+  string(REPLACE "\r\n" "\n" text "${text}")
+  string(REPLACE "${walk}" "${ask}" asking "${text}")
+  if(asking STREQUAL text)
+    message(FATAL_ERROR "lwIP's tcp_in.c is not the one that WeftLwip.cmake knows")
+  endif()
+  file(CONFIGURE OUTPUT "${CMAKE_BINARY_DIR}/lwip/tcp_in.c" CONTENT "@asking@" @ONLY)
+
   set(sources "")
-  foreach(name IN ITEMS def inet_chksum init ip mem memp netif pbuf stats sys tcp tcp_in tcp_out
+  foreach(name IN ITEMS def inet_chksum init ip mem memp netif pbuf stats sys tcp tcp_out
       timeouts ipv4/etharp ipv4/icmp ipv4/ip4 ipv4/ip4_addr ipv4/ip4_frag ipv6/ethip6 ipv6/icmp6
       ipv6/inet6 ipv6/ip6 ipv6/ip6_addr ipv6/ip6_frag ipv6/nd6)
     list(APPEND sources "${root}/core/${name}.c")
   endforeach()
-  add_library(${target} STATIC EXCLUDE_FROM_ALL ${sources} "${root}/netif/ethernet.c")
+  add_library(${target} STATIC EXCLUDE_FROM_ALL ${sources} "${root}/netif/ethernet.c"
+    "${CMAKE_BINARY_DIR}/lwip/tcp_in.c")
   target_include_directories(${target} SYSTEM PUBLIC "${root}/include")
   target_include_directories(${target} PUBLIC "${options}")
   # Somebody else's code: its warnings are not ours, and it reads headers where they lie.

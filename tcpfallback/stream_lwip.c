@@ -352,6 +352,7 @@ static int l_listen(tf_sock_t h, int backlog) {
     err = err_of(tcp_bind(s->pcb, &s->pcb->local_ip, 0)); /* any port of its own */
   if (err == 0) {
     err_t why = ERR_OK;
+    tf_find_listen(s->pcb);
     u8_t most = (u8_t) (backlog > BACKLOG_MAX ? BACKLOG_MAX : backlog < 1 ? 1 : backlog);
     pcb = tcp_listen_with_backlog_and_err(s->pcb, most, &why);
     if (pcb == NULL) err = err_of(why);
@@ -400,8 +401,12 @@ static int l_connect(tf_sock_t h, const struct sockaddr *sa, socklen_t len) {
   if (err == 0) {
     s->state = LW_CONNECTING;
     err = err_of(tcp_connect(s->pcb, &ip, port, on_connected));
+    if (err == 0 && !tf_find_add(s->pcb)) {
+      tcp_abort(detach(s));
+      err = -ENOMEM;
+    }
     if (err != 0) {
-      s->state = LW_NEW;
+      s->state = s->pcb != NULL ? LW_NEW : LW_DOWN;
     } else {
       note_names(s);
       err = -EINPROGRESS;

@@ -78,7 +78,8 @@
 #define TCP_SYNMAXRTX            8
 #define TCP_MAXRTX               12
 
-#define LWIP_CHKSUM tf_checksum
+#define LWIP_TCP_PCB_NUM_EXT_ARGS 1 /* find.c */
+#define LWIP_CHKSUM               tf_checksum
 
 struct netif;
 struct ip4_addr;

@@ -62,6 +62,11 @@ void tf_stack_arm(void);     /* it rings in time for whoever sleeps from here on
 void tf_stack_owe(void);     /* bytes that a program takes for sent are here still */
 uint64_t tf_stack_ns(void);
 
+/* find.c */
+struct tcp_pcb;
+void tf_find_listen(struct tcp_pcb *); /* ... whose connections are to be found */
+bool tf_find_add(struct tcp_pcb *);    /* it has both its ends */
+
 /* stream_lwip.c */
 typedef struct tf_lw tf_lw_t;
 typedef struct tf_member tf_member_t;

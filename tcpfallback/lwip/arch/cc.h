@@ -17,6 +17,7 @@ uint16_t tf_checksum(const void *, int len);
 uint32_t tf_random(void);
 uint32_t tf_isn(const void *local, size_t, uint16_t local_port, const void *remote, size_t,
                 uint16_t remote_port);
+struct tcp_pcb *tf_pcb_find(const void *remote, uint16_t, const void *local, uint16_t);
 #define LWIP_RAND() tf_random()
 
 /* A broken invariant inside of a host's program: nothing to print to, and no way on. */
