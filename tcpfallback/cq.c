@@ -3,7 +3,9 @@
  *
  * Design notes
  *  - A few endpoints that had data lately are read without being asked for; the set is asked every so
- *    many empty reads, more often after it had something. */
+ *    many empty reads, more often after it had something.
+ *  - Who reads while another sleeps takes what he finds, and hands on what he leaves: the sleeper is
+ *    called for that, and for what software completes later. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,15 +16,17 @@ enum { RING = 64, BACKLOG = 4096, EMPTY_MAX = 256, EVERY_MAX = 32, EVENTS = 64 }
 
 /* ---- Entries ---- */
 
+static void call(tf_cq_t *cq) {
+  cq->armed = false;
+  cq->called = true; /* another thread's progress must not hush what is for him */
+  tf_stream.wake(cq->set);
+}
+
 static tf_cqe_t *room(tf_cq_t *cq) {
   tf_cqe_t *ring;
   size_t i, n = cq->tail - cq->head;
 
-  if (cq->armed) {
-    cq->armed = false;
-    cq->called = true; /* another thread's progress must not hush what is for him */
-    tf_stream.wake(cq->set);
-  }
+  if (cq->armed) call(cq);
   if (n < cq->cap) return &cq->ring[cq->tail++ & (cq->cap - 1)];
   ring = malloc(cq->cap * 2 * sizeof(*ring));
   if (ring == NULL) {
@@ -206,11 +210,17 @@ static ssize_t cq_readfrom(struct fid_cq *c, void *buf, size_t count, fi_addr_t 
   tf_cq_t *cq = tf_up(c, tf_cq_t, c);
   ssize_t r;
   size_t i;
+  bool armed;
 
   tf_lock(cq->domain);
-  cq->armed = false;
+  armed = cq->armed;
+  cq->armed = false; /* nobody need be called for what is taken here */
   if (cq->head == cq->tail || (++cq->kept % 16 == 0 && cq->tail - cq->head < BACKLOG)) progress(cq);
   r = cq->overrun ? -FI_EOVERRUN : give(cq, buf, count);
+  if (armed) {
+    cq->armed = true;
+    if (cq->head != cq->tail || cq->overrun) call(cq);
+  }
   tf_unlock(cq->domain);
   if (src != NULL && r > 0)
     for (i = 0; i < (size_t) r; i++) src[i] = FI_ADDR_NOTAVAIL;
@@ -245,22 +255,52 @@ static ssize_t cq_readerr(struct fid_cq *c, struct fi_cq_err_entry *out, uint64_
   return r;
 }
 
-int tf_cq_trywait(tf_cq_t *cq) {
+/* 0: the set tells from now on. */
+static int arm(tf_cq_t *cq) {
   unsigned i;
   int r = 0;
 
-  tf_lock(cq->domain);
   if (cq->head == cq->tail && !cq->overrun) progress(cq);
   if (cq->head != cq->tail || cq->overrun) r = -FI_EAGAIN;
   for (i = 0; i < cq->nactive; i++)
     if (!tf_watch_back(cq->active[i], cq)) r = -FI_EAGAIN;
-  if (r == 0) {
-    tf_stream.quiet(cq->set);
-    cq->called = false;
-    cq->armed = cq->slept = true;
-  }
+  if (cq->sleepers != 0 && __atomic_load_n(&cq->signaled, __ATOMIC_ACQUIRE))
+    r = -FI_EAGAIN; /* it is still to wake one of them */
+  if (r != 0) return r;
+  tf_stream.quiet(cq->set);
+  cq->called = false;
+  cq->armed = cq->slept = true;
+  return 0;
+}
+
+int tf_cq_trywait(tf_cq_t *cq) {
+  int r;
+
+  tf_lock(cq->domain);
+  r = arm(cq);
   tf_unlock(cq->domain);
   return r;
+}
+
+static int lie_down(tf_cq_t *cq) {
+  int r;
+
+  tf_lock(cq->domain);
+  r = arm(cq);
+  if (r == 0) cq->sleepers++;
+  tf_unlock(cq->domain);
+  return r;
+}
+
+/* After the last one there is nobody to call. */
+static void get_up(tf_cq_t *cq, bool ready) {
+  tf_lock(cq->domain);
+  if (ready) cq->empties = EVERY_MAX;
+  if (--cq->sleepers == 0 && !cq->fetched) {
+    cq->armed = cq->slept = cq->called = false;
+    tf_stream.quiet(cq->set);
+  }
+  tf_unlock(cq->domain);
 }
 
 static ssize_t cq_sreadfrom(struct fid_cq *c, void *buf, size_t count, fi_addr_t *src,
@@ -276,19 +316,18 @@ static ssize_t cq_sreadfrom(struct fid_cq *c, void *buf, size_t count, fi_addr_t
   for (;;) {
     r = cq_readfrom(c, buf, count, src);
     if (r != -FI_EAGAIN) return r;
-    if (__atomic_exchange_n(&cq->signaled, false, __ATOMIC_ACQ_REL)) return -FI_EAGAIN;
-    if (timeout >= 0) {
+    if (timeout >= 0) { /* who does not sleep takes no signal away from one who does */
       uint64_t now = tf_stream.now();
       if (now >= until) return -FI_EAGAIN;
       timeout = (int) (until - now);
     }
-    if (tf_cq_trywait(cq) != 0) continue;
-    if (__atomic_load_n(&cq->signaled, __ATOMIC_ACQUIRE)) continue; /* it took the wake-up away */
-    n = tf_stream.wait(cq->set, &one, 1,
-                       timeout); /* what is ready may be gone by then: it is asked again */
-    tf_lock(cq->domain);
-    if (n > 0) cq->empties = EVERY_MAX;
-    tf_unlock(cq->domain);
+    if (__atomic_exchange_n(&cq->signaled, false, __ATOMIC_ACQ_REL)) return -FI_EAGAIN;
+    if (lie_down(cq) != 0) continue;
+    n = 0;
+    if (!__atomic_load_n(&cq->signaled, __ATOMIC_ACQUIRE)) /* lying down took the wake-up away */
+      n = tf_stream.wait(cq->set, &one, 1,
+                         timeout); /* what is ready may be gone by then: it is asked again */
+    get_up(cq, n > 0);
     if (n == -EINTR) return -FI_EINTR;
     if (n < 0) return n;
   }
@@ -301,8 +340,11 @@ static ssize_t cq_sread(struct fid_cq *c, void *buf, size_t count, const void *c
 static int cq_signal(struct fid_cq *c) {
   tf_cq_t *cq = tf_up(c, tf_cq_t, c);
 
+  tf_lock(cq->domain);
   __atomic_store_n(&cq->signaled, true, __ATOMIC_RELEASE);
+  if (cq->sleepers != 0 || cq->fetched) cq->called = true;
   tf_stream.wake(cq->set);
+  tf_unlock(cq->domain);
   return 0;
 }
 
@@ -324,6 +366,9 @@ static int cq_control(struct fid *fid, int command, void *arg) {
   switch (command) {
   case FI_GETWAIT:
     if (cq->wait == FI_WAIT_NONE) return -FI_ENODATA;
+    tf_lock(cq->domain);
+    cq->fetched = true;
+    tf_unlock(cq->domain);
     *(int *) arg = tf_stream.set_fd(cq->set);
     return 0;
   case FI_GETWAITOBJ: *(enum fi_wait_obj *) arg = cq->wait; return 0;

@@ -3,7 +3,8 @@
  *
  * Design notes
  *  - Locks, in their order: the fabric's `cm` (handshakes, and every change of an endpoint's life), a
- *    domain's `lock` (the data path; none under FI_THREAD_DOMAIN), an event queue's `lock` (its list).
+ *    domain's `lock` (the data path; none under FI_THREAD_DOMAIN), an event queue's `lock` (its list), and
+ *    what a set has of its own.
  *    An endpoint's state changes under its domain's lock, its handshake and its stream under `cm`.
  *  - A completion queue's set has the streams of its endpoints in it, level-triggered, whenever
  *    somebody sleeps on it (watch.c); so its descriptor needs no signal for what comes from outside. Completions that software makes are
@@ -161,6 +162,8 @@ typedef struct tf_cq {
   int refs;
   bool armed, signaled, overrun;
   bool slept, called; /* somebody may sleep on the set; he was called, and is until he asks again */
+  bool fetched;       /* ... perhaps by its descriptor, which the program has */
+  unsigned sleepers;  /* in fi_cq_sread */
   tf_cqe_t *ring;
   size_t cap, head, tail;
   tf_ep_t *active[TF_ACTIVE];

@@ -7,7 +7,8 @@
  *  - The port of who connects is chosen by connect: bind would look for one that nobody has, which
  *    takes the longer the more connections there are, and ends at 28,000.
  *  - MSG_NOSIGNAL everywhere: a library raises no SIGPIPE in somebody's program.
- *  - The eventfd of a set and its timer are made with their first use: most sets never need them.
+ *  - The timer of a set is made with its first use: most sets never need it. Its eventfd and `woken`
+ *    change together: one that is readable and not known to be would stay so.
  *  - Linux judges TCP_USER_TIMEOUT also by a window that stays shut, so a peer that merely does not
  *    read for so long counts as dead; hence it is off by default. */
 #include <errno.h>
@@ -31,7 +32,8 @@ enum { WAIT_MAX = 64 };
 
 struct tf_set {
   int epfd, wakefd, timer;
-  uint64_t at; /* the deadline */
+  uint64_t at;          /* the deadline */
+  pthread_mutex_t lock; /* of the next, with the eventfd */
   int woken;
 };
 
@@ -229,11 +231,13 @@ static int k_set_open(tf_set_t **out) {
     free(set);
     return err;
   }
+  pthread_mutex_init(&set->lock, NULL);
   *out = set;
   return 0;
 }
 
 static void k_set_close(tf_set_t *set) {
+  pthread_mutex_destroy(&set->lock);
   if (set->timer >= 0) close(set->timer);
   close(set->wakefd);
   close(set->epfd);
@@ -283,16 +287,20 @@ static int k_wait(tf_set_t *set, tf_ready_t *out, int max, int timeout) {
 static void k_wake(tf_set_t *set) {
   uint64_t one = 1;
 
-  if (__atomic_exchange_n(&set->woken, 1, __ATOMIC_ACQ_REL) == 0)
-    (void) !write(set->wakefd, &one, 8);
+  pthread_mutex_lock(&set->lock);
+  if (set->woken == 0) (void) !write(set->wakefd, &one, 8);
+  __atomic_store_n(&set->woken, 1, __ATOMIC_RELEASE);
+  pthread_mutex_unlock(&set->lock);
 }
 
 static void k_quiet(tf_set_t *set) {
   uint64_t n;
 
   if (__atomic_load_n(&set->woken, __ATOMIC_ACQUIRE) == 0) return;
-  (void) !read(set->wakefd, &n, 8);
+  pthread_mutex_lock(&set->lock);
+  if (set->woken != 0) (void) !read(set->wakefd, &n, 8);
   __atomic_store_n(&set->woken, 0, __ATOMIC_RELEASE);
+  pthread_mutex_unlock(&set->lock);
 }
 
 static void k_deadline(tf_set_t *set, uint64_t at) {

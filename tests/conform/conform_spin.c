@@ -192,9 +192,116 @@ static void fd_beside_a_reader(void **state) {
   asleep_beside_a_reader(FD);
 }
 
+/* ---- What software completes, while another reads ---- */
+
+typedef struct one_s {
+  struct fi_cq_data_entry entry;
+  ssize_t n;
+  uint64_t took; /* milliseconds */
+} one_t;
+
+static void *take_one(void *arg) {
+  one_t *o = arg;
+  uint64_t t0 = now_ms();
+
+  do o->n = fi_cq_sread(p.s.cq, &o->entry, 1, NULL, CONFORM_WAIT_MS);
+  while (o->n == -FI_EINTR);
+  o->took = now_ms() - t0;
+  return NULL;
+}
+
+static pthread_t lay_down(one_t *o) {
+  pthread_t thread;
+
+  *o = (one_t){.n = 0};
+  assert_int_equal(pthread_create(&thread, NULL, take_one, o), 0);
+  usleep(5000);
+  return thread;
+}
+
+/* Woken: an entry that is only found after all the time was up is none. */
+static void rose(pthread_t thread, const one_t *o) {
+  pthread_join(thread, NULL);
+  assert_int_equal(o->n, 1);
+  assert_true(o->took < CONFORM_WAIT_MS / 2);
+}
+
+/* A read that finds nothing, and a send that completes at once. */
+static void send_after_a_read(void **state) {
+  uint8_t tx[64] = {0}, rx[64];
+  struct fi_context txc, rxc;
+  struct fi_cq_data_entry entry;
+  one_t one;
+
+  (void) state;
+  begin();
+  p.s.asleep = true;
+  for (unsigned i = 0; i < 20; i++) {
+    OK(fi_recv(l.c, rx, sizeof(rx), NULL, 0, &rxc));
+    pthread_t thread = lay_down(&one);
+    assert_int_equal(fi_cq_read(p.s.cq, &entry, i % 2), -FI_EAGAIN);
+    OK(fi_send(l.s, tx, sizeof(tx), NULL, 0, &txc));
+    rose(thread, &one);
+    assert_ptr_equal(one.entry.op_context, &txc);
+    wait_comp(&p.c, &rxc);
+  }
+  p.s.asleep = false;
+  end();
+}
+
+/* ... and a receive whose message was read already: nothing more comes from outside. */
+static void receive_after_a_read(void **state) {
+  uint8_t tx[64] = {0}, rx[64];
+  struct fi_context ctx;
+  struct fi_cq_data_entry entry;
+  one_t one;
+
+  (void) state;
+  begin();
+  for (unsigned i = 0; i < 20; i++) {
+    POST(fi_inject(l.c, tx, sizeof(tx), 0));
+    settle(5);
+    p.s.asleep = true;
+    pthread_t thread = lay_down(&one);
+    assert_int_equal(fi_cq_read(p.s.cq, &entry, i % 2), -FI_EAGAIN);
+    OK(fi_recv(l.s, rx, sizeof(rx), NULL, 0, &ctx));
+    rose(thread, &one);
+    assert_ptr_equal(one.entry.op_context, &ctx);
+    p.s.asleep = false;
+  }
+  end();
+}
+
+/* Two messages at once for two who sleep, each of whom takes one. */
+static void one_for_each(void **state) {
+  uint8_t tx[2][64] = {{0}}, rx[2][64];
+  struct fi_context ctx[2];
+  struct iovec iov = {tx[0], sizeof(tx[0])};
+  struct fi_msg m = {.msg_iov = &iov, .iov_count = 1};
+  one_t one[2];
+  pthread_t thread[2];
+
+  (void) state;
+  begin();
+  p.s.asleep = true;
+  for (unsigned i = 0; i < 50; i++) {
+    for (unsigned k = 0; k < 2; k++) OK(fi_recv(l.s, rx[k], sizeof(rx[k]), NULL, 0, &ctx[k]));
+    for (unsigned k = 0; k < 2; k++) thread[k] = lay_down(&one[k]);
+    OK(fi_sendmsg(l.c, &m, FI_INJECT | FI_MORE));
+    OK(fi_inject(l.c, tx[1], sizeof(tx[1]), 0));
+    for (unsigned k = 0; k < 2; k++) rose(thread[k], &one[k]);
+    assert_ptr_not_equal(one[0].entry.op_context, one[1].entry.op_context);
+    settle(1); /* the sender's completion of the first */
+    end_forget(&p.c);
+  }
+  p.s.asleep = false;
+  end();
+}
+
 static const struct CMUnitTest tests[] = {
     CASE(after_spinning),       CASE(end_after_spinning),    CASE(many_after_spinning),
     CASE(descriptor_tells_all), CASE(sread_beside_a_reader), CASE(fd_beside_a_reader),
+    CASE(send_after_a_read),    CASE(receive_after_a_read),  CASE(one_for_each),
 };
 
 CONFORM_MAIN(tests)

@@ -8,6 +8,7 @@
  *  - The threads call libfabric alone; pump() and what cmocka asserts belong to the main one. What a
  *    thread finds wrong is a sentence that the main one fails with.
  *  - Built with ThreadSanitizer these cases are about data races; without, about deadlocks and losses. */
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
@@ -291,10 +292,65 @@ static void connected_means_up(void **state) {
   end();
 }
 
+/* ---- One writes events, another takes them and lies down ---- */
+
+enum { EVENTS = 3000 };
+static atomic_uint written, slept;
+
+static void *writer(void *arg) {
+  struct fi_eq_entry entry = {.fid = &p.s.domain->fid};
+  const char *none = NULL;
+
+  (void) arg;
+  for (unsigned i = 0; i < EVENTS && !atomic_load(&stop); i++) {
+    if (fi_eq_write(p.s.eq, FI_NOTIFY, &entry, sizeof(entry), 0) != sizeof(entry))
+      atomic_compare_exchange_strong(&wrong, &none, "fi_eq_write");
+    atomic_store(&written, i + 1);
+    while (atomic_load(&slept) != i + 1 && !atomic_load(&stop)) sched_yield();
+  }
+  return NULL;
+}
+
+/* After fi_trywait the descriptor is ready for what comes, never for what was taken. */
+static void taken_events_wake_nobody(void **state) {
+  struct pollfd pfd = {.events = POLLIN};
+  struct fi_eq_entry entry;
+  uint64_t until = now_ms() + 2 * CONFORM_WAIT_MS;
+  struct fid *eq;
+  uint32_t event;
+  unsigned awake = 0;
+  pthread_t t;
+
+  (void) state;
+  begin();
+  eq = &p.s.eq->fid;
+  pfd.fd = fd_of(eq);
+  atomic_store(&written, 0);
+  atomic_store(&slept, 0);
+  assert_int_equal(pthread_create(&t, NULL, writer, NULL), 0);
+  for (unsigned i = 0; i < EVENTS && now_ms() < until; i++) {
+    while (fi_eq_read(p.s.eq, &event, &entry, sizeof(entry), 0) != sizeof(entry) &&
+           now_ms() < until)
+      continue;
+    (void) fi_trywait(p.s.fabric, &eq, 1); /* while fi_eq_write returns */
+    while (atomic_load(&written) != i + 1 && now_ms() < until) continue;
+    for (unsigned k = 0; k < 3; k++) { /* once or twice may be for something else, as a deadline */
+      if (fi_trywait(p.s.fabric, &eq, 1) == FI_SUCCESS && poll(&pfd, 1, 0) == 0) break;
+      if (fi_eq_read(p.s.eq, &event, &entry, sizeof(entry), 0) != -FI_EAGAIN || k == 2) awake++;
+    }
+    atomic_store(&slept, i + 1);
+  }
+  atomic_store(&stop, true);
+  pthread_join(t, NULL);
+  assert_int_equal(awake, 0);
+  end();
+}
+
 static const struct CMUnitTest tests[] = {
     CASE(data_and_connections),
     CASE(used_while_connecting),
     CASE(connected_means_up),
+    CASE(taken_events_wake_nobody),
 };
 
 CONFORM_MAIN(tests)

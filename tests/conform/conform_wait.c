@@ -307,6 +307,89 @@ static void signal_wakes(void **state) {
   end();
 }
 
+typedef struct nap_s {
+  ssize_t n;
+  uint64_t took; /* milliseconds */
+} nap_t;
+
+static void *nap(void *arg) {
+  nap_t *nap = arg;
+  struct fi_cq_data_entry entry;
+  uint64_t t0 = now_ms();
+
+  do nap->n = fi_cq_sread(p.c.cq, &entry, 1, NULL, CONFORM_WAIT_MS);
+  while (nap->n == -FI_EINTR);
+  nap->took = now_ms() - t0;
+  return NULL;
+}
+
+/* ... and does so beside one who reads the queue all the time, or asks it for nothing but what is there. */
+static void signal_beside_a_reader(void **state) {
+  struct fi_cq_data_entry entry;
+  pthread_t thread;
+  nap_t n;
+
+  (void) state;
+  KNOWN_DEVIATION();
+  begin();
+  p.c.asleep = true;
+  for (unsigned i = 0; i < 20; i++) {
+    n = (nap_t){.n = 0};
+    assert_int_equal(pthread_create(&thread, NULL, nap, &n), 0);
+    usleep(5000);
+    OK(fi_cq_signal(p.c.cq));
+    for (uint64_t until = now_ms() + 5; now_ms() < until;)
+      assert_int_equal(i % 2 ? fi_cq_read(p.c.cq, &entry, 1)
+                             : fi_cq_sread(p.c.cq, &entry, 1, NULL, 0),
+                       -FI_EAGAIN);
+    pthread_join(thread, NULL);
+    assert_int_equal(n.n, -FI_EAGAIN);
+    assert_true(n.took < CONFORM_WAIT_MS / 2);
+  }
+  p.c.asleep = false;
+  end();
+}
+
+static struct fid_cntr *counter;
+
+static void bind_counter(end_t *e, struct fid_ep *ep) {
+  (void) e;
+  OK(fi_ep_bind(ep, &counter->fid, FI_SEND | FI_RECV));
+}
+
+/* Who was called once from fi_cq_sread does not keep those awake who wait for a counter later. */
+static void counter_after_sread(void **state) {
+  opts_t o = {.cq_wait = FI_WAIT_FD};
+  struct fi_cntr_attr attr = {.events = FI_CNTR_EVENTS_COMP, .wait_obj = FI_WAIT_UNSPEC};
+  uint8_t tx[64] = {0}, rx[64];
+  struct fi_context txc, rxc;
+  struct rusage before, after;
+  pthread_t thread;
+  nap_t n = {.n = 0};
+
+  (void) state;
+  pair_open(&p, &o, &o);
+  OK(fi_cntr_open(p.c.domain, &attr, &counter, NULL));
+  p.c.bind = bind_counter;
+  pair_connect(&p, &l);
+  p.c.asleep = true;
+  OK(fi_recv(l.s, rx, sizeof(rx), NULL, 0, &rxc));
+  assert_int_equal(pthread_create(&thread, NULL, nap, &n), 0);
+  usleep(5000);
+  OK(fi_send(l.c, tx, sizeof(tx), NULL, 0, &txc));
+  pthread_join(thread, NULL);
+  assert_int_equal(n.n, 1);
+  wait_comp(&p.s, &rxc);
+  OK(getrusage(RUSAGE_THREAD, &before));
+  assert_int_equal(fi_cntr_wait(counter, 1000, 200), -FI_ETIMEDOUT);
+  OK(getrusage(RUSAGE_THREAD, &after));
+  assert_true(after.ru_nvcsw - before.ru_nvcsw <= 4 * FEW); /* also for a lock now and then */
+  p.c.asleep = false;
+  pair_disconnect(&p, &l);
+  OK(fi_close(&counter->fid));
+  pair_close(&p);
+}
+
 /* A connection made and ended by two who sleep in fi_eq_sread. */
 typedef struct acceptor_s {
   end_t *end;
@@ -491,6 +574,8 @@ static const struct CMUnitTest tests[] = {
     CASE(receive_posted_late),
     CASE(sread_gives_up),
     CASE(signal_wakes),
+    CASE(signal_beside_a_reader),
+    CASE(counter_after_sread),
     CASE(eq_sread_connects),
     CASE(only_by_fds),
     FULL_CASE(listener_out_of_descriptors),

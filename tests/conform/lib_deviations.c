@@ -34,6 +34,8 @@ static const row_t rows[] = {
   "tcp 1.17 reads nothing while a message waits for a receive: it misses the end, and spins"
     {"tcp", SERVER, "conform_death", "unread_message_then_close", UNREAD},
     {"tcp", SERVER, "conform_wait", "no_receive_no_spin", UNREAD},
+    {"tcp", CLIENT, "conform_wait", "signal_beside_a_reader",
+     "tcp 1.17 lets who reads a queue take the signal away from who sleeps on it"},
     {"tcp", EITHER, "conform_info", "automatic_progress",
      "tcp 1.17 says that data needs no calls to move, and moves none without"},
     {"tcp", EITHER, "conform_info", "counters", "tcp 1.17 has counters and says that it has none"},
