@@ -59,6 +59,7 @@ wait_for() {
 background() {
   local log=$1
   shift
+  : >"$log" # now: who reads it next must not find what an earlier one has said
   "$@" >"$log" 2>&1 &
   PID=$!
   PIDS+=("$PID")
