@@ -93,8 +93,7 @@ static void names(void **state) {
   assert_int_equal(fi_getpeer(l.s, &peer, &len), -FI_ETOOSMALL);
   assert_int_equal(len, sizeof(peer));
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* The listener moves to another address before it listens. */
@@ -185,8 +184,7 @@ static void source_address(void **state) {
   wait_event(&p.s, FI_CONNECTED, NULL);
   wait_event(&p.c, FI_CONNECTED, NULL);
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 static void wildcard(void **state) {
@@ -201,8 +199,7 @@ static void wildcard(void **state) {
   memcpy(&p.addr, &in, sizeof(in));
   pair_connect(&p, &l);
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 static void ipv6(void **state) {
@@ -225,8 +222,7 @@ static void ipv6(void **state) {
   assert_int_equal(p.addr.ss_family, AF_INET6);
   pair_connect(&p, &l);
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* ---- Data of the connection ---- */
@@ -292,8 +288,7 @@ static void connect_data_too_long(void **state) {
   ep_close(l.c);
   pair_connect(&p, &l);
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 static void accept_data_too_long(void **state) {
@@ -313,8 +308,7 @@ static void accept_data_too_long(void **state) {
   OK(fi_accept(l.s, data, 256));
   wait_event(&p.s, FI_CONNECTED, NULL);
   assert_int_equal(wait_event(&p.c, FI_CONNECTED, NULL).len, 256);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 static void reject_data_too_long(void **state) {
@@ -359,8 +353,7 @@ static void reject_after_its_endpoint(void **state) {
   }
   pair_connect(&p, &l);
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 static void reject(void **state) {
   static const size_t sizes[] = {0, 1, 55, 255, 256};
@@ -387,8 +380,7 @@ static void reject(void **state) {
   }
   pair_connect(&p, &l);
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 static void closed_port(void **state) {
@@ -409,8 +401,7 @@ static void closed_port(void **state) {
   ep_close(l.c);
   pair_connect(&p, &l); /* the others are not disturbed */
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* One who takes the connection and never answers: the provider gives up by itself. */
@@ -434,8 +425,7 @@ static void silent_listener(void **state) {
   assert_int_equal(ev.err, FI_ETIMEDOUT);
   ep_close(dead.c);
   close(fd);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* One who connects and says nothing is turned out, and meanwhile holds up nobody. */
@@ -507,8 +497,7 @@ static void strangers_go_with_the_listener(void **state) {
     close(fds[i]);
   }
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* ---- The order of calls ---- */
@@ -628,8 +617,7 @@ static void close_while_connecting(void **state) {
 
   pair_connect(&p, &l);
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* What the endpoint is asked before it is connected. */
@@ -654,8 +642,7 @@ static void use_before_connected(void **state) {
   wait_event(&p.c, FI_CONNECTED, NULL);
   wait_comp(&p.c, &rxc);
   check(buf, sizeof(buf), 1);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* The listener may go while its connections live. */
@@ -672,8 +659,7 @@ static void close_listener(void **state) {
   OK(fi_connect(ep, &p.addr, NULL, 0));
   assert_int_equal(wait_eq_error(&p.c, &ep->fid).err, FI_ECONNREFUSED);
   ep_close(ep);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 static void contexts(void **state) {
@@ -693,8 +679,7 @@ static void contexts(void **state) {
   OK(fi_accept(l.s, NULL, 0));
   assert_ptr_equal(wait_event(&p.s, FI_CONNECTED, NULL).fid->context, &yours);
   assert_ptr_equal(wait_event(&p.c, FI_CONNECTED, NULL).fid->context, &mine);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 static const struct CMUnitTest tests[] = {

@@ -48,8 +48,7 @@ static void full_transmit_queue(void **state) {
   }
   for (; done < sent; done++) wait_comp(&p.c, &txc[done]);
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* As many sends as the queue has room for are taken at once, without any progress between. */
@@ -69,8 +68,7 @@ static void as_many_as_promised(void **state) {
     wait_comp(&p.c, &txc[i]);
     wait_comp(&p.s, &rxc[i]);
   }
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 static void full_receive_queue(void **state) {
@@ -95,8 +93,7 @@ static void full_receive_queue(void **state) {
     wait_comp(&p.s, &ctx[i]);
     check(rx[i], 64, i);
   }
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* More completions than the queue was opened for: none is lost (FI_RM_ENABLED). */
@@ -127,8 +124,7 @@ static void completion_queue_overflow(void **state) {
   }
   p.s.asleep = false;
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* One peer does not read; the others on the same queues go on, and it loses nothing. */
@@ -180,8 +176,7 @@ static void both_full(void **state) {
   wait_comp(&p.s, &txc[1]);
   check(rx[0], sizeof(rx[0]), 1);
   check(rx[1], sizeof(rx[1]), 2);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* A cancelled receive completes once, as such; the others keep their order. */
@@ -214,8 +209,7 @@ static void cancel(void **state) {
     check(rx[i], 64, i);
   }
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* A receive that a message has begun to fill is not taken from under it. */
@@ -240,8 +234,7 @@ static void cancel_half_received(void **state) {
   wait_comp(&p.c, &txc);
   check(rx, sizeof(rx), 3);
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 static const struct CMUnitTest tests[] = {

@@ -242,8 +242,7 @@ static void automatic_progress(void **state) {
   wait_comp(&p.c, &txc);
   p.s.asleep = false;
   wait_comp(&p.s, &rxc);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* ---- Sizes ---- */

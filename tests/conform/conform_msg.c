@@ -11,8 +11,7 @@ static void begin(const opts_t *c, const opts_t *s) {
 }
 
 static void end(void) {
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 static void ping_pong(void **state) {

@@ -12,18 +12,6 @@
 static pair_t p;
 static link_t l;
 
-static void begin(void) {
-  opts_t o = {.cq_wait = FI_WAIT_FD, .eq_wait = FI_WAIT_FD};
-
-  pair_open(&p, &o, &o);
-  pair_connect(&p, &l);
-}
-
-static void end(void) {
-  pair_disconnect(&p, &l);
-  pair_close(&p);
-}
-
 typedef struct later_s {
   struct fid_ep *ep;
   uint8_t data[64];
@@ -58,7 +46,7 @@ static void wake_up(end_t *to, struct fid_ep *a, struct fid_ep *b, how_t how, ui
 
 static void after_spinning(void **state) {
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   for (unsigned i = 0; i < 6; i++) {
     for (unsigned k = 0; k < LONG; k++) exchange(&p.c, l.c, &p.s, l.s, 64, k);
     wake_up(&p.s, l.c, l.s, i % 2 ? FD : SREAD, i);
@@ -66,7 +54,7 @@ static void after_spinning(void **state) {
     wake_up(&p.c, l.s, l.c, i % 3 ? FD : SREAD, i);
   }
   for (unsigned k = 0; k < LONG; k++) exchange(&p.c, l.c, &p.s, l.s, 64, k);
-  end();
+  pair_end(&p, &l);
 }
 
 /* ... and its end is heard as well. */
@@ -75,7 +63,7 @@ static void end_after_spinning(void **state) {
   event_t ev;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   cq = &p.s.cq->fid;
   for (unsigned k = 0; k < LONG; k++) exchange(&p.c, l.c, &p.s, l.s, 64, k);
   OK(fi_trywait(p.s.fabric, &cq, 1));
@@ -96,7 +84,7 @@ static void descriptor_tells_all(void **state) {
   struct fid *cq;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   cq = &p.s.cq->fid;
   pfd.fd = fd_of(cq);
   settle(5);
@@ -109,7 +97,7 @@ static void descriptor_tells_all(void **state) {
   assert_int_equal(poll(&pfd, 1, CONFORM_WAIT_MS), 1);
   p.s.asleep = false;
   wait_comp(&p.s, &ctx);
-  end();
+  pair_end(&p, &l);
 }
 
 static void many_after_spinning(void **state) {
@@ -117,7 +105,7 @@ static void many_after_spinning(void **state) {
   link_t many[9];
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   for (unsigned i = 0; i < n; i++) pair_connect(&p, &many[i]);
   for (unsigned turn = 0; turn < 3; turn++) {
     for (unsigned i = 0; i < n; i++)
@@ -128,7 +116,7 @@ static void many_after_spinning(void **state) {
     for (unsigned i = 0; i < n; i++) wake_up(&p.s, many[i].c, many[i].s, i % 2 ? FD : SREAD, i);
   }
   for (unsigned i = 0; i < n; i++) pair_disconnect(&p, &many[i]);
-  end();
+  pair_end(&p, &l);
 }
 
 typedef struct sleeper_s {
@@ -158,7 +146,7 @@ static void asleep_beside_a_reader(how_t how) {
   struct fi_cq_data_entry entry;
   pthread_t thread;
 
-  begin();
+  pair_sleepers(&p, &l);
   p.s.asleep = true;
   assert_int_equal(pthread_create(&thread, NULL, sleeper, &t), 0);
   for (unsigned turn = 0; turn < 5; turn++) {
@@ -179,7 +167,7 @@ static void asleep_beside_a_reader(how_t how) {
   pthread_join(thread, NULL);
   assert_null(t.failed);
   p.s.asleep = false;
-  end();
+  pair_end(&p, &l);
 }
 
 static void sread_beside_a_reader(void **state) {
@@ -234,7 +222,7 @@ static void send_after_a_read(void **state) {
   one_t one;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   p.s.asleep = true;
   for (unsigned i = 0; i < 20; i++) {
     OK(fi_recv(l.c, rx, sizeof(rx), NULL, 0, &rxc));
@@ -246,7 +234,7 @@ static void send_after_a_read(void **state) {
     wait_comp(&p.c, &rxc);
   }
   p.s.asleep = false;
-  end();
+  pair_end(&p, &l);
 }
 
 /* ... and a receive whose message was read already: nothing more comes from outside. */
@@ -257,7 +245,7 @@ static void receive_after_a_read(void **state) {
   one_t one;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   for (unsigned i = 0; i < 20; i++) {
     POST(fi_inject(l.c, tx, sizeof(tx), 0));
     settle(5);
@@ -269,7 +257,7 @@ static void receive_after_a_read(void **state) {
     assert_ptr_equal(one.entry.op_context, &ctx);
     p.s.asleep = false;
   }
-  end();
+  pair_end(&p, &l);
 }
 
 /* Two messages at once for two who sleep, each of whom takes one. */
@@ -282,7 +270,7 @@ static void one_for_each(void **state) {
   pthread_t thread[2];
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   p.s.asleep = true;
   for (unsigned i = 0; i < 50; i++) {
     for (unsigned k = 0; k < 2; k++) OK(fi_recv(l.s, rx[k], sizeof(rx[k]), NULL, 0, &ctx[k]));
@@ -295,7 +283,7 @@ static void one_for_each(void **state) {
     end_forget(&p.c);
   }
   p.s.asleep = false;
-  end();
+  pair_end(&p, &l);
 }
 
 static const struct CMUnitTest tests[] = {

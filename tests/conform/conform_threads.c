@@ -45,8 +45,7 @@ static void end(void) {
   if (atomic_load(&wrong) != NULL) fail_msg("%s", atomic_load(&wrong));
   p.c.asleep = p.s.asleep = p.c.deaf = p.s.deaf = false;
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* ---- The thread that moves data ---- */

@@ -101,8 +101,7 @@ static void sleeping_ping_pong(how_t how) {
     free(e.buf[1]);
   }
   p.s.asleep = p.c.asleep = false;
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
   free(tx);
   free(rx);
 }
@@ -119,23 +118,11 @@ static void ping_pong_fd(void **state) {
 
 /* ---- What fi_trywait and the fds promise ---- */
 
-static void begin(void) {
-  opts_t o = {.cq_wait = FI_WAIT_FD, .eq_wait = FI_WAIT_FD};
-
-  pair_open(&p, &o, &o);
-  pair_connect(&p, &l);
-}
-
-static void end(void) {
-  pair_disconnect(&p, &l);
-  pair_close(&p);
-}
-
 static void wait_objects(void **state) {
   enum fi_wait_obj obj = FI_WAIT_NONE;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   OK(fi_control(&p.c.cq->fid, FI_GETWAITOBJ, &obj));
   assert_int_equal(obj, FI_WAIT_FD);
   obj = FI_WAIT_NONE;
@@ -144,7 +131,7 @@ static void wait_objects(void **state) {
   assert_int_not_equal(fd_of(&p.c.cq->fid), fd_of(&p.c.eq->fid));
   REFUSED(fi_control(&p.c.cq->fid, 4711, &obj));
   REFUSED(fi_control(&p.c.eq->fid, 4711, &obj));
-  end();
+  pair_end(&p, &l);
 }
 
 /* What is in a queue already keeps its reader awake. */
@@ -156,7 +143,7 @@ static void unread_says_again(void **state) {
   uint32_t event;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   cq = &p.s.cq->fid;
   OK(fi_recv(l.s, rx, sizeof(rx), NULL, 0, &rxc));
   p.s.asleep = true;
@@ -178,7 +165,7 @@ static void unread_says_again(void **state) {
   assert_int_equal(fi_eq_read(p.c.eq, &event, &entry, sizeof(entry), 0), sizeof(entry));
   assert_int_equal(event, FI_NOTIFY);
   UNTIL(fi_trywait(p.c.fabric, both, 2) == FI_SUCCESS);
-  end();
+  pair_end(&p, &l);
 }
 
 /* How often a sleeper wakes in a while, draining each time. */
@@ -202,7 +189,7 @@ static void idle_does_not_wake(void **state) {
   struct fi_context ctx;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   OK(fi_recv(l.s, rx, sizeof(rx), NULL, 0, &ctx));
   exchange(&p.s, l.s, &p.c, l.c, 5000, 1);
   settle(10);
@@ -210,7 +197,7 @@ static void idle_does_not_wake(void **state) {
   assert_true(wakeups(&p.c, 100) <= FEW);
   OK(fi_cancel(&l.s->fid, &ctx));
   wait_error(&p.s, &ctx);
-  end();
+  pair_end(&p, &l);
 }
 
 /* After a connection is over its queue sleeps again. */
@@ -218,7 +205,7 @@ static void over_does_not_wake(void **state) {
   link_t other;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   pair_connect(&p, &other);
   OK(fi_shutdown(other.c, 0));
   wait_event(&p.c, FI_SHUTDOWN, &other.c->fid);
@@ -228,7 +215,7 @@ static void over_does_not_wake(void **state) {
   link_close(&other);
   assert_true(wakeups(&p.s, 100) <= FEW);
   alive(&p, &l);
-  end();
+  pair_end(&p, &l);
 }
 
 /* A message that waits for a receive keeps nobody awake, and comes as soon as there is one. */
@@ -238,7 +225,7 @@ static void no_receive_no_spin(void **state) {
 
   (void) state;
   KNOWN_DEVIATION();
-  begin();
+  pair_sleepers(&p, &l);
   fill(tx, sizeof(tx), 1);
   POST(fi_inject(l.c, tx, sizeof(tx), 0));
   settle(20);
@@ -246,7 +233,7 @@ static void no_receive_no_spin(void **state) {
   OK(fi_recv(l.s, rx, sizeof(rx), NULL, 0, &rxc));
   wait_comp(&p.s, &rxc);
   check(rx, sizeof(rx), 1);
-  end();
+  pair_end(&p, &l);
 }
 
 /* ... also for one who sleeps: posting the receive must not leave the message lying. */
@@ -256,7 +243,7 @@ static void receive_posted_late(void **state) {
   struct fi_context rxc;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   for (unsigned i = 0; i < 50; i++) {
     fill(tx, sizeof(tx), i);
     POST(fi_inject(l.c, tx, sizeof(tx), 0));
@@ -266,7 +253,7 @@ static void receive_posted_late(void **state) {
     assert_ptr_equal(entry.op_context, &rxc);
     check(rx, sizeof(rx), i);
   }
-  end();
+  pair_end(&p, &l);
 }
 
 /* ---- The blocking calls ---- */
@@ -277,12 +264,12 @@ static void sread_gives_up(void **state) {
   uint32_t event;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   for (int ms = 0; ms <= 20; ms += 10) {
     assert_int_equal(fi_cq_sread(p.c.cq, &entry, 1, NULL, ms), -FI_EAGAIN);
     assert_int_equal(fi_eq_sread(p.c.eq, &event, &cm, sizeof(cm), ms, 0), -FI_EAGAIN);
   }
-  end();
+  pair_end(&p, &l);
 }
 
 static void *signal_later(void *arg) {
@@ -297,14 +284,14 @@ static void signal_wakes(void **state) {
   void *failed;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   assert_int_equal(pthread_create(&thread, NULL, signal_later, p.c.cq), 0);
   uint64_t t0 = now_ms();
   assert_int_equal(fi_cq_sread(p.c.cq, &entry, 1, NULL, 4 * CONFORM_WAIT_MS), -FI_EAGAIN);
   assert_true(now_ms() - t0 < 2 * CONFORM_WAIT_MS);
   pthread_join(thread, &failed);
   assert_null(failed);
-  end();
+  pair_end(&p, &l);
 }
 
 typedef struct nap_s {
@@ -331,7 +318,7 @@ static void signal_beside_a_reader(void **state) {
 
   (void) state;
   KNOWN_DEVIATION();
-  begin();
+  pair_sleepers(&p, &l);
   p.c.asleep = true;
   for (unsigned i = 0; i < 20; i++) {
     n = (nap_t){.n = 0};
@@ -347,7 +334,7 @@ static void signal_beside_a_reader(void **state) {
     assert_true(n.took < CONFORM_WAIT_MS / 2);
   }
   p.c.asleep = false;
-  end();
+  pair_end(&p, &l);
 }
 
 static struct fid_cntr *counter;
@@ -432,8 +419,7 @@ static void eq_sread_connects(void **state) {
   if (a.failed != NULL) fail_msg("the other end: %s", a.failed);
   l.s = a.ep;
   alive(&p, &l);
-  pair_disconnect(&p, &l);
-  pair_close(&p);
+  pair_end(&p, &l);
 }
 
 /* Nobody looks before a fd says so: connect, talk, be left, all by wait fds. */
@@ -524,7 +510,7 @@ static void listener_out_of_descriptors(void **state) {
 
   (void) state;
   KNOWN_DEVIATION();
-  begin();
+  pair_sleepers(&p, &l);
   pair_disconnect(&p, &l);
   fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   assert_true(fd >= 0);
@@ -538,7 +524,7 @@ static void listener_out_of_descriptors(void **state) {
   pair_connect(&p, &l); /* behind him */
   alive(&p, &l);
   assert_true(wakeups(&p.s, 100) <= FEW);
-  end();
+  pair_end(&p, &l);
 }
 
 /* ... and may be closed while it does not accept. */
@@ -546,7 +532,7 @@ static void listener_closed_without_descriptors(void **state) {
   int fd;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   assert_true(fd >= 0);
   fill_descriptors();
@@ -558,7 +544,7 @@ static void listener_closed_without_descriptors(void **state) {
   free_descriptors(NULL);
   close(fd);
   alive(&p, &l);
-  end();
+  pair_end(&p, &l);
 }
 
 #define FULL_CASE(fn) cmocka_unit_test_setup_teardown(fn, read_limit, free_descriptors)

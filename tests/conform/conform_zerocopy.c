@@ -19,18 +19,6 @@
 static pair_t p;
 static link_t l;
 
-static void begin(void) {
-  opts_t o = {.cq_wait = FI_WAIT_FD, .eq_wait = FI_WAIT_FD};
-
-  pair_open(&p, &o, &o);
-  pair_connect(&p, &l);
-}
-
-static void end(void) {
-  pair_disconnect(&p, &l);
-  pair_close(&p);
-}
-
 /* How many of this process's connected TCP sockets have the option at this value. */
 static unsigned sockets_with(int name, int value) {
   unsigned n = 0;
@@ -61,11 +49,11 @@ static bool may_busy_poll(void) {
 
 static void parameters_are_set(void **state) {
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   assert_int_equal(sockets_with(SO_ZEROCOPY, 1), ksocks());
   assert_int_equal(sockets_with(SO_BUSY_POLL, BUSY_POLL), may_busy_poll() ? ksocks() : 0);
   alive(&p, &l);
-  end();
+  pair_end(&p, &l);
 }
 
 /* ---- Order and content ---- */
@@ -75,12 +63,12 @@ static void all_sizes(void **state) {
                                 100000, 262144, 1000000, 5000000, 20000000};
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   for (unsigned i = 0; i < 10; i++) {
     exchange(&p.c, l.c, &p.s, l.s, lens[i], i);
     exchange(&p.s, l.s, &p.c, l.c, lens[i], i + 100);
   }
-  end();
+  pair_end(&p, &l);
 }
 
 enum { MANY = 200, BIG = 300000 };
@@ -93,7 +81,7 @@ static void completions_in_order(void **state) {
   uint64_t until = now_ms() + CONFORM_WAIT_MS;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   p.c.asleep = true;
   fill(tx, MANY * BIG / 4, 7);
   while (told < MANY || got < MANY) {
@@ -125,7 +113,7 @@ static void completions_in_order(void **state) {
     assert_true(now_ms() < until);
   }
   p.c.asleep = false;
-  end();
+  pair_end(&p, &l);
   free(tx);
   free(rx);
 }
@@ -176,7 +164,7 @@ static void given_back_unused(void **state) {
   comp_t c;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   n = send_all();
   assert_true(scribbled < n); /* the kernel takes no 25 MB from one who is not read */
   for (unsigned i = 0; i < n; i++) {
@@ -186,7 +174,7 @@ static void given_back_unused(void **state) {
     check(rx, PIECE, i);
   }
   UNTIL((scribble(), scribbled == n));
-  end();
+  pair_end(&p, &l);
   free_all();
   free(rx);
 }
@@ -200,7 +188,7 @@ static void many_small_ones(void **state) {
   comp_t c;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   for (n = 0; n < N; n++) {
     fill(tx[n], LEN, n);
     if (fi_send(l.c, tx[n], LEN, NULL, 0, &txc[n]) != 0) break;
@@ -213,7 +201,7 @@ static void many_small_ones(void **state) {
     while (told < n && took(&p.c, &txc[told], &c)) memset(tx[told++], 0xee, LEN);
   }
   UNTIL(told == n || (took(&p.c, &txc[told], &c) && ++told == n));
-  end();
+  pair_end(&p, &l);
 }
 
 /* The sender ends it. What it was told is over is its own again, and whole messages stay whole. */
@@ -224,7 +212,7 @@ static void ended_with_something_lent(void **state) {
   comp_t c;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   n = send_all();
   OK(fi_shutdown(l.c, 0));
   UNTIL((scribble(), scribbled == n));
@@ -246,7 +234,7 @@ static void ended_with_something_lent(void **state) {
 static void closed_with_something_lent(void **state) {
   (void) state;
   for (unsigned turn = 0; turn < 2; turn++) {
-    begin();
+    pair_sleepers(&p, &l);
     (void) send_all();
     p.c.messy = p.s.messy = true;
     ep_close(turn == 0 ? l.c : l.s);
@@ -264,7 +252,7 @@ static void notes_wake(void **state) {
   struct fi_context txc, rxc;
 
   (void) state;
-  begin();
+  pair_sleepers(&p, &l);
   for (unsigned i = 0; i < 40; i++) {
     fill(tx, 50000, i);
     OK(fi_recv(l.s, rx, 50000, NULL, 0, &rxc));
@@ -276,7 +264,7 @@ static void notes_wake(void **state) {
     wait_comp(&p.s, &rxc);
     check(rx, i % 2 ? 50000 : 5000, i);
   }
-  end();
+  pair_end(&p, &l);
   free(tx);
   free(rx);
 }

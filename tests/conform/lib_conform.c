@@ -394,6 +394,18 @@ void pair_disconnect(pair_t *p, link_t *l) {
   link_close(l);
 }
 
+void pair_sleepers(pair_t *p, link_t *l) {
+  opts_t o = {.cq_wait = FI_WAIT_FD, .eq_wait = FI_WAIT_FD};
+
+  pair_open(p, &o, &o);
+  pair_connect(p, l);
+}
+
+void pair_end(pair_t *p, link_t *l) {
+  pair_disconnect(p, l);
+  pair_close(p);
+}
+
 void link_close(link_t *l) {
   ep_close(l->c);
   ep_close(l->s);

@@ -148,6 +148,9 @@ void pair_close(pair_t *p);
 void pair_connect(pair_t *p, link_t *l);
 /* In the order of a polite program: client shuts down, both see FI_SHUTDOWN, both close. */
 void pair_disconnect(pair_t *p, link_t *l);
+/* One connection of ends whose queues have wait fds; and the end of it and of them. */
+void pair_sleepers(pair_t *p, link_t *l);
+void pair_end(pair_t *p, link_t *l);
 void link_close(link_t *l);
 uint16_t pair_port(const pair_t *p);
 
