@@ -153,7 +153,7 @@ static void handle(tf_cq_t *cq, const tf_ready_t *r) {
       events |= TF_IN | TF_HUP;
   }
   if ((events & TF_OUT) != 0 && (err = tf_tx_flush(ep)) != 0) {
-    tf_ep_down(ep, err);
+    tf_ep_broke(ep, err);
     return;
   }
   /* What is here already waited for its answers to leave, and no stream will say so. */

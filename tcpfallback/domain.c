@@ -77,7 +77,6 @@ int tf_domain_open(struct fid_fabric *f, struct fi_info *info, struct fid_domain
 
   if (d == NULL) return -FI_ENOMEM;
   d->fabric = tf_up(f, tf_fabric_t, f);
-  d->locked = info->domain_attr == NULL || info->domain_attr->threading != FI_THREAD_DOMAIN;
   d->virt = info->domain_attr != NULL && info->domain_attr->mr_mode == FI_MR_BASIC;
   pthread_mutex_init(&d->mutex, NULL);
   d->d.fid = (struct fid){.fclass = FI_CLASS_DOMAIN, .context = context, .ops = &fid_ops};

@@ -63,6 +63,14 @@ void tf_ep_down(tf_ep_t *ep, int err) {
   tf_eq_post(ep->eq, &ep->shut);
 }
 
+void tf_ep_broke(tf_ep_t *ep, int err) {
+  bool got = true;
+
+  while (got && ep->state == EP_UP && ep->answers < TF_ANSWERS && tf_rx(ep, &got) == 0)
+    ;
+  tf_ep_down(ep, err);
+}
+
 static int ep_enable(tf_ep_t *ep) {
   int err;
 

@@ -104,7 +104,10 @@ static void revoke(tf_domain_t *d, tf_mr_t *m) {
     next = ep->next;
     if (ep->rx == RX_WRITE)
       for (i = 0; i < TF_RMA_MAX && ep->rx == RX_WRITE; i++)
-        if (ep->mr[i] == m) ep->rx = RX_DROP;
+        if (ep->mr[i] == m) {
+          ep->rx = RX_DROP;
+          memset(ep->mr, 0, sizeof(ep->mr));
+        }
     for (t = ep->tx.head; t != NULL && !cut; t = t->next)
       for (i = 0; i < t->niov && (t->kind & TX_USER) == 0; i++)
         if (t->mr[i] == m) cut = true;

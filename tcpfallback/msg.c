@@ -29,7 +29,7 @@ static ssize_t send_op(struct fid_ep *e, const struct iovec *iov, size_t n, uint
     op.h.flags |= TF_FL_DELIVERY; /* the protocol commits writes alone */
     op.ack = true;
   }
-  if (completion) op.cq_flags = FI_MSG | FI_SEND;
+  if ((flags & TF_MUTE) == 0) op.cq_flags = FI_MSG | FI_SEND | (completion ? 0 : TF_QUIET);
   tf_lock(ep->domain);
   r = tf_tx(ep, &op);
   tf_unlock(ep->domain);
@@ -66,7 +66,7 @@ static ssize_t m_inject(struct fid_ep *e, const void *buf, size_t len, fi_addr_t
   struct iovec iov = {(void *) buf, len};
 
   (void) to;
-  return send_op(e, &iov, 1, 0, false, NULL, FI_INJECT, false);
+  return send_op(e, &iov, 1, 0, false, NULL, FI_INJECT | TF_MUTE, false);
 }
 static ssize_t m_senddata(struct fid_ep *e, const void *buf, size_t len, void *desc, uint64_t data,
                           fi_addr_t to, void *context) {
@@ -80,7 +80,7 @@ static ssize_t m_injectdata(struct fid_ep *e, const void *buf, size_t len, uint6
   struct iovec iov = {(void *) buf, len};
 
   (void) to;
-  return send_op(e, &iov, 1, data, true, NULL, FI_INJECT, false);
+  return send_op(e, &iov, 1, data, true, NULL, FI_INJECT | TF_MUTE, false);
 }
 
 /* ---- Receives ---- */

@@ -40,9 +40,11 @@ enum {
   TF_IOV = 4,
   TF_INJECT = 128,
   TF_STAGING = 65536,
-  TF_ACTIVE = 4,      /* endpoints of a queue that are read without being asked for */
-  TF_LARGE = 32768,   /* after such a message only its successor's header is read ahead */
-  TF_RX_MAX = 65536,  /* most receives that a queue is made for */
+  TF_ACTIVE = 4,     /* endpoints of a queue that are read without being asked for */
+  TF_LARGE = 32768,  /* after such a message only its successor's header is read ahead */
+  TF_RX_MAX = 65536, /* most receives that a queue is made for */
+  TF_UNREAD =
+      65536, /* most completions of a peer's writes that it may leave in a queue that nobody reads */
   TF_ANSWERS = 16384, /* most answers that a peer may have us owe him */
 };
 
@@ -57,6 +59,10 @@ enum {
    FI_RMA_EVENT | TF_PMEM)
 #define TF_MSG_MAX          (SIZE_MAX / 2)
 #define TF_PROTOCOL_VERSION 0 /* of FI_PROTO_SOCK_TCP, as `tcp` counts it */
+/* In an operation's flags for the queue: nothing is said when it succeeds. Flags that are 0: nor when it fails. */
+#define TF_QUIET            (UINT64_C(1) << 62)
+/* Beside the flags of a call: of fi_inject, of which nobody hears. */
+#define TF_MUTE             (UINT64_C(1) << 62)
 #define TF_WARN(...)        FI_LOG(&tf_prov, FI_LOG_WARN, FI_LOG_EP_DATA, __VA_ARGS__)
 
 extern struct fi_provider tf_prov;
@@ -107,7 +113,7 @@ enum { TX_USER = 1, TX_ACK = 2, TX_SILENT = 4, TX_READ = 8, TX_ZERO = 16 };
 typedef struct tf_txe {
   struct tf_txe *next;
   void *context;
-  uint64_t cq_flags; /* 0: no completion */
+  uint64_t cq_flags; /* see TF_QUIET */
   uint32_t kind, niov, hlen;
   tf_count_what counts;
   size_t left;                  /* bytes to send, with the header */
@@ -134,7 +140,7 @@ typedef struct tf_domain {
   struct fid_domain d;
   tf_fabric_t *fabric;
   pthread_mutex_t mutex;
-  bool locked, virt;
+  bool virt;
   int refs;
   unsigned gone; /* counts endpoints that left */
   tf_ep_t *eps;
@@ -287,11 +293,12 @@ struct tf_ep {
   tf_event_t shut;
 };
 
+/* Under FI_THREAD_DOMAIN, too: who reads an event queue may end the handshakes of any domain. */
 static inline void tf_lock(tf_domain_t *d) {
-  if (d->locked) pthread_mutex_lock(&d->mutex);
+  pthread_mutex_lock(&d->mutex);
 }
 static inline void tf_unlock(tf_domain_t *d) {
-  if (d->locked) pthread_mutex_unlock(&d->mutex);
+  pthread_mutex_unlock(&d->mutex);
 }
 static inline void tf_ref(int *refs) {
   __atomic_add_fetch(refs, 1, __ATOMIC_RELAXED);
@@ -385,6 +392,7 @@ int tf_sock_name(tf_sock_t, void *, size_t *, bool peer);
 int tf_ep_open(struct fid_domain *, struct fi_info *, struct fid_ep **, void *);
 int tf_ep_up(tf_ep_t *); /* its stream speaks: join the queues */
 void tf_ep_down(tf_ep_t *, int err);
+void tf_ep_broke(tf_ep_t *, int err); /* it cannot send: what has arrived is given first */
 /* watch.c */
 int tf_watch_begin(tf_ep_t *);
 void tf_watch_end(tf_ep_t *);
@@ -408,7 +416,7 @@ typedef struct tf_op {
   const struct iovec *iov;
   size_t niov;
   void *context;
-  uint64_t cq_flags; /* 0: no completion */
+  uint64_t cq_flags; /* see TF_QUIET */
   bool inject, ack;
 } tf_op_t;
 ssize_t tf_tx(tf_ep_t *, tf_op_t *);

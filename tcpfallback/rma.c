@@ -36,7 +36,8 @@ static ssize_t rma(struct fid_ep *e, const struct fi_msg_rma *m, uint64_t flags,
     op.h.flags |= TF_FL_DELIVERY;
   if (!read && (flags & FI_COMMIT_COMPLETE) != 0) op.h.flags |= TF_FL_COMMIT;
   op.ack = (op.h.flags & (TF_FL_DELIVERY | TF_FL_COMMIT)) != 0;
-  if (completion) op.cq_flags = FI_RMA | (read ? FI_READ : FI_WRITE);
+  if ((flags & TF_MUTE) == 0)
+    op.cq_flags = FI_RMA | (read ? FI_READ : FI_WRITE) | (completion ? 0 : TF_QUIET);
   tf_lock(ep->domain);
   r = tf_tx(ep, &op);
   tf_unlock(ep->domain);
@@ -57,7 +58,7 @@ static ssize_t one(struct fid_ep *e, const struct iovec *iov, size_t n, uint64_t
   size_t i;
 
   for (i = 0; i < n && i < TF_IOV; i++) r.len += iov[i].iov_len;
-  if (!silent) flags |= ep->tx_op_flags;
+  flags |= silent ? TF_MUTE : ep->tx_op_flags;
   return rma(e, &m, flags, read, !silent && (ep->tx_comp || (flags & FI_COMPLETION) != 0));
 }
 

@@ -130,6 +130,8 @@ static int end(tf_ep_t *ep) {
       for (i = 0; i < ep->h.nrma; i++) tf_mr_commit(ep->mr[i], &ep->h.rma[i]);
     memset(ep->mr, 0, sizeof(ep->mr));
     tf_count(ep, TF_COUNT_REMOTE_WRITE, false);
+    if ((ep->h.flags & TF_FL_DATA) != 0 && ep->rxcq->tail - ep->rxcq->head >= TF_UNREAD)
+      return refuse("more writes with data than anybody here reads the completions of");
     if (ep->h.flags & TF_FL_DATA)
       tf_cq_put(ep->rxcq, NULL, FI_REMOTE_WRITE | FI_REMOTE_CQ_DATA, ep->h.size, ep->h.data);
     break;
@@ -139,7 +141,11 @@ static int end(tf_ep_t *ep) {
     tf_tx_end(ep, t->counts, t->context, t->cq_flags, 0);
     tf_txe_free(ep->domain, t);
     return 0;
-  default: break;
+  default: /* dropped: who asked to be told of its arrival must not hear that it is here */
+    if ((ep->h.flags & (TF_FL_DELIVERY | TF_FL_COMMIT)) != 0 ||
+        (ep->h.op == TF_OP_WRITE && (ep->h.flags & TF_FL_DATA) != 0))
+      return refuse("what it sent could not be placed, and it waits for the word that it was");
+    return 0;
   }
   return (ep->h.flags & (TF_FL_DELIVERY | TF_FL_COMMIT)) != 0 ? tf_tx_ack(ep) : 0;
 }

@@ -19,7 +19,8 @@ static int queue(tf_ep_t *ep, tf_txe_t *e) {
 
 void tf_tx_end(tf_ep_t *ep, tf_count_what what, void *context, uint64_t cq_flags, int err) {
   tf_count(ep, what, err != 0);
-  if (cq_flags == 0) return;
+  if (cq_flags == 0 || (err == 0 && (cq_flags & TF_QUIET) != 0)) return;
+  cq_flags &= ~TF_QUIET;
   if (err == 0)
     tf_cq_put(ep->txcq, context, cq_flags, 0, 0);
   else
@@ -46,7 +47,7 @@ ssize_t tf_tx(tf_ep_t *ep, tf_op_t *op) {
   zero = tf_params.zerocopy_size > 0 && op->h.size >= (size_t) tf_params.zerocopy_size &&
          !op->ack && !op->inject;
   if (ep->tx.head == NULL && !op->ack && op->h.op != TF_OP_READ && !zero &&
-      (ep->lent.head == NULL || op->cq_flags == 0)) {
+      (ep->lent.head == NULL || op->cq_flags == 0 || (op->cq_flags & TF_QUIET) != 0)) {
     if (total <= FLAT) {
       for (p += hlen, i = 0; i < op->niov; p += op->iov[i++].iov_len)
         if (op->iov[i].iov_len != 0) memcpy(p, op->iov[i].iov_base, op->iov[i].iov_len);
@@ -63,7 +64,7 @@ ssize_t tf_tx(tf_ep_t *ep, tf_op_t *op) {
     }
     if (r < 0 && r != -EAGAIN) {
       tf_tx_end(ep, counts, op->context, op->cq_flags, (int) -r);
-      tf_ep_down(ep, (int) -r);
+      tf_ep_broke(ep, (int) -r);
       return 0;
     }
     if (r < 0) r = 0;
@@ -103,7 +104,7 @@ ssize_t tf_tx(tf_ep_t *ep, tf_op_t *op) {
     return 0;
   }
   err = queue(ep, e);
-  if (err != 0) tf_ep_down(ep, err);
+  if (err != 0) tf_ep_broke(ep, err);
   return 0;
 }
 

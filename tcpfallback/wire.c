@@ -5,27 +5,28 @@
 #include <endian.h>
 #include <string.h>
 
+/* `swap`: the ends differ, and speak big endian; else both speak their own order. */
 static uint16_t get16(const uint8_t *p, bool swap) {
   uint16_t v;
 
   memcpy(&v, p, sizeof(v));
-  return swap ? __builtin_bswap16(v) : v;
+  return swap ? be16toh(v) : v;
 }
 
 static uint64_t get64(const uint8_t *p, bool swap) {
   uint64_t v;
 
   memcpy(&v, p, sizeof(v));
-  return swap ? __builtin_bswap64(v) : v;
+  return swap ? be64toh(v) : v;
 }
 
 static void put16(uint8_t *p, uint16_t v, bool swap) {
-  if (swap) v = __builtin_bswap16(v);
+  if (swap) v = htobe16(v);
   memcpy(p, &v, sizeof(v));
 }
 
 static void put64(uint8_t *p, uint64_t v, bool swap) {
-  if (swap) v = __builtin_bswap64(v);
+  if (swap) v = htobe64(v);
   memcpy(p, &v, sizeof(v));
 }
 

@@ -84,6 +84,34 @@ static void data_before_the_end(void **state) {
   end();
 }
 
+/* ... also by who notices the end because he cannot send any more. */
+static void data_before_a_send_that_fails(void **state) {
+  static uint8_t tx[500], rx[500], back[64];
+  struct fi_context txc, rxc, backc[20];
+  unsigned n = 0;
+  comp_t c;
+
+  (void) state;
+  begin();
+  OK(fi_recv(l.s, rx, sizeof(rx), NULL, 0, &rxc));
+  p.s.asleep = true;
+  fill(tx, sizeof(tx), 3);
+  POST(fi_send(l.c, tx, sizeof(tx), NULL, 0, &txc));
+  wait_comp(&p.c, &txc);
+  ep_close(l.c);
+  for (; n < 20; n++) { /* the first is answered by a reset, one after that finds it */
+    if (fi_send(l.s, back, sizeof(back), NULL, 0, &backc[n]) != 0) break;
+    settle(5);
+  }
+  p.s.asleep = false;
+  assert_int_equal(wait_comp(&p.s, &rxc).len, sizeof(rx));
+  check(rx, sizeof(rx), 3);
+  wait_event(&p.s, FI_SHUTDOWN, &l.s->fid);
+  for (unsigned i = 0; i < n; i++) UNTIL(took(&p.s, &backc[i], &c)); /* good or bad: each once */
+  ep_close(l.s);
+  end();
+}
+
 /* A message that nobody wants, then the end: it must be told all the same. */
 static void unread_message_then_close(void **state) {
   static uint8_t tx[64];
@@ -151,6 +179,38 @@ static void close_flushes(void **state) {
   }
   assert_true(cancelled > 0);
   end_forget(&p.c);
+  ep_close(l.s);
+  settle(10);
+  end_forget(&p.s);
+  pair_close(&p);
+}
+
+/* Who asks for no completion of a send is told all the same when it fails; fi_inject is not. */
+static void unsignalled_and_failed(void **state) {
+  enum { N = 16 };
+  static uint8_t tx[N][1 << 20];
+  static struct fi_context txc[N];
+  opts_t o = {.cq_flags = FI_SELECTIVE_COMPLETION};
+  unsigned failed = 0, n;
+  comp_t c;
+
+  (void) state;
+  pair_open(&p, &o, NULL);
+  pair_connect(&p, &l);
+  for (n = 0; n < N; n++) /* the peer takes none of it */
+    if (fi_send(l.c, tx[n], sizeof(tx[n]), NULL, 0, &txc[n]) != 0) break;
+  (void) fi_inject(l.c, tx[0], 8, 0);
+  ep_close(l.c);
+  settle(20);
+  for (unsigned i = 0; i < n; i++)
+    if (took(&p.c, &txc[i], &c)) {
+      assert_int_equal(c.err, FI_ECANCELED);
+      failed++;
+    } else {
+      assert_int_equal(failed, 0); /* what succeeded, first, says nothing */
+    }
+  assert_true(failed > 0);
+  expect_quiet(&p.c);
   ep_close(l.s);
   settle(10);
   end_forget(&p.s);
@@ -303,6 +363,8 @@ static const struct CMUnitTest tests[] = {
     CASE(peer_closes),
     CASE(peer_closes_without_receives),
     CASE(data_before_the_end),
+    CASE(data_before_a_send_that_fails),
+    CASE(unsignalled_and_failed),
     CASE(unread_message_then_close),
     CASE(half_a_message_then_close),
     CASE(close_flushes),

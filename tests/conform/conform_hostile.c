@@ -355,6 +355,20 @@ static void ends_half_way(void **state) {
 
 /* ---- Too long, and too much ---- */
 
+/* Who asks to be told that his data is in place does not hear it of data that is not. */
+static void dropped_and_waited_for(void **state) {
+  static const frame_t big = {.payload = 100000, .flags = F_DELIVERY, .seed = 6};
+
+  (void) state;
+  world_open(NULL);
+  FOR_EACH_FOE(FOE_RECEIVES) {
+    assert_true(foe_put(&foe, &big));
+    assert_int_equal(wait_error(foe.end, &foe.rxc[0]).err, FI_ETRUNC);
+    foe_is_cut_off(&foe, 1);
+  }
+  world_close();
+}
+
 /* A message that its receive is too short for is an error of that receive alone. */
 static void longer_than_its_receive(void **state) {
   (void) state;
@@ -391,6 +405,50 @@ static void endless_message(void **state) {
     OK(shutdown(foe.fd, SHUT_WR));
     foe_is_cut_off(&foe, 1);
   }
+  world_close();
+}
+
+/* A write whose region closed leaves nothing behind that another region could be taken for. */
+static void region_closes_then_another(void **state) {
+  static const frame_t first = {.op = OP_WRITE,
+                                .npieces = 2,
+                                .piece = {{BOTH, 0, 100, 0}, {WRITE_ONLY, 0, 100, 0}},
+                                .payload = 200,
+                                .seed = 8},
+                       second = {.op = OP_WRITE,
+                                 .npieces = 1,
+                                 .piece = {{BOTH, 0, 200, 0}},
+                                 .payload = 200,
+                                 .seed = 5};
+  uint8_t bytes[400], all[200];
+  size_t n, head;
+
+  (void) state;
+  world_open(NULL);
+  foe_open(&foe, false, false, FOE_RECEIVES, NULL, 0);
+  n = frame_put(&foe, bytes, &first);
+  head = n - 200;
+  assert_true(fd_put(foe.fd, bytes, head + 50));
+  look();
+  fill(all, sizeof(all), 8);
+  memcpy(world.must + (region_at(BOTH) - world.arena), all, 50);
+  unharmed();
+  struct fid_mr **mr = &world.mr[foe.end == &world.p.s][WRITE_ONLY];
+  struct fid_domain *domain = foe.end->domain;
+  OK(fi_close(&(*mr)->fid));
+  assert_true(fd_put(foe.fd, bytes + head + 50, 150));
+  /* Another, which the allocator gives the same place: it closes under a write to none of its memory. */
+  OK(fi_mr_reg(domain, all, sizeof(all), FI_REMOTE_WRITE, 0, 77777, 0, mr, NULL));
+  n = frame_put(&foe, bytes, &second);
+  assert_true(fd_put(foe.fd, bytes, n - 100));
+  look();
+  OK(fi_close(&(*mr)->fid));
+  *mr = NULL;
+  assert_true(fd_put(foe.fd, bytes + n - 100, 100));
+  look();
+  region_must(BOTH, 0, 200, 5);
+  unharmed();
+  foe_close(&foe);
   world_close();
 }
 
@@ -645,6 +703,8 @@ static const struct CMUnitTest tests[] = {
     CASE(answers_of_wrong_length),
     CASE(ends_half_way),
     CASE(longer_than_its_receive),
+    CASE(dropped_and_waited_for),
+    CASE(region_closes_then_another),
     CASE(endless_message),
     CASE(region_closes_under_a_write),
     CASE(garbage),

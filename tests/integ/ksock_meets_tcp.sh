@@ -25,6 +25,8 @@ meet() { # SERVER'S CLIENT'S
 meet tcp ksock
 meet ksock tcp
 meet tcp tcp
+# A variable that is there and empty is unset, for libfabric and for who looks for ksock.
+FI_PROVIDER_PATH='' "$WEFT_BIN/weft_info" -p ksock -d lo >"$TMP/info.log" 2>&1 || fail "FI_PROVIDER_PATH is empty, and ksock is not found"
 # "tcp" in the needs is either.
 background "$TMP/server.log" "$WEFT_BIN/echo_server" weft://127.0.0.1:0
 url=$(listening "$TMP/server.log")

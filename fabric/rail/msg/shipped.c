@@ -52,7 +52,7 @@ __attribute__((constructor)) static void find_shipped(void) {
     snprintf(file, sizeof(file), "%.*s%s/libksock-fi.so", n, path, places[i]);
     if (access(file, R_OK) != 0) continue;
     snprintf(all, sizeof(all), "%.*s%s%s%s", n, path, places[i], own[0] != '\0' ? ":" : "", own);
-    (void) setenv("FI_PROVIDER_PATH", all, 0);
+    (void) setenv("FI_PROVIDER_PATH", all, 1); /* it may be there and empty, which means unset */
     return;
   }
 }
