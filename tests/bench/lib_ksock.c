@@ -51,16 +51,20 @@ static void must(const char *what, ssize_t rc) {
   if (rc < 0) bench_die("%s: %s", what, fi_strerror((int) -rc));
 }
 
-void bench_ksock_find(void) {
+void bench_provider_find(const char *name, const char *option) {
   char path[512];
-  ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 32);
+  ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 64);
   if (n <= 0) bench_die("/proc/self/exe: %s", strerror(errno));
   path[n] = '\0';
   *strrchr(path, '/') = '\0'; /* bin/ */
-  strcpy(strrchr(path, '/'), "/lib/libksock-fi.so");
-  if (access(path, R_OK)) bench_skip("this build has no ksock (-DWEFT_KSOCK=OFF)");
+  sprintf(strrchr(path, '/'), "/lib/lib%.32s-fi.so", name);
+  if (access(path, R_OK)) bench_skip("this build has no %s (%s)", name, option);
   *strrchr(path, '/') = '\0';
   setenv("FI_PROVIDER_PATH", path, 1);
+}
+
+void bench_ksock_find(void) {
+  bench_provider_find("ksock", "-DWEFT_KSOCK=OFF");
 }
 
 uint64_t bench_sleeps_of(pid_t pid) {

@@ -13,8 +13,9 @@
 
 #define BENCH_MSG_SIZE 64
 
-/* First of all, before any fork: libfabric will find this build's ksock. Skips the bench where the
- * build has none. */
+/* First of all, before any fork: libfabric will find this build's ksock, or another provider of
+ * tcpfallback/. Skips the bench where the build has none, and says with which option it came. */
+void bench_provider_find(const char *name, const char *option);
 void bench_ksock_find(void);
 
 /* The server of many: a process that accepts whoever comes and echoes every message, asleep until
