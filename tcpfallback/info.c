@@ -303,8 +303,11 @@ int tf_getinfo(uint32_t version, const char *node, const char *service, uint64_t
       have_dst = true;
     freeaddrinfo(res);
   }
-  if (have_dst && !have_src && (have_src = tf_stream.route((struct sockaddr *) &dst, &src)))
-    ((struct sockaddr_in *) &src)->sin_port = 0; /* where IPv6 has it, too */
+  if (have_dst && !have_src) {
+    have_src = tf_stream.route((struct sockaddr *) &dst, &src);
+    if (have_src) ((struct sockaddr_in *) &src)->sin_port = 0; /* where IPv6 has it, too */
+    if (!have_src && tf_stream.own_routes) return -FI_ENODATA;
+  }
   if (tf_stream.interfaces(&list) != 0) return -FI_ENODATA;
   for (pass = 0; pass < 2; pass++) /* loopback last */
     for (a = list; a != NULL; a = a->ifa_next) {

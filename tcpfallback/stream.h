@@ -51,6 +51,7 @@ typedef struct tf_stream {
   int (*interfaces)(struct ifaddrs **); /* as getifaddrs */
   void (*interfaces_free)(struct ifaddrs *);
   bool (*route)(const struct sockaddr *dst, struct sockaddr_storage *src); /* sent from where? */
+  bool own_routes; /* what route does not know nobody reaches: a kernel may learn of it yet */
 
   /* A stream bound to an address (NULL: none), for connect or for listen. late: for connect alone,
    * which chooses the port where the address has none. */

@@ -638,6 +638,7 @@ const tf_stream_t tf_stream = {
     .interfaces = tf_config_interfaces,
     .interfaces_free = tf_config_interfaces_free,
     .route = tf_config_route,
+    .own_routes = true,
     .open = l_open,
     .listen = l_listen,
     .accept = l_accept,

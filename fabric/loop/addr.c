@@ -228,6 +228,7 @@ static void read_route(struct nlmsghdr *h, weft__route_t *out) {
   out->local = rt->rtm_type == RTN_LOCAL;
   for (struct rtattr *r = RTM_RTA(rt); RTA_OK(r, len); r = RTA_NEXT(r, len)) {
     if (r->rta_type == RTA_OIF && RTA_PAYLOAD(r) >= 4) memcpy(&out->oif, RTA_DATA(r), 4);
+    if (r->rta_type == RTA_GATEWAY || r->rta_type == RTA_VIA) out->gateway = true;
     if (r->rta_type != RTA_PREFSRC) continue;
     out->src.ss_family = rt->rtm_family;
     if (rt->rtm_family == AF_INET)

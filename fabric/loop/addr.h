@@ -50,6 +50,7 @@ const weft__if_t *weft__ifs_find(const weft__ifs_t *,
 typedef struct weft__route {
   unsigned oif;                /* interface it leaves by */
   bool local;                  /* an address of this machine */
+  bool gateway;                /* ... and not the destination itself is what it is sent to next */
   struct sockaddr_storage src; /* address the system would use; ss_family 0: not told */
 } weft__route_t;
 /* How would a packet to dst travel, sent from src (may be NULL)? 0 or negative errno (-ENETUNREACH,

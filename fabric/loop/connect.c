@@ -7,7 +7,10 @@
  *    the connection: its deadline counts from weft_connect.
  *  - Addresses are tried one after the other. For each the kernel says which own address it would
  *    use, and the candidate with that address carries the attempt: first contact follows the
- *    system's routes.
+ *    system's routes. A candidate with addresses of its own goes first where the peer is on its
+ *    network, and the system second if it has a network there, too; else it goes where the system
+ *    leads nowhere, or the needs leave nobody else. What the system would hand to a gateway is not
+ *    asked of it: there such an address is nobody's, or a stranger's.
  *  - When everything failed without an answer of Weft's, a probe (probe.c) finds out what sits
  *    there.
  *  - The contact belongs to its connection, except while its job is with the worker: then the job's
@@ -51,7 +54,9 @@ struct weft__contact {
   weft__waiter_t waiter;
   weft__dial_t *dial;
   weft__probe_t *probe;
-  bool retry; /* the last round failed in a way that another one may not */
+  bool retry;   /* the last round failed in a way that another one may not */
+  bool second;  /* the address that was tried last is to be tried by the system's routes, too */
+  bool systems; /* ... and now is */
 };
 
 static void try_next(weft__contact_t *);
@@ -214,7 +219,7 @@ static void round_over(weft__contact_t *k) {
       !k->retry && (k->err == UV_ECONNREFUSED || k->err == UV_ETIMEDOUT ||
                     k->err == UV_ECONNRESET || k->err == UV_ECONNABORTED || k->err == UV_EIO ||
                     k->err == UV_EPROTO || k->err == UV_EPIPE || k->err == UV_ENOTCONN);
-  if (unclear && !k->probed && k->naddrs) {
+  if (unclear && !k->probed && k->naddrs && !k->cand.own_stack) {
     k->probed = true;
     k->next = k->naddrs;
     if (k->probe) weft__probe_drop(k->probe);
@@ -285,7 +290,7 @@ static void dial(weft__contact_t *k, weft__crail_t *cr, const struct sockaddr_st
   memcpy(rq.id, weft__session_id(k->c->s), sizeof rq.id);
   uint64_t left = k->deadline > core->now_ns ? k->deadline - core->now_ns : 1;
   unsigned more = k->naddrs - k->next; /* `next` is already past this one */
-  uint64_t limit = left / (more + 1);
+  uint64_t limit = left / (more + 1 + k->second);
   int err = weft__dial_start(cr, dst, &rq, limit, k, on_dialled, &k->dial);
   if (err) {
     err = weft__err_public(err);
@@ -294,7 +299,8 @@ static void dial(weft__contact_t *k, weft__crail_t *cr, const struct sockaddr_st
     try_next(k);
     return;
   }
-  if (!k->probed) k->probe_at = core->now_ns + (limit / 2 < PROBE_AFTER ? limit / 2 : PROBE_AFTER);
+  if (!k->probed && !k->cand.own_stack)
+    k->probe_at = core->now_ns + (limit / 2 < PROBE_AFTER ? limit / 2 : PROBE_AFTER);
   plan_timer(k);
 }
 
@@ -312,7 +318,8 @@ static const weft__cand_t *choose(weft__contact_t *k, const void *src) {
   const weft__conn_t *c = k->c;
   for (unsigned i = 0; i < k->cands->list.n; i++) {
     const weft__cand_t *v = &k->cands->list.v[i];
-    if (!weft__cand_usable(v) || !v->bootstrap || !weft__addr_same_ip(&v->addr, src)) continue;
+    if (!weft__cand_usable(v) || !v->bootstrap || v->own_stack) continue;
+    if (!weft__addr_same_ip(&v->addr, src)) continue;
     if (c->qos.bootstrap[0] && !weft__list_has_provider(c->qos.bootstrap, v->provider)) continue;
     if (c->devices[0] && !weft__list_has(c->devices, v->device)) continue;
     return v;
@@ -320,21 +327,59 @@ static const weft__cand_t *choose(weft__contact_t *k, const void *src) {
   return NULL;
 }
 
+/* The same where the provider has addresses and ways of its own. */
+static const weft__cand_t *choose_own(weft__contact_t *k, const struct sockaddr_storage *dst,
+                                      const struct sockaddr_storage *bind, weft__reach_t *reach) {
+  const weft__conn_t *c = k->c;
+  *reach = WEFT__REACH_NO;
+  for (unsigned i = 0; i < k->cands->list.n; i++) {
+    const weft__cand_t *v = &k->cands->list.v[i];
+    if (!weft__cand_usable(v) || !v->bootstrap || !v->own_stack) continue;
+    if (bind && !weft__addr_same_ip(&v->addr, bind)) continue;
+    if (c->qos.bootstrap[0] && !weft__list_has_provider(c->qos.bootstrap, v->provider)) continue;
+    if (c->devices[0] && !weft__list_has(c->devices, v->device)) continue;
+    *reach = weft__cand_reach(v, dst);
+    if (*reach != WEFT__REACH_NO) return v;
+  }
+  return NULL;
+}
+
+static int want(weft__contact_t *k, const weft__cand_t *cand) {
+  char text[120];
+  int err;
+  k->cand = *cand;
+  k->cand.info = NULL;
+  if (weft__rail_want(k->core, cand, k->cands, &k->waiter, &err)) return 0; /* on_rail follows */
+  remember(k, weft__err_public(err), "%s %s: %s", cand->provider, cand->device,
+           weft__err_text(weft__err_public(err), text, sizeof text));
+  return err;
+}
+
 static void try_next(weft__contact_t *k) {
-  weft__core_t *core = k->core;
   char to[80], from[80], text[120];
   int err;
-  while (k->next < k->naddrs) {
+  while (k->second || k->next < k->naddrs) {
+    k->systems = k->second;
+    k->second = false;
+    if (k->systems) k->next--;
     const struct sockaddr_storage *dst = &k->addrs[k->next++];
     const struct sockaddr_storage *bind =
         k->c->bind.ss_family == dst->ss_family ? &k->c->bind : NULL;
     weft__route_t route;
+    weft__reach_t reach = WEFT__REACH_NO;
     weft__addr_str(dst, to, sizeof to);
     if (k->c->bind.ss_family && !bind) {
       remember(k, UV_EINVAL, "connect to %s: bind= is of another family", to);
       continue;
     }
-    if ((err = weft__route(dst, bind, &route)) != 0) {
+    err = weft__route(dst, bind, &route);
+    const weft__cand_t *own = k->systems ? NULL : choose_own(k, dst, bind, &reach);
+    if (own && (bind || err || reach == WEFT__REACH_NEAR)) {
+      k->second = !err && !bind && (route.local || !route.gateway);
+      if (want(k, own) == 0) return;
+      continue;
+    }
+    if (err) {
       err = weft__err_public(err);
       if (err == UV_EINVAL || err == UV_ENODEV) err = bind ? UV_EADDRNOTAVAIL : UV_EHOSTUNREACH;
       if (err == UV_ENETUNREACH) err = UV_EHOSTUNREACH;
@@ -344,6 +389,8 @@ static void try_next(weft__contact_t *k) {
     const void *src = bind ? bind : route.src.ss_family ? &route.src : dst;
     const weft__cand_t *cand = choose(k, src);
     if (!cand && route.local && !bind) cand = choose(k, dst);
+    if (!cand && k->systems) continue; /* what the first attempt said stands */
+    if (!cand) cand = own;
     if (!cand && !k->rescanned) { /* the list may be older than the address */
       k->rescanned = true;
       k->max_age = 0;
@@ -358,11 +405,7 @@ static void try_next(weft__contact_t *k) {
                to, weft__addr_str(src, from, sizeof from));
       continue;
     }
-    k->cand = *cand;
-    k->cand.info = NULL;
-    if (weft__rail_want(core, cand, k->cands, &k->waiter, &err)) return; /* on_rail follows */
-    remember(k, weft__err_public(err), "%s %s: %s", cand->provider, cand->device,
-             weft__err_text(weft__err_public(err), text, sizeof text));
+    if (want(k, cand) == 0) return;
   }
   round_over(k);
 }

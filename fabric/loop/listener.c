@@ -6,9 +6,9 @@
  *    needs none), then for the worker to look at the machine and open the rails that can take a
  *    first contact. Nobody else's callback runs in it. Rails that cannot (RDMA) open afterwards, by
  *    themselves.
- *  - "*" is one wildcard listen for IPv4 and one listen for each address of IPv6. A single address is
- *    one listen; with an address that is not loopback, the other rails are opened too, for the
- *    offers.
+ *  - "*" is one wildcard listen for the system's IPv4, and one listen for each address of IPv6 and of
+ *    providers that have their own. A single address is one listen; with an address that is not
+ *    loopback, the other rails are opened too, for the offers.
  *  - Devices and addresses that come later are opened when the network's change is noticed
  *    (rescan.c), and offered to the peers that connect from then on.
  *  - Connections do not depend on their listener: it may close first. */
@@ -166,14 +166,14 @@ static int listen_on(weft__listener_t *lis, weft__crail_t *cr, const struct sock
   return 0;
 }
 
-/* A rail of this family that can take first contacts; for wildcards any will do. */
+/* A rail of this family that can take first contacts; for wildcards any of the system's will do. */
 static weft__crail_t *rail_for(weft__core_t *core, int family, const void *addr) {
   weft__crail_t *found = NULL;
   for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
     weft__crail_t *cr = weft__container(l, weft__crail_t, link);
     if (cr->state != WEFT__R_OPEN || !cr->cand.bootstrap || cr->cand.addr.ss_family != family)
       continue;
-    if (addr && !weft__addr_same_ip(&cr->cand.addr, addr)) continue;
+    if (addr ? !weft__addr_same_ip(&cr->cand.addr, addr) : cr->cand.own_stack) continue;
     if (!found || (found->cand.loopback && !cr->cand.loopback)) found = cr;
   }
   return found;
@@ -185,14 +185,16 @@ static bool listens_on(const weft__listener_t *lis, const struct sockaddr_storag
   return false;
 }
 
-/* Every IPv6 address that has no socket yet. The number that were bound, or the last error. */
-static int listen_v6(weft__listener_t *lis, uint16_t port) {
+/* Every address that no wildcard serves and that has no socket yet. The number that were bound, or
+ * the last error. */
+static int listen_each(weft__listener_t *lis, uint16_t port) {
   weft__core_t *core = lis->core;
   int bound = 0, err = 0;
   for (weft__link_t *l = core->rails.next; l != &core->rails; l = l->next) {
     weft__crail_t *cr = weft__container(l, weft__crail_t, link);
     struct sockaddr_storage addr = cr->cand.addr;
-    if (cr->state != WEFT__R_OPEN || !cr->cand.bootstrap || addr.ss_family != AF_INET6) continue;
+    if (cr->state != WEFT__R_OPEN || !cr->cand.bootstrap) continue;
+    if (addr.ss_family != AF_INET6 && !cr->cand.own_stack) continue;
     if (lis->devices[0] && !weft__list_has(lis->devices, cr->cand.device)) continue;
     const weft__if_t *own = weft__ifs_find(weft__netmon_ifs(core), &addr);
     if ((own && own->tentative) || listens_on(lis, &addr))
@@ -205,12 +207,14 @@ static int listen_v6(weft__listener_t *lis, uint16_t port) {
   return bound ? bound : err;
 }
 
-/* One wildcard socket serves IPv4, as soon as a rail has such an address. */
+/* One wildcard socket serves the system's IPv4, as soon as a rail has such an address. */
 static int listen_v4(weft__listener_t *lis, uint16_t port) {
   weft__crail_t *cr = rail_for(lis->core, AF_INET, NULL);
   struct sockaddr_storage any;
-  for (unsigned i = 0; i < lis->nlsts; i++)
-    if (weft__lst_addr(lis->lsts[i])->sa_family == AF_INET) return 0;
+  for (unsigned i = 0; i < lis->nlsts; i++) {
+    const struct sockaddr *own = weft__lst_addr(lis->lsts[i]);
+    if (own->sa_family == AF_INET && weft__addr_is_any(own)) return 0;
+  }
   if (!cr) return WEFT_ENOPROVIDER;
   memset(&any, 0, sizeof any);
   any.ss_family = AF_INET;
@@ -223,7 +227,7 @@ static int listen_all(weft__listener_t *lis, uint16_t port) {
   int err = listen_v4(lis, port);
   if (err && err != WEFT_ENOPROVIDER) return err;
   if (!err) port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
-  int n = listen_v6(lis, port);
+  int n = listen_each(lis, port);
   return n > 0 || !err ? 0 : n < 0 ? n : err; /* one that works is enough */
 }
 
@@ -231,7 +235,7 @@ static int listen_all(weft__listener_t *lis, uint16_t port) {
 static void listen_more(weft__listener_t *lis) {
   uint16_t port = weft__addr_port(weft__lst_addr(lis->lsts[0]));
   (void) listen_v4(lis, port);
-  (void) listen_v6(lis, port);
+  (void) listen_each(lis, port);
 }
 
 static weft__cands_t *look(weft__listener_t *lis, struct sockaddr_storage *addr, bool again,

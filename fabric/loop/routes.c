@@ -6,7 +6,7 @@
  *  - A route pairs one own candidate with one address that the peer offers: same provider, same
  *    family, and the kernel sends what leaves from the one to the other through the very device
  *    (asked by weft__route, with the source). A pair that would travel over another device is no
- *    path of its own.
+ *    path of its own. A provider with addresses of its own is asked instead (weft__cand_reach).
  *  - Wanted are standby + 1 paths: the best ranked one, then those that share least with what was
  *    taken before them (a standby on the active path's device dies with it), the best ranked ones
  *    among these. One that is wanted more than one that is open is tried too: that is failback; the
@@ -149,6 +149,7 @@ static bool travels(weft__conn_t *c, const weft__cand_t *cand, struct sockaddr_s
   weft__route_t route;
   if (weft__addr_is_linklocal(offer) != weft__addr_is_linklocal(&cand->addr)) return false;
   if (weft__addr_is_loopback(offer) != weft__addr_is_loopback(&cand->addr)) return false;
+  if (cand->own_stack) return weft__cand_reach(cand, offer) != WEFT__REACH_NO;
   if (weft__addr_is_linklocal(offer)) {
     /* of use only on the link where the first contact was made */
     const weft__if_t *boot = weft__ifs_find(ifs, &c->boot->cand.addr);

@@ -210,7 +210,11 @@ typedef struct weft__cand {
   uint64_t max_op; /* most bytes of one operation, UINT64_MAX = no limit, 0 = unknown */
   int32_t why;     /* weft_why: WEFT_WHY_OK, or why it cannot be used */
   bool loopback;
-  bool bootstrap;   /* speaks TCP at a well-known port: may carry the first contact */
+  bool bootstrap; /* speaks TCP at a well-known port: may carry the first contact */
+  /* Its addresses are the provider's own: the system neither has them nor knows a way to what they
+   * reach (weft__cand_reach does). */
+  bool own_stack;
+  uint8_t prefix;   /* bits of its network, as the provider has it; 0 = unknown */
   char detail[160]; /* evidence, a sentence */
   void *info;       /* struct fi_info *, owned by the list */
 } weft__cand_t;
@@ -229,6 +233,14 @@ void weft__cand_free(weft__cand_list_t *);
 /* [any thread] Does an end over one of these providers reach one over the other? The same, or the same protocol over
  * the system's TCP. */
 bool weft__providers_meet(const char *one, const char *other);
+typedef enum {
+  WEFT__REACH_NO,
+  WEFT__REACH_ROUTED, /* by a gateway */
+  WEFT__REACH_NEAR,   /* on the candidate's own network */
+} weft__reach_t;
+/* [any thread] Would a provider with addresses of its own send to dst from this candidate's? Does not
+ * block. NO for the others: theirs are the system's routes. */
+weft__reach_t weft__cand_reach(const weft__cand_t *, const struct sockaddr_storage *dst);
 /* [any thread] The system took this RDMA device away. libfabric does not find it again, under
  * whatever name it comes back, so this process has it no more: later scans say so. */
 void weft__cand_removed(const char *device);

@@ -253,6 +253,14 @@ static void traits(weft__cand_t *c, const weft__quirks_t *q, const struct fi_inf
   }
 }
 
+/* A provider over TCP names its fabric by the network: "10.9.0.0/24". */
+static uint8_t prefix_of(const char *fabric) {
+  const char *slash = fabric != NULL ? strchr(fabric, '/') : NULL;
+  unsigned bits = 0;
+
+  return slash != NULL && sscanf(slash + 1, "%3u", &bits) == 1 && bits <= 128 ? (uint8_t) bits : 0;
+}
+
 /* Is there another that this provider steps back for? */
 static bool yields(const struct scan *s, const weft__quirks_t *q, const weft__cand_t *c) {
   unsigned k;
@@ -291,6 +299,8 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
   memcpy(&c->addr, info->src_addr, weft__sa_len(info->src_addr));
   weft__sa_set_port(&c->addr, 0);
   c->bootstrap = q->speaks_tcp;
+  c->own_stack = q->own_stack;
+  c->prefix = prefix_of(info->fabric_attr->name);
   weft__sa_str(&c->addr, ip, sizeof(ip));
   i = find_if(s, &c->addr);
   traits(c, q, info);
@@ -301,7 +311,13 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
     say(c, "%.40s %s: the device was removed: restart the program to use it again", device, ip);
     return;
   }
-  if (i == NULL && s->ifa != NULL && !(q->speaks_tcp && strcmp(q->provider, "dpdk") == 0)) {
+  if (q->own_stack && (c->loopback || i != NULL)) { /* who connects could not tell them apart */
+    c->why = WEFT_WHY_NO_ADDRESS;
+    say(c, "%.40s %s: the system has this address itself%s%.16s: give the device one of its own",
+        device, ip, i != NULL ? ", on " : "", i != NULL ? i->ifa_name : "");
+    return;
+  }
+  if (i == NULL && s->ifa != NULL && !q->own_stack) {
     c->why = WEFT_WHY_NO_ADDRESS;
     say(c, "%s: this system does not have the address", ip);
     return;
@@ -500,6 +516,31 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
            "libfabric's provider finds no device for connections with RMA");
   else
     absent(s, q);
+}
+
+/* ---- The ways of those that have their own ---- */
+
+weft__reach_t weft__cand_reach(const weft__cand_t *c, const struct sockaddr_storage *dst) {
+  struct fi_info *hints, *list = NULL, *i;
+  weft__reach_t reach = WEFT__REACH_NO;
+  socklen_t len = weft__sa_len(dst);
+
+  if (!c->own_stack || len == 0 || c->addr.ss_family != dst->ss_family) return WEFT__REACH_NO;
+  if (weft__sa_loopback(dst)) return WEFT__REACH_NO;
+  if (c->prefix != 0 && weft__sa_near(&c->addr, dst, c->prefix)) return WEFT__REACH_NEAR;
+  hints = portable_hints(c->provider);
+  if (hints == NULL) return WEFT__REACH_NO;
+  hints->dest_addr = malloc(len);
+  if (hints->dest_addr != NULL) {
+    memcpy(hints->dest_addr, dst, len);
+    hints->dest_addrlen = len;
+    if (fi_getinfo(WEFT__FI_API, NULL, NULL, 0, hints, &list) != 0) list = NULL;
+  }
+  for (i = list; i != NULL; i = i->next)
+    if (i->src_addr != NULL && weft__sa_same_ip(i->src_addr, &c->addr)) reach = WEFT__REACH_ROUTED;
+  if (list != NULL) fi_freeinfo(list);
+  fi_freeinfo(hints);
+  return reach;
 }
 
 /* ---- The order ---- */

@@ -344,6 +344,7 @@ const char *weft__sa_str(const void *sa, char *buf,
                          size_t len); /* "10.9.0.1:7000", without the port when it is 0 */
 socklen_t weft__sa_len(const void *sa);
 bool weft__sa_same_ip(const void *a, const void *b);
+bool weft__sa_near(const void *a, const void *b, unsigned bits); /* one family and network */
 bool weft__sa_loopback(const void *sa);
 bool weft__sa_any(const void *sa);
 uint16_t weft__sa_port(const void *sa);

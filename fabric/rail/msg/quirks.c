@@ -23,6 +23,7 @@
  *    there, and completes. libfabric has given its entry to the next operation of the completion
  *    queue by then, on any endpoint, takes that one for completed, and from there on completions and
  *    buffers do not belong together.
+ *  - dpdk: brings its own TCP, so its addresses stand in its parameters and nowhere in the system.
  *  - verbs: fi_endpoint resolves the address (2 s), and rdma_destroy_ep can wait for a dead device
  *    for ever, with the event queue's lock held. */
 #include "quirks.h"
@@ -72,6 +73,7 @@ static const weft__quirks_t table[] = {
      UINT32_MAX,
      .left_out = DPDK_LEFT_OUT,
      .speaks_tcp = true,
+     .own_stack = true,
      .wildcard = true,
      .threading = FI_THREAD_DOMAIN,
      .shard_paths = 1000,

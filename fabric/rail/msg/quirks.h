@@ -24,6 +24,8 @@ typedef struct weft__quirks {
   bool speaks_tcp; /* may carry the first contact to host:port */
   /* over the system's own TCP: meets every other that is, and what the system says of its interfaces holds for it */
   bool kernel_tcp;
+  /* a TCP of its own, with addresses that the system does not have: they and the ways from them are the provider's */
+  bool own_stack;
   const char *
       yields_to; /* speaks the same from the same address, better: where it is, this one steps back */
   bool wildcard; /* can listen on any address */

@@ -116,6 +116,19 @@ bool weft__sa_same_ip(const void *a, const void *b) {
               ((struct sockaddr_in6 *) &y)->sin6_scope_id);
 }
 
+bool weft__sa_near(const void *a, const void *b, unsigned bits) {
+  bool four = ((const struct sockaddr *) a)->sa_family == AF_INET;
+  const uint8_t *x = four ? (const uint8_t *) &((const struct sockaddr_in *) a)->sin_addr
+                          : (const uint8_t *) &((const struct sockaddr_in6 *) a)->sin6_addr;
+  const uint8_t *y = four ? (const uint8_t *) &((const struct sockaddr_in *) b)->sin_addr
+                          : (const uint8_t *) &((const struct sockaddr_in6 *) b)->sin6_addr;
+  socklen_t len = weft__sa_len(a);
+
+  if (len == 0 || len != weft__sa_len(b) || bits > (four ? 32 : 128)) return false;
+  if (memcmp(x, y, bits / 8) != 0) return false;
+  return bits % 8 == 0 || (x[bits / 8] ^ y[bits / 8]) >> (8 - bits % 8) == 0;
+}
+
 bool weft__sa_loopback(const void *sa) {
   if (((const struct sockaddr *) sa)->sa_family == AF_INET)
     return ntohl(((const struct sockaddr_in *) sa)->sin_addr.s_addr) >> 24 == 127;
