@@ -160,6 +160,8 @@ const weft__quirks_t *weft__quirks_row(unsigned i, uint32_t version) {
   unsigned k;
 
   for (k = 0; k < sizeof(table) / sizeof(table[0]); k++)
-    if (table[k].vendor == NULL && fits(&table[k], version) && i-- == 0) return &table[k];
+    if (table[k].vendor == NULL && fits(&table[k], version) && i-- == 0)
+      return instead != NULL && strcmp(instead->provider, table[k].provider) == 0 ? instead
+                                                                                  : &table[k];
   return NULL;
 }
