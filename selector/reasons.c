@@ -22,10 +22,11 @@ static const struct reason {
     REASON(STANDBY, "open, ready to take over",
            "Nothing to do: it takes over when the path in "
            "use dies."),
-    REASON(NO_DEVICE, "no device",
-           "For verbs: is there an RDMA card (lspci), is its driver loaded (ls /dev/infiniband), "
-           "and does ibv_devices list it? Soft RoCE over any Ethernet device: rdma link add rxe0 "
-           "type rxe netdev eth0. For dpdk: bind a port to vfio-pci first."),
+    REASON(
+        NO_DEVICE, "no device",
+        "For verbs: is there an RDMA card (lspci), is its driver loaded (ls /dev/infiniband), "
+        "and does ibv_devices list it? Soft RoCE over any Ethernet device: rdma link add rxe0 "
+        "type rxe netdev eth0. For dpdk: FI_DPDK_DEVICE names devices; docs/dpdk.md sets one up."),
     REASON(NO_PROVIDER, "libfabric has no such provider",
            "Run fi_info -l. A provider that is a file of its own must lie in FI_PROVIDER_PATH and "
            "load: check ldd on it. Check that FI_PROVIDER does not leave it out."),
@@ -76,7 +77,8 @@ static const struct reason {
     REASON(SYSTEM, "a system call failed",
            "The detail names the call and its error; EMFILE: raise ulimit -n; ENOMEM while "
            "registering memory: raise ulimit -l. For RDMA, docs/rdma.md goes through modules, "
-           "nodes of /dev/infiniband, permissions and locked memory."),
+           "nodes of /dev/infiniband, permissions and locked memory; for dpdk docs/dpdk.md through "
+           "drivers, IOMMU and hugepages."),
 #undef REASON
 };
 

@@ -13,6 +13,8 @@
  *    away meanwhile are known here.
  *  - Two providers for one protocol from one address would be two rails for nothing, and two sockets at
  *    one port: the one steps back that its row says.
+ *  - A provider with addresses of its own lists what its parameters name, without a look at it: what
+ *    keeps us from those devices is found out here (nic.c).
  *  - libfabric says nothing of a provider file that it could not load, so that file is looked for
  *    and loaded here once more, for the linker's own words. */
 #include <dirent.h>
@@ -30,6 +32,7 @@
 #include "base/log.h"
 #include "ib.h"
 #include "internal.h"
+#include "nic.h"
 
 #define IB_SYSFS "/sys/class/infiniband"
 
@@ -317,6 +320,15 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
         device, ip, i != NULL ? ", on " : "", i != NULL ? i->ifa_name : "");
     return;
   }
+  if (q->own_stack) {
+    weft__nic_conf_t conf;
+    weft__nic_conf(q->provider, &conf, state, sizeof(state));
+    c->why = weft__nic_missing("", &conf, device, s->memlock, text, sizeof(text));
+    if (c->why != WEFT_WHY_OK) {
+      say(c, "%s", text);
+      return;
+    }
+  }
   if (i == NULL && s->ifa != NULL && !q->own_stack) {
     c->why = WEFT_WHY_NO_ADDRESS;
     say(c, "%s: this system does not have the address", ip);
@@ -511,7 +523,14 @@ static void scan_provider(struct scan *s, const weft__quirks_t *q, bool present)
            "%s, which speaks the same protocol from the same addresses, is used instead",
            q->yields_to);
   if (s->list.n != before) return;
-  if (present)
+  if (present && q->own_stack) {
+    weft__nic_conf_t conf;
+    char prefix[40], none[160];
+    int why;
+    weft__nic_conf(q->provider, &conf, prefix, sizeof(prefix));
+    why = weft__nic_none(&conf, none, sizeof(none));
+    reason(s, q->provider, "", why, "%s", none);
+  } else if (present)
     reason(s, q->provider, "", WEFT_WHY_NO_DEVICE,
            "libfabric's provider finds no device for connections with RMA");
   else
