@@ -7,7 +7,8 @@
  *     an address that the peer offers, then of what is left over at either end. Nothing is judged
  *     here.
  *   - Standby paths open after the connection does, so it is looked at again until no verdict
- *     changes to "open" any more, or the time is up. */
+ *     changes to "open" any more, and while a better path is open than the one in use, or until the
+ *     time is up. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,11 +42,23 @@ static unsigned read_verdicts(report_t *r) {
   return open;
 }
 
+/* A path comes up a moment before it is used: verdicts stand in the order of their ranks. */
+static int moves_yet(const report_t *r) {
+  unsigned i;
+
+  for (i = 0; i < r->n; i++) {
+    if (r->v[i].why == WEFT_WHY_IN_USE) return 0;
+    if (r->v[i].why == WEFT_WHY_STANDBY) return 1;
+  }
+  return 0;
+}
+
 /* Until as many paths are open as the needs ask for, or nothing new has opened for a while. */
 static void settle(info_net_t *net, report_t *r) {
   unsigned open = read_verdicts(r), waited, quiet = 0;
 
-  for (waited = 0; waited < SETTLE_MS && open < r->qos.standby + 1 && quiet < QUIET_STEPS;
+  for (waited = 0;
+       waited < SETTLE_MS && (moves_yet(r) || (open < r->qos.standby + 1 && quiet < QUIET_STEPS));
        waited += STEP_MS) {
     unsigned before = open;
     info_net_run(net, NULL, STEP_MS);
