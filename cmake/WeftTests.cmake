@@ -122,11 +122,16 @@ endfunction()
 #   NAME.sh  a ctest; the environment names the programs (WEFT_BIN) and the sources (WEFT_SRC)
 #   A line "ctest: beside" in one says that it minds no other test beside it: it neither measures time
 #   closely nor makes network devices.
+#   dpdk_*   only where the provider dpdk is built
 #   lib_*.c  are linked to each of the folder's programs; lib_*.sh is for sourcing
 # SERIAL: no other test of the tree runs at the same time.
 function(weft_area label seconds kind)
   file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.c")
   file(GLOB scripts CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.sh")
+  if(NOT TARGET dpdk)
+    list(FILTER sources EXCLUDE REGEX "/dpdk_[^/]*$")
+    list(FILTER scripts EXCLUDE REGEX "/dpdk_[^/]*$")
+  endif()
   set(helpers ${sources})
   list(FILTER helpers INCLUDE REGEX "/lib_[^/]*\\.c$")
   list(FILTER sources EXCLUDE REGEX "/lib_[^/]*\\.c$")

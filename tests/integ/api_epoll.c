@@ -83,7 +83,7 @@ static void start(void) {
   b.fd = weft_fd(&b.w);
   assert_true(a.fd >= 0 && b.fd >= 0 && a.fd != b.fd);
   assert_int_equal(weft_listener_init(&a.w, &a.lis), 0);
-  assert_int_equal(weft_listen(&a.lis, "weft://127.0.0.1:0", 4, on_peer), 0);
+  assert_int_equal(weft_listen(&a.lis, api_listen_at(), 4, on_peer), 0);
   assert_int_equal(weft_listener_addr(&a.lis, url, &len), 0);
   assert_int_equal(weft_conn_init(&b.w, &b.conn), 0);
   assert_int_equal(weft_connect(&b.req, &b.conn, url, NULL, on_connect), 0);

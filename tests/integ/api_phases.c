@@ -111,7 +111,7 @@ static void start(void) {
   assert_int_equal(weft_init(&loop, &a, NULL), 0);
   assert_int_equal(weft_init(&loop, &b, NULL), 0);
   assert_int_equal(weft_listener_init(&a, &lis), 0);
-  assert_int_equal(weft_listen(&lis, "weft://127.0.0.1:0", 8, on_peer), 0);
+  assert_int_equal(weft_listen(&lis, api_listen_at(), 8, on_peer), 0);
   assert_int_equal(weft_listener_addr(&lis, url, &len), 0);
   RUN_FOR(&loop, 100);
 }

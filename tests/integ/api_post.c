@@ -240,7 +240,7 @@ static void test_a_spin_serves_other_fds(void **state) {
   assert_int_equal(weft_init(&loop, &w, NULL), 0);
   assert_int_equal(weft_listener_init(&w, &lis), 0);
   assert_int_equal(weft_conn_init(&w, &conn), 0);
-  assert_int_equal(weft_listen(&lis, "weft://127.0.0.1:0", 8, on_pinger), 0);
+  assert_int_equal(weft_listen(&lis, api_listen_at(), 8, on_pinger), 0);
   lis.data = &conn;
   assert_int_equal(weft_listener_addr(&lis, k.url, &len), 0);
   strcat(k.url, "?cpu=spin&standby=0");

@@ -131,7 +131,7 @@ static void test_over_the_limit_that_came_later(void **state) {
   api_pair_start(&p, &opts, NULL);
   assert_int_equal(weft_listener_init(&p.a, &lis), 0);
   lis.data = &p;
-  assert_int_equal(weft_listen(&lis, "weft://127.0.0.1:0", 8, on_server), 0);
+  assert_int_equal(weft_listen(&lis, api_listen_at(), 8, on_server), 0);
   assert_int_equal(weft_listener_addr(&lis, url, &len), 0);
   connected_with = 1;
   assert_int_equal(weft_conn_init(&p.b, &p.client), 0);

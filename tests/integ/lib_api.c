@@ -7,6 +7,11 @@
 const char *api_listen_url = "weft://127.0.0.1:0";
 static api_pair_t *watched;
 
+const char *api_listen_at(void) {
+  const char *at = getenv("WEFT_TEST_LISTEN");
+  return at ? at : api_listen_url;
+}
+
 uint64_t api_now_ms(void) {
   struct timespec ts;
   clock_gettime(CLOCK_MONOTONIC, &ts);
@@ -142,7 +147,7 @@ static const weft_opts_t *with_devices(weft_opts_t *mine, const weft_opts_t *giv
 
 void api_pair_start(api_pair_t *p, const weft_opts_t *a, const weft_opts_t *b) {
   size_t len = sizeof p->url;
-  const char *at = getenv("WEFT_TEST_LISTEN"), *needs = getenv("WEFT_TEST_NEEDS");
+  const char *needs = getenv("WEFT_TEST_NEEDS");
   weft_opts_t opts[2];
   memset(p, 0, sizeof *p);
   a = with_devices(&opts[0], a, "WEFT_TEST_DEVICES_A");
@@ -152,7 +157,7 @@ void api_pair_start(api_pair_t *p, const weft_opts_t *a, const weft_opts_t *b) {
   assert_int_equal(weft_init(&p->loop, &p->b, b), 0);
   assert_int_equal(weft_listener_init(&p->a, &p->lis), 0);
   p->lis.data = p;
-  assert_int_equal(weft_listen(&p->lis, at ? at : api_listen_url, 16, on_peer), 0);
+  assert_int_equal(weft_listen(&p->lis, api_listen_at(), 16, on_peer), 0);
   assert_int_equal(weft_listener_addr(&p->lis, p->url, &len), 0);
   if (needs) snprintf(p->url + strlen(p->url), sizeof p->url - strlen(p->url), "?%s", needs);
   p->req.data = p;

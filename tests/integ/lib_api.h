@@ -6,7 +6,7 @@
  *  - Each scenario makes its own loop and contexts and ends by closing all of it: a handle that
  *    does not close, or a loop that does not become empty, fails the scenario.
  *  - Two contexts stand on one loop, one listens, one connects. Ports come from the system.
- *  - The same scenarios run over other transports (tests/vm) by the environment: WEFT_TEST_LISTEN is
+ *  - The same scenarios run over other transports (tests/vm, dpdk) by the environment: WEFT_TEST_LISTEN is
  *    where to listen, WEFT_TEST_NEEDS what to add to the URL ("require=verbs": then no other carries a
  *    message), WEFT_TEST_DEVICES_A and _B the devices of either end. WEFT_TIME_FACTOR stretches limits.
  *  - Callbacks count; the scenario asserts on the counts. CHECK is for inside callbacks: it ends
@@ -85,6 +85,7 @@ typedef struct api_pair {
 } api_pair_t;
 
 extern const char *api_listen_url; /* default "weft://127.0.0.1:0" */
+const char *api_listen_at(void);   /* WEFT_TEST_LISTEN, else that */
 
 void api_opts(weft_opts_t *, ...); /* defaults, then key, value, ..., NULL */
 /* Contexts, a listener, and a connection that is open at both ends. Options and needs may be NULL.
