@@ -8,6 +8,9 @@
  *    here. memif and af_packet claim 1518 bytes and carry any frame that fits their buffers.
  *  - af_packet has no interrupt, but its socket may be polled: it is the one that appeared while the
  *    device was plugged in.
+ *  - A thread that DPDK does not know takes each buffer from the pool's ring and puts it back there, an
+ *    atomic operation each, which were an eighth of a round trip. But one caller at a time moves the devices: for
+ *    as long as he does he is DPDK's first core, whose own thread has ended, and has its stock of buffers.
  *  - A device is removed by DPDK's own interrupt thread, which is where memif meets its peer's
  *    farewell: from any other, the two would take it apart at the same time. */
 #include <errno.h>
@@ -29,6 +32,7 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_ether.h>
+#include <rte_lcore.h>
 #include <rte_mbuf.h>
 
 #include "eal.h"
@@ -40,6 +44,7 @@ enum {
   TX_FRAMES = 2047,
   QUEUE = 512, /* frames that wait for room in the ring */
   BURST = 32,
+  STOCK = 128,   /* of a pool, at the core that uses it */
   PLAIN = 1900,  /* an MTU above it has large buffers */
   LARGE = 10240, /* bytes of each */
   FDS = 4096,
@@ -136,9 +141,10 @@ static int set_up(tf_dev_t *d, const tf_dev_config_t *c, char *why) {
   if (err != 0) return fail(why, d->name, "no information", err);
   if (c->mtu > PLAIN) room = LARGE + RTE_PKTMBUF_HEADROOM;
   snprintf(name, sizeof(name), "weft_rx%u", d->port);
-  d->rx = rte_pktmbuf_pool_create(name, RX_FRAMES, 0, TF_DEV_ROOM, room, SOCKET_ID_ANY);
+  d->rx = rte_pktmbuf_pool_create(name, RX_FRAMES, STOCK, TF_DEV_ROOM, room, SOCKET_ID_ANY);
   snprintf(name, sizeof(name), "weft_tx%u", d->port);
-  if (d->rx != NULL) d->tx = rte_pktmbuf_pool_create(name, TX_FRAMES, 0, 0, room, SOCKET_ID_ANY);
+  if (d->rx != NULL)
+    d->tx = rte_pktmbuf_pool_create(name, TX_FRAMES, STOCK, 0, room, SOCKET_ID_ANY);
   if (d->tx == NULL) return fail(why, d->name, "too little memory for its frames", rte_errno);
   err = rte_eth_dev_configure(d->port, 1, 1, &conf);
   if (err == -EINVAL) {
@@ -236,6 +242,17 @@ bool tf_dev_silent(const tf_dev_t *d) {
 
 /* ---- Frames ---- */
 
+static unsigned enter(void) {
+  unsigned before = RTE_PER_LCORE(_lcore_id);
+
+  RTE_PER_LCORE(_lcore_id) = 0;
+  return before;
+}
+
+static void leave(unsigned before) {
+  RTE_PER_LCORE(_lcore_id) = before;
+}
+
 unsigned tf_dev_lent(const tf_dev_t *d) {
   (void) d;
   return RX_FRAMES - RX_RING - 2 * BURST;
@@ -250,8 +267,9 @@ static bool whole(struct rte_mbuf *m) {
 
 unsigned tf_dev_recv(tf_dev_t *d, tf_frame_t *out, unsigned max) {
   struct rte_mbuf *m[BURST];
-  unsigned i, k = 0, n = rte_eth_rx_burst(d->port, 0, m, (uint16_t) (max < BURST ? max : BURST));
+  unsigned i, k = 0, n, before = enter();
 
+  n = rte_eth_rx_burst(d->port, 0, m, (uint16_t) (max < BURST ? max : BURST));
   for (i = 0; i < n; i++) {
     if (!whole(m[i])) continue;
     out[k].data = rte_pktmbuf_mtod(m[i], void *);
@@ -261,18 +279,24 @@ unsigned tf_dev_recv(tf_dev_t *d, tf_frame_t *out, unsigned max) {
     out[k].room = m[i]->pool == d->rx ? rte_mbuf_to_priv(m[i]) : NULL;
     k++;
   }
+  leave(before);
   return k;
 }
 
 void tf_dev_free(void *handle) {
+  unsigned before = enter();
+
   rte_pktmbuf_free(handle);
+  leave(before);
 }
 
 bool tf_dev_flush(tf_dev_t *d) {
-  unsigned n;
+  unsigned n, before;
 
   if (d->queued == 0) return true;
+  before = enter();
   n = rte_eth_tx_burst(d->port, 0, d->queue, (uint16_t) d->queued);
+  leave(before);
   d->queued -= n;
   if (d->queued != 0 && n != 0) memmove(d->queue, d->queue + n, d->queued * sizeof(d->queue[0]));
   return d->queued == 0;
@@ -280,12 +304,15 @@ bool tf_dev_flush(tf_dev_t *d) {
 
 int tf_dev_send(tf_dev_t *d, const struct iovec *iov, int n, size_t len) {
   struct rte_mbuf *m;
+  unsigned before;
   char *at;
   int i;
 
   if (d->queued == QUEUE) (void) tf_dev_flush(d);
   if (d->queued == QUEUE) return -ENOBUFS;
+  before = enter();
   m = rte_pktmbuf_alloc(d->tx);
+  leave(before);
   if (m == NULL) return -ENOBUFS;
   at = rte_pktmbuf_append(m, (uint16_t) len);
   if (at == NULL) { /* longer than any frame of this device: who sends has miscounted */

@@ -22,7 +22,7 @@ typedef enum {
 typedef struct bench_wire_s {
   bench_child_t server, client;
   bench_wire_kind kind;
-  char device[2][160]; /* client's, server's */
+  char device[2][224]; /* client's, server's */
   struct bench_wire_result_s *result;
 } bench_wire_t;
 
