@@ -70,7 +70,7 @@ void bench_wire_start(bench_wire_t *wire, bench_wire_kind kind, unsigned mtu) {
       snprintf(wire->device[server], sizeof(wire->device[0]), "net_memif0,role=%s,id=0,socket=%s",
                server ? "server" : "client", strrchr(path, '/') + 1);
     else
-      snprintf(wire->device[server], sizeof(wire->device[0]), "%s=%s",
+      snprintf(wire->device[server], sizeof(wire->device[0]), "%s=%.100s",
                server ? "net_vhost0,iface" : "net_virtio_user0,queue_size=1024,path", path);
   }
   environment(wire, 1, mtu);
