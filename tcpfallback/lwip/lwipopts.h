@@ -52,7 +52,10 @@
 #define TCP_LISTEN_BACKLOG             1
 
 #define MEM_ALIGNMENT        8
-#define MEM_LIBC_MALLOC      1
+#define MEM_CUSTOM_ALLOCATOR 1 /* mem.c */
+#define MEM_CUSTOM_MALLOC    tf_mem_get
+#define MEM_CUSTOM_CALLOC    tf_mem_zeroed
+#define MEM_CUSTOM_FREE      tf_mem_put
 #define MEMP_MEM_MALLOC      1
 #define MEMP_NUM_SYS_TIMEOUT 16
 #define PBUF_POOL_SIZE       64

@@ -13,6 +13,15 @@
 #define LWIP_DONT_PROVIDE_BYTEORDER_FUNCTIONS 1
 #define LWIP_NO_CTYPE_H                       0
 
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ /* in place: a call each costs more */
+#define lwip_htons(x) __builtin_bswap16(x)
+#define lwip_htonl(x) __builtin_bswap32(x)
+#endif
+
+void *tf_mem_get(size_t);
+void *tf_mem_zeroed(size_t n, size_t);
+void tf_mem_put(void *);
+
 uint16_t tf_checksum(const void *, int len);
 uint32_t tf_random(void);
 uint32_t tf_isn(const void *local, size_t, uint16_t local_port, const void *remote, size_t,
