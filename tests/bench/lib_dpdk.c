@@ -25,13 +25,13 @@ const char *bench_wire_host(const bench_wire_t *wire) {
   return wire->kind == BENCH_KERNEL ? "127.0.0.1" : "10.9.0.1";
 }
 
-static void environment(const bench_wire_t *wire, int server, unsigned mtu) {
+void bench_wire_environment(const bench_wire_t *wire, int server) {
   char text[16];
   if (wire->kind == BENCH_KERNEL) {
     unsetenv("FI_DPDK_DEVICE");
     return;
   }
-  snprintf(text, sizeof(text), "%u", mtu);
+  snprintf(text, sizeof(text), "%u", wire->mtu);
   setenv("FI_DPDK_DEVICE", wire->device[server], 1);
   setenv("FI_DPDK_ADDRESS", server ? "10.9.0.1/24" : "10.9.0.2/24", 1);
   setenv("FI_DPDK_MTU", text, 1);
@@ -53,35 +53,36 @@ static int measure(int fd, void *arg) {
   return 0;
 }
 
-static const char *path_of(char *out, size_t room) {
+void bench_wire_plan(bench_wire_t *wire, bench_wire_kind kind, unsigned mtu) {
   static unsigned n;
   const char *tmp = getenv("TMPDIR");
-  snprintf(out, room, "%.80s/weft_bench_%d_%u", tmp ? tmp : "/tmp", (int) getpid(), n++);
-  return out;
-}
-
-void bench_wire_start(bench_wire_t *wire, bench_wire_kind kind, unsigned mtu) {
-  char path[128];
   wire->kind = kind;
-  wire->result = bench_shared(sizeof(*wire->result));
-  path_of(path, sizeof(path));
+  wire->mtu = mtu;
+  snprintf(wire->path, sizeof(wire->path), "%.80s/weft_bench_%d_%u", tmp ? tmp : "/tmp",
+           (int) getpid(), n++);
   for (int server = 0; server < 2; server++) {
     if (kind == BENCH_MEMIF)
       snprintf(wire->device[server], sizeof(wire->device[0]), "net_memif0,role=%s,id=0,socket=%s",
-               server ? "server" : "client", strrchr(path, '/') + 1);
+               server ? "server" : "client", strrchr(wire->path, '/') + 1);
     else
-      snprintf(wire->device[server], sizeof(wire->device[0]), "%s=%.100s",
-               server ? "net_vhost0,iface" : "net_virtio_user0,queue_size=1024,path", path);
+      snprintf(wire->device[server], sizeof(wire->device[0]), "%s=%.127s",
+               server ? "net_vhost0,iface" : "net_virtio_user0,queue_size=1024,path", wire->path);
   }
-  environment(wire, 1, mtu);
+}
+
+void bench_wire_start(bench_wire_t *wire, bench_wire_kind kind, unsigned mtu) {
+  bench_wire_plan(wire, kind, mtu);
+  wire->result = bench_shared(sizeof(*wire->result));
+  bench_wire_environment(wire, 1);
   bench_floor_start(&wire->server);
-  environment(wire, 0, mtu);
+  bench_wire_environment(wire, 0);
   bench_spawn(&wire->client, BENCH_CLIENT_CORE, measure, wire);
 }
 
 void bench_wire_end(bench_wire_t *wire) {
   bench_reap(&wire->client);
   bench_reap(&wire->server);
+  if (wire->kind == BENCH_VHOST) unlink(wire->path); /* nobody was left to do it */
 }
 
 static void ask(bench_wire_t *wire, perf_floor_spec_t *spec) {

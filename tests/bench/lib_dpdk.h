@@ -22,9 +22,15 @@ typedef enum {
 typedef struct bench_wire_s {
   bench_child_t server, client;
   bench_wire_kind kind;
+  unsigned mtu;
+  char path[128];      /* of the socket over which both ends meet */
   char device[2][224]; /* client's, server's */
   struct bench_wire_result_s *result;
 } bench_wire_t;
+
+/* The names of its devices; then, before a fork, what the server's or the client's process finds. */
+void bench_wire_plan(bench_wire_t *wire, bench_wire_kind kind, unsigned mtu);
+void bench_wire_environment(const bench_wire_t *wire, int server);
 
 /* Both processes, pinned; DPDK starts with the first measurement. Fork no others between them. */
 void bench_wire_start(bench_wire_t *wire, bench_wire_kind kind, unsigned mtu);

@@ -80,7 +80,7 @@ uint64_t bench_sleeps_of(pid_t pid) {
 
 /* ---- Both roles ---- */
 
-static bench_ends_t *begin(const char *provider, unsigned port, uint64_t flags) {
+static bench_ends_t *begin(const char *provider, const char *host, unsigned port, uint64_t flags) {
   bench_ends_t *e = calloc(1, sizeof(*e));
   struct fi_info *hints = fi_allocinfo();
   struct fi_eq_attr eq = {.wait_obj = FI_WAIT_FD};
@@ -92,7 +92,7 @@ static bench_ends_t *begin(const char *provider, unsigned port, uint64_t flags) 
   hints->caps = FI_MSG;
   hints->mode = FI_CONTEXT;
   hints->fabric_attr->prov_name = strdup(provider);
-  must("fi_getinfo", fi_getinfo(FI_VERSION(1, 17), "127.0.0.1", service, flags, hints, &e->info));
+  must("fi_getinfo", fi_getinfo(FI_VERSION(1, 17), host, service, flags, hints, &e->info));
   fi_freeinfo(hints);
   must("fi_fabric", fi_fabric(e->info->fabric_attr, &e->fabric, NULL));
   must("fi_domain", fi_domain(e->fabric, e->info, &e->domain, NULL));
@@ -200,8 +200,9 @@ static int doze(bench_ends_t *e, int fd, int ms) {
 
 /* ---- The server ---- */
 
-static int serve(int fd, void *provider) {
-  bench_ends_t *e = begin(provider, 0, FI_SOURCE);
+static int serve(int fd, void *arg) {
+  const bench_echo_t *echo = arg;
+  bench_ends_t *e = begin(echo->provider, echo->host, 0, FI_SOURCE);
   uint8_t addr[128];
   size_t len = sizeof(addr);
   must("fi_passive_ep", fi_passive_ep(e->fabric, e->info, &e->pep, NULL));
@@ -222,10 +223,16 @@ static int serve(int fd, void *provider) {
   _exit(0); /* the kernel closes 10,000 connections faster */
 }
 
-void bench_echo_start(bench_echo_t *echo, const char *provider) {
-  bench_spawn(&echo->child, BENCH_SERVER_CORE, serve, (void *) provider);
+void bench_echo_start_at(bench_echo_t *echo, const char *provider, const char *host) {
+  echo->provider = provider;
+  echo->host = host;
+  bench_spawn(&echo->child, BENCH_SERVER_CORE, serve, echo);
   if (recv(echo->child.fd, &echo->port, sizeof(echo->port), 0) != sizeof(echo->port))
     bench_die("the server of %s failed", provider);
+}
+
+void bench_echo_start(bench_echo_t *echo, const char *provider) {
+  bench_echo_start_at(echo, provider, "127.0.0.1");
 }
 
 void bench_echo_spin(bench_echo_t *echo, int spin) {
@@ -238,7 +245,7 @@ void bench_echo_spin(bench_echo_t *echo, int spin) {
 
 bench_ends_t *bench_ends_open(const bench_echo_t *echo, const char *provider, unsigned n,
                               unsigned width, unsigned seconds) {
-  bench_ends_t *e = begin(provider, echo->port, 0);
+  bench_ends_t *e = begin(provider, echo->host, echo->port, 0);
   uint64_t until = perf_now() + seconds * 1000000000ull;
   while (e->up < n) {
     while (e->n < n && e->n - e->up < width) {

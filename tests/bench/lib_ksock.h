@@ -24,8 +24,10 @@ typedef struct bench_ends_s bench_ends_t;
 typedef struct bench_echo_s {
   bench_child_t child;
   uint16_t port;
+  const char *provider, *host;
 } bench_echo_t;
-void bench_echo_start(bench_echo_t *echo, const char *provider);
+void bench_echo_start(bench_echo_t *echo, const char *provider); /* on loopback */
+void bench_echo_start_at(bench_echo_t *echo, const char *provider, const char *host);
 void bench_echo_spin(bench_echo_t *echo, int spin);
 
 /* n connections to it, at most `width` being opened at a time. Dies after `seconds`. */
