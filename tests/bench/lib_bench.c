@@ -346,7 +346,7 @@ typedef struct floor_answer_s {
   uint16_t port;
 } floor_answer_t;
 
-static int floor_server(int fd, void *arg) {
+int bench_floor_server(int fd, void *arg) {
   (void) arg;
   perf_floor_spec_t spec;
   while (recv(fd, &spec, sizeof(spec), 0) == (ssize_t) sizeof(spec)) {
@@ -360,10 +360,10 @@ static int floor_server(int fd, void *arg) {
 }
 
 void bench_floor_start(bench_child_t *child) {
-  bench_spawn(child, BENCH_SERVER_CORE, floor_server, NULL);
+  bench_spawn(child, BENCH_SERVER_CORE, bench_floor_server, NULL);
 }
 
-static void floor_ask(bench_child_t *child, perf_floor_spec_t *spec) {
+void bench_floor_ask(bench_child_t *child, perf_floor_spec_t *spec) {
   floor_answer_t answer;
   spec->port = 0;
   if (send(child->fd, spec, sizeof(*spec), MSG_NOSIGNAL) < 0 ||
@@ -373,12 +373,12 @@ static void floor_ask(bench_child_t *child, perf_floor_spec_t *spec) {
 }
 
 void bench_floor_pingpong(bench_child_t *child, perf_floor_spec_t *spec, perf_hist_t *rtt) {
-  floor_ask(child, spec);
+  bench_floor_ask(child, spec);
   if (perf_floor_pingpong(spec, rtt)) bench_die("the floor failed");
 }
 
 void bench_floor_stream(bench_child_t *child, perf_floor_spec_t *spec, perf_rate_t *out) {
-  floor_ask(child, spec);
+  bench_floor_ask(child, spec);
   if (perf_floor_stream(spec, out)) bench_die("the floor failed");
 }
 

@@ -73,6 +73,9 @@ _Noreturn void bench_skip(const char *format, ...) __attribute__((format(printf,
 
 /* The floors' server: a process of its own. */
 void bench_floor_start(bench_child_t *child);
+int bench_floor_server(int fd, void *unused); /* ... where it is more than that */
+/* It listens for what spec says, once; the port goes into spec. The two below do it themselves. */
+void bench_floor_ask(bench_child_t *child, perf_floor_spec_t *spec);
 void bench_floor_pingpong(bench_child_t *child, perf_floor_spec_t *spec, perf_hist_t *rtt);
 void bench_floor_stream(bench_child_t *child, perf_floor_spec_t *spec, perf_rate_t *out);
 void bench_floor_spec(perf_floor_spec_t *spec, int kind, int shape, const char *host, size_t size,

@@ -5,8 +5,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/ethtool.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <net/if.h>
 #include <arpa/inet.h>
 #include <sched.h>
@@ -130,6 +132,19 @@ void bench_net_join(bench_net_t *net, const bench_child_t *server) {
   if (setns(own, CLONE_NEWNET)) bench_die("setns: %s", strerror(errno));
   close(own);
   close(other);
+}
+
+void bench_net_no_offloads(bench_side side, unsigned pair) {
+  static const uint32_t off[] = {ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO};
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  for (unsigned i = 0; i < sizeof(off) / sizeof(off[0]); i++) {
+    struct ethtool_value v = {.cmd = off[i], .data = 0};
+    struct ifreq r = {.ifr_data = (char *) &v};
+    strcpy(r.ifr_name, device[side][pair]);
+    if (ioctl(fd, SIOCETHTOOL, &r))
+      bench_die("%s: offload %u: %s", device[side][pair], off[i], strerror(errno));
+  }
+  close(fd);
 }
 
 void bench_net_link(bench_net_t *net, bench_side side, unsigned pair, int up) {

@@ -39,5 +39,8 @@ void bench_net_link(bench_net_t *net, bench_side side, unsigned pair, int up);
 void bench_net_silence(bench_net_t *net, unsigned pair, int silent);
 /* "10.9.1.2" */
 const char *bench_net_addr(bench_side side, unsigned pair);
+/* In the side's own process: its kernel finishes what it sends (checksums, segments), as a peer that is
+ * no kernel needs it. */
+void bench_net_no_offloads(bench_side side, unsigned pair);
 
 #endif
