@@ -59,7 +59,9 @@ void weft__net_lost(weft__core_t *core, const char *device, const struct sockadd
     next = l->next;
     weft__crail_t *cr = weft__container(l, weft__crail_t, link);
     if (cr->state != WEFT__R_OPEN) continue;
-    weft__rail_lost(cr->rail, device, (const struct sockaddr *) addr, why);
+    bool beside = device && strcmp(cr->cand.beside, device) == 0;
+    weft__rail_lost(cr->rail, beside ? cr->cand.device : device, (const struct sockaddr *) addr,
+                    why);
     cr->fired = core->fired = true; /* the upcalls come from a drain */
   }
 }

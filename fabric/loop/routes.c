@@ -191,7 +191,8 @@ static void judge_routes(weft__conn_t *c) {
       snprintf(r->detail, sizeof r->detail, "%s", verdict.detail);
     }
     rank_route(r);
-    if (own) r->link = own->index; /* it may be down now: then as it was */
+    unsigned link = own ? own->index : *r->cand.beside ? if_nametoindex(r->cand.beside) : 0;
+    if (link) r->link = link; /* it may be down now: then as it was */
   }
   sort_routes(c);
   place_routes(c);

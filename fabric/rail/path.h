@@ -215,6 +215,7 @@ typedef struct weft__cand {
    * reach (weft__cand_reach does). */
   bool own_stack;
   uint8_t prefix;   /* bits of its network, as the provider has it; 0 = unknown */
+  char beside[16];  /* own_stack: the system's interface whose link it shares; "" = none */
   char detail[160]; /* evidence, a sentence */
   void *info;       /* struct fi_info *, owned by the list */
 } weft__cand_t;

@@ -323,11 +323,15 @@ static void judge(struct scan *s, const weft__quirks_t *q, struct fi_info *info)
   if (q->own_stack) {
     weft__nic_conf_t conf;
     weft__nic_conf(q->provider, &conf, state, sizeof(state));
+    weft__nic_beside("", &conf, device, c->beside, sizeof(c->beside));
     c->why = weft__nic_missing("", &conf, device, s->memlock, text, sizeof(text));
     if (c->why != WEFT_WHY_OK) {
       say(c, "%s", text);
       return;
     }
+    c->mtu = conf.mtu;
+    v = c->beside[0] != '\0' ? read_number("/sys/class/net/%.100s/speed", c->beside) : 0;
+    if (v > 0) c->speed_bps = (uint64_t) v * 1000000;
   }
   if (i == NULL && s->ifa != NULL && !q->own_stack) {
     c->why = WEFT_WHY_NO_ADDRESS;

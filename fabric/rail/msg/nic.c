@@ -13,10 +13,13 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -28,7 +31,7 @@ enum { CAP_NET_RAW_BIT = 13, PCI_NAME = 13, MEMLOCK_MIN_MIB = 256 };
 
 void weft__nic_conf(const char *provider, weft__nic_conf_t *c, char *buf, size_t len) {
   char name[80], *p;
-  const char *pages;
+  const char *pages, *mtu;
 
   snprintf(buf, len, "FI_%.32s", provider);
   for (p = buf; *p != '\0'; p++) *p = (char) toupper((unsigned char) *p);
@@ -40,6 +43,9 @@ void weft__nic_conf(const char *provider, weft__nic_conf_t *c, char *buf, size_t
   snprintf(name, sizeof(name), "%.40s_HUGEPAGES", buf);
   pages = getenv(name);
   c->hugepages = pages != NULL && strtol(pages, NULL, 10) != 0;
+  snprintf(name, sizeof(name), "%.40s_MTU", buf);
+  mtu = getenv(name);
+  c->mtu = mtu != NULL ? (uint32_t) strtoul(mtu, NULL, 10) : 1500;
 }
 
 int weft__nic_none(const weft__nic_conf_t *c, char *text, size_t len) {
@@ -88,17 +94,6 @@ static bool argument(const char *args, const char *key, char *out, size_t len) {
 }
 
 /* ---- Small looks at the system ---- */
-
-static bool exists(const char *root, const char *fmt, const char *name) {
-  char path[512];
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-  int n = snprintf(path, sizeof(path), "%s", root);
-  snprintf(path + n, sizeof(path) - (size_t) n, fmt, name);
-#pragma GCC diagnostic pop
-  return access(path, F_OK) == 0;
-}
 
 static bool first_line(const char *path, char *out, size_t len) {
   FILE *f = fopen(path, "re");
@@ -276,15 +271,23 @@ static int vfio(const char *root, const char *pci, uint64_t memlock, char *text,
   return WEFT_WHY_OK;
 }
 
+/* Drivers of the kernel that DPDK works beside: the interface stays, and shares its link. */
+static const char *const shared[] = {"mlx5_core", "mlx4_core", "mana"};
+/* ... and those that give it the device, but no IOMMU. */
+static const char *const bare[] = {"uio_pci_generic", "igb_uio"};
+
+static bool among(const char *name, const char *const *list, unsigned n) {
+  while (n > 0 && strcmp(list[n - 1], name) != 0) n--;
+  return n > 0;
+}
+#define AMONG(name, list) among(name, list, sizeof(list) / sizeof((list)[0]))
+
 static int pci_missing(const char *root, const weft__nic_conf_t *c, const char *pci,
                        uint64_t memlock, char *text, size_t len) {
-  /* Drivers that DPDK works beside: it needs no other bound. */
-  static const char *const beside[] = {"mlx5_core", "mlx4_core", "mana", "uio_pci_generic",
-                                       "igb_uio"};
   char path[512], driver[64];
-  unsigned i;
 
-  if (!exists(root, "/sys/bus/pci/devices/%s", pci)) {
+  snprintf(path, sizeof(path), "%s/sys/bus/pci/devices/%s", root, pci);
+  if (access(path, F_OK) != 0) {
     snprintf(text, len, "%s: there is no such PCI device: lspci -D lists them", pci);
     return WEFT_WHY_NO_DEVICE;
   }
@@ -293,9 +296,9 @@ static int pci_missing(const char *root, const weft__nic_conf_t *c, const char *
     snprintf(text, len, "%s: no driver has it: dpdk-devbind.py --bind=vfio-pci %s", pci, pci);
     return WEFT_WHY_SYSTEM;
   }
-  for (i = 0; i < sizeof(beside) / sizeof(beside[0]); i++) {
-    if (strcmp(driver, beside[i]) != 0) continue;
-    if (i < 3 || c->hugepages) return WEFT_WHY_OK;
+  if (AMONG(driver, shared)) return WEFT_WHY_OK;
+  if (AMONG(driver, bare)) {
+    if (c->hugepages) return WEFT_WHY_OK;
     snprintf(text, len, "%s: %s needs physical addresses, so hugepages: %s_HUGEPAGES=1", pci,
              driver, c->prefix);
     return WEFT_WHY_SYSTEM;
@@ -312,22 +315,38 @@ static int pci_missing(const char *root, const weft__nic_conf_t *c, const char *
 
 /* ---- Devices of software ---- */
 
+static bool shares_interface(const char *name) {
+  return strncmp(name, "net_af_packet", 13) == 0 || strncmp(name, "net_af_xdp", 10) == 0;
+}
+
+/* Of this process's network, which /sys need not show; -1: there is no such interface. */
+static int interface_flags(const char *name) {
+  struct ifreq r;
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), flags = -1;
+
+  memset(&r, 0, sizeof(r));
+  snprintf(r.ifr_name, sizeof(r.ifr_name), "%.15s", name);
+  if (fd >= 0 && ioctl(fd, SIOCGIFFLAGS, &r) == 0) flags = (uint16_t) r.ifr_flags;
+  if (fd >= 0) close(fd);
+  return flags;
+}
+
 /* An interface of the system is at its other end. */
 static int beside_interface(const char *root, const char *name, const char *args, char *text,
                             size_t len) {
-  char iface[32], path[512], line[32] = "";
+  char iface[32];
+  int flags;
 
   if (!argument(args, "iface", iface, sizeof(iface))) {
     snprintf(text, len, "%.24s: iface= is missing: the interface that it shares", name);
     return WEFT_WHY_NO_DEVICE;
   }
-  if (!exists(root, "/sys/class/net/%s", iface)) {
+  flags = interface_flags(iface);
+  if (flags < 0) {
     snprintf(text, len, "%.24s: iface=%.16s: there is no such interface", name, iface);
     return WEFT_WHY_NO_DEVICE;
   }
-  snprintf(path, sizeof(path), "%s/sys/class/net/%s/operstate", root, iface);
-  if (first_line(path, line, sizeof(line)) &&
-      (strcmp(line, "down") == 0 || strcmp(line, "lowerlayerdown") == 0)) {
+  if ((flags & IFF_UP) == 0 || (flags & IFF_RUNNING) == 0) {
     snprintf(text, len, "%.24s: %.16s is down", name, iface);
     return WEFT_WHY_LINK_DOWN;
   }
@@ -356,6 +375,28 @@ static int tap(const char *root, const char *name, char *text, size_t len) {
   return WEFT_WHY_SYSTEM;
 }
 
+void weft__nic_beside(const char *root, const weft__nic_conf_t *c, const char *name, char *out,
+                      size_t len) {
+  char args[1024], pci[PCI_NAME], path[512], driver[64];
+  struct dirent *d;
+  DIR *dir;
+
+  out[0] = '\0';
+  if (c->devices == NULL || !find_args(c->devices, name, args, sizeof(args))) return;
+  if (shares_interface(name)) {
+    (void) argument(args, "iface", out, len);
+    return;
+  }
+  if (!pci_name(name, pci)) return;
+  snprintf(path, sizeof(path), "%s/sys/bus/pci/devices/%s/driver", root, pci);
+  if (!link_name(path, driver, sizeof(driver)) || !AMONG(driver, shared)) return;
+  snprintf(path, sizeof(path), "%s/sys/bus/pci/devices/%s/net", root, pci);
+  dir = opendir(path);
+  while (dir != NULL && out[0] == '\0' && (d = readdir(dir)) != NULL)
+    if (d->d_name[0] != '.') snprintf(out, len, "%s", d->d_name);
+  if (dir != NULL) closedir(dir);
+}
+
 int weft__nic_missing(const char *root, const weft__nic_conf_t *c, const char *name,
                       uint64_t memlock, char *text, size_t len) {
   char args[1024], pci[PCI_NAME];
@@ -365,7 +406,7 @@ int weft__nic_missing(const char *root, const weft__nic_conf_t *c, const char *n
   if (c->devices == NULL || !find_args(c->devices, name, args, sizeof(args))) return WEFT_WHY_OK;
   if (pci_name(name, pci))
     why = pci_missing(root, c, pci, memlock, text, len);
-  else if (strncmp(name, "net_af_packet", 13) == 0 || strncmp(name, "net_af_xdp", 10) == 0)
+  else if (shares_interface(name))
     why = beside_interface(root, name, args, text, len);
   else if (strncmp(name, "net_tap", 7) == 0)
     why = tap(root, name, text, len);

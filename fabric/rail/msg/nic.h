@@ -11,6 +11,7 @@ typedef struct weft__nic_conf {
   const char *prefix; /* of the parameters' names, for sentences: "FI_DPDK" */
   const char *devices, *addresses;
   int hugepages;
+  uint32_t mtu;
 } weft__nic_conf_t;
 
 /* Fills in the parameters of this provider; `prefix` is written to buf. */
@@ -25,5 +26,9 @@ int weft__nic_none(const weft__nic_conf_t *, char *text, size_t len);
  * folder. Any thread. */
 int weft__nic_missing(const char *root, const weft__nic_conf_t *, const char *name,
                       uint64_t memlock, char *text, size_t len);
+
+/* The interface of the system whose link the device shares; "": none. Any thread. */
+void weft__nic_beside(const char *root, const weft__nic_conf_t *, const char *name, char *out,
+                      size_t len);
 
 #endif

@@ -211,11 +211,12 @@ static void test_hugepages(void **state) {
 
 static void test_beside_an_interface(void **state) {
   (void) state;
-  conf.devices = "net_af_packet0,iface=v0,qpairs=1";
-  says("net_af_packet0", WEFT_WHY_NO_DEVICE, "iface=v0: there is no such interface");
-  put("/sys/class/net/v0/operstate", "down\n");
-  says("net_af_packet0", WEFT_WHY_LINK_DOWN, "v0 is down");
-  put("/sys/class/net/v0/operstate", "up\n");
+  conf.devices = "net_af_packet0,iface=no_such_iface,qpairs=1";
+  says("net_af_packet0", WEFT_WHY_NO_DEVICE, "iface=no_such_iface: there is no such interface");
+  conf.devices = "net_af_packet0,iface=lo,qpairs=1"; /* is everywhere, but it may be down */
+  if (weft__nic_missing(root, &conf, "net_af_packet0", UINT64_MAX, text, sizeof(text)) ==
+      WEFT_WHY_LINK_DOWN)
+    skip_case("lo is down");
   put("/proc/self/status", "CapEff:\t0000000000000000\n");
   says("net_af_packet0", WEFT_WHY_SYSTEM, "CAP_NET_RAW");
   put("/proc/self/status", "CapEff:\t0000000000002000\n");
@@ -224,6 +225,31 @@ static void test_beside_an_interface(void **state) {
   says("net_af_packet0", WEFT_WHY_NO_DEVICE, "iface= is missing");
   conf.devices = "net_af_packet0,face=v0,xiface=v0";
   says("net_af_packet0", WEFT_WHY_NO_DEVICE, "iface= is missing");
+}
+
+static void beside(const char *device, const char *interface) {
+  char is[16] = "?";
+
+  weft__nic_beside(root, &conf, device, is, sizeof(is));
+  assert_string_equal(is, interface);
+}
+
+/* Whose link dies with the device's. */
+static void test_the_interface_that_it_shares(void **state) {
+  (void) state;
+  beside("net_af_packet0", ""); /* not configured at all */
+  conf.devices = "net_memif0,role=server;net_af_packet0,qpairs=1,iface=v0;net_af_xdp3;" PCI;
+  beside("net_af_packet0", "v0");
+  beside("net_af_packet", "");
+  beside("net_memif0", "");
+  beside("net_af_xdp3", "");
+  beside(PCI, "");
+  put("/sys/bus/pci/devices/" PCI "/net/enp59s0f1/mtu", "1500\n");
+  beside(PCI, "");
+  leads("/sys/bus/pci/devices/" PCI "/driver", "../drivers/mlx5_core");
+  beside(PCI, "enp59s0f1");
+  leads("/sys/bus/pci/devices/" PCI "/driver", "../drivers/vfio-pci");
+  beside(PCI, "");
 }
 
 static void test_tap(void **state) {
@@ -288,6 +314,10 @@ static void test_conf_from_the_environment(void **state) {
   assert_string_equal(conf.devices, "net_null0");
   assert_null(conf.addresses);
   assert_int_equal(conf.hugepages, 1);
+  assert_int_equal(conf.mtu, 1500);
+  assert_int_equal(setenv("FI_NICTEST_MTU", "9000", 1), 0);
+  weft__nic_conf("nictest", &conf, buf, sizeof(buf));
+  assert_int_equal(conf.mtu, 9000);
 }
 
 static void test_long_names_fit(void **state) {
@@ -313,6 +343,7 @@ int main(void) {
       CASE(test_other_drivers),
       CASE(test_hugepages),
       CASE(test_beside_an_interface),
+      CASE(test_the_interface_that_it_shares),
       CASE(test_tap),
       CASE(test_names),
       CASE(test_none_configured),

@@ -435,6 +435,8 @@ static void barren(weft__eq_t *eq) {
   uint64_t now = *rail->env->now_ns;
 
   if (eq->lst == NULL) return;
+  if (rail->q->own_stack)
+    return; /* it rings for all that sleep whatever comes, and has no descriptors */
   if (rail->sweep_at == 0 && rail->q->half_open) {
     rail->sweep_at = now + HALF_OPEN_NS / 4;
     set_timer(rail);
