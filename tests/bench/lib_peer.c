@@ -3,6 +3,7 @@
  * them. */
 #include "lib_peer.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -384,6 +385,8 @@ static int side_main(int fd, peer_shared_t *shared, bench_side which) {
   if (cfg->net && which == BENCH_SERVER) bench_net_server(fd);
   if (which == BENCH_CLIENT && recv(fd, &byte, 1, 0) != 1) return 1;
   if (cfg->devices[which]) setenv("WEFT_DEVICES", cfg->devices[which], 1);
+  for (unsigned i = 0; i < 4 && cfg->environment[which][i]; i++)
+    if (putenv((char *) cfg->environment[which][i])) bench_die("putenv: %s", strerror(errno));
   weft_opts_init(&opts, sizeof(opts));
   if (!s || uv_loop_init(&s->loop) || weft_init(&s->loop, &s->weft, &opts))
     bench_die("weft_init failed");

@@ -30,6 +30,7 @@ typedef struct peer_config_s {
   /* or over a network that stands already: where the server listens ("10.9.2.1"), and what each
    * side may use; each then belongs to its own bench_side. NULL: as `net` says */
   const char *host, *devices[2];
+  const char *environment[2][4]; /* "NAME=value" of each side, NULL after the last */
   unsigned slow; /* everything takes so many times as long as on a machine; 0: as long */
   void (*opening)(void *arg), *opening_arg; /* called while the connections are being made */
 } peer_config_t;
