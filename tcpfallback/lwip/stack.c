@@ -72,6 +72,7 @@ static struct {
   unsigned nets;
   int bell, timer;
   int watchers;
+  bool held; /* the timer, see hold */
   bool naps; /* a device has no descriptor */
   uint64_t due, busy, checked;
   uint64_t now, ticks; /* the clock as it was read last, and the processor's counter then */
@@ -168,6 +169,23 @@ void tf_stack_settle(void) {
   }
 }
 
+/* In so many nanoseconds: at this time. */
+static void set_timer(uint64_t at, uint64_t in) {
+  struct itimerspec when = {0};
+
+  stack.due = at;
+  when.it_value.tv_sec = (time_t) (in / 1000000000);
+  when.it_value.tv_nsec = (long) (in % 1000000000);
+  (void) timerfd_settime(stack.timer, 0, &when, NULL);
+}
+
+/* It has rung, and whoever it woke is here. It is silent for as long as he keeps coming by himself: to
+ * set it is dear. But another one may have been about to wake, and found it silent already. */
+static void hold(uint64_t now) {
+  if (stack.timer >= 0) set_timer(now + NAP_MAX, NAP_MAX);
+  stack.held = true;
+}
+
 void tf_stack_poll(void) {
   unsigned i, n, all = 0;
   uint64_t now;
@@ -189,7 +207,7 @@ void tf_stack_poll(void) {
     sys_check_timeouts();
   }
   tf_stack_settle();
-  if (stack.watchers > 0 && now >= stack.due) tf_stack_arm();
+  if (stack.watchers > 0 && now >= stack.due) hold(now);
 }
 
 /* ---- The thread of last resort ---- */
@@ -259,7 +277,6 @@ static bool resting(void) {
 void tf_stack_arm(void) {
   u32_t ms = sys_timeouts_sleeptime();
   uint64_t now = tf_stack_ns(), in, nap;
-  struct itimerspec when = {0};
   bool queued = false;
   unsigned i;
 
@@ -274,10 +291,9 @@ void tf_stack_arm(void) {
     if (nap < in) in = nap;
   }
   if (in < NAP_MIN) in = NAP_MIN;
-  stack.due = now + in;
-  when.it_value.tv_sec = (time_t) (in / 1000000000);
-  when.it_value.tv_nsec = (long) (in % 1000000000);
-  (void) timerfd_settime(stack.timer, 0, &when, NULL);
+  if (!stack.held && stack.due > now && stack.due <= now + in) return; /* it rings in time */
+  stack.held = false;
+  set_timer(now + in, in);
 }
 
 /* ---- Routes: from a device that has the source, else to one that has the destination near ---- */
