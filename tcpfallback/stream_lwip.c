@@ -5,7 +5,8 @@
  *  - A stream outlives its pcb: lwIP frees that one on an error, and owns it after a close. So what a
  *    program may still ask (names, the error, what was received) is in the stream.
  *  - What was received stays in lwIP's buffers, and the window shut by as much, until it is read.
- *  - What is written is copied: lwIP keeps it until it is acknowledged.
+ *  - What is written is copied: lwIP keeps it until it is acknowledged. A long write leaves in pieces of
+ *    AHEAD bytes, so that the peer takes one while the next is copied.
  *  - As a kernel has it: what was received before the end or an error is read first; closing with
  *    something unread resets; a stream that is closed goes on until its bytes have left.
  *  - Reading and writing move the whole stack, so that an endpoint that is read without asking its
@@ -21,7 +22,7 @@
 #include "lwip/stack.h"
 #include "stream.h"
 
-enum { BACKLOG_MAX = 255, ROOM = TCP_SND_BUF / 3, CHUNK = 65535 };
+enum { BACKLOG_MAX = 255, ROOM = TCP_SND_BUF / 3, CHUNK = 65535, AHEAD = 32768 };
 
 typedef enum { LW_NEW, LW_LISTEN, LW_CONNECTING, LW_UP, LW_DOWN } lw_state;
 
@@ -512,12 +513,13 @@ bool tf_lw_leaving(void) {
 
 /* Takes what fits. */
 static size_t put(tf_lw_t *s, const uint8_t *p, size_t n, bool more, bool *stop) {
-  size_t done = 0;
+  size_t done = 0, piece = AHEAD - AHEAD % s->pcb->mss;
 
+  if (piece == 0) piece = s->pcb->mss;
   while (done < n && !*stop) {
     size_t k = n - done, room = s->pcb->snd_buf;
     if (k > room) k = room;
-    if (k > CHUNK) k = CHUNK;
+    if (k > piece) k = piece;
     if (k == 0 || tcp_write(s->pcb, p + done, (u16_t) k,
                             (u8_t) (TCP_WRITE_FLAG_COPY |
                                     (more || done + k < n ? TCP_WRITE_FLAG_MORE : 0))) != ERR_OK) {
@@ -525,6 +527,11 @@ static size_t put(tf_lw_t *s, const uint8_t *p, size_t n, bool more, bool *stop)
       break;
     }
     done += k;
+    if (done < n) { /* the peer has it while we copy on */
+      (void) tcp_output(s->pcb);
+      tf_stack_settle();
+      *stop = s->pcb == NULL; /* reset by one in this process, meanwhile */
+    }
   }
   return done;
 }
@@ -546,7 +553,7 @@ static ssize_t l_writev(tf_sock_t h, const struct iovec *iov, int n) {
   } else {
     for (i = 0; i < n && !stop; i++)
       done += put(s, iov[i].iov_base, iov[i].iov_len, i + 1 < n, &stop);
-    (void) tcp_output(s->pcb);
+    if (s->pcb != NULL) (void) tcp_output(s->pcb);
     tf_stack_settle();
     if (stop) { /* and perhaps there is room by now, or nothing under way that would say so */
       if (done == 0) tf_stack_poll();

@@ -83,6 +83,7 @@
 
 #define LWIP_TCP_PCB_NUM_EXT_ARGS 1 /* find.c */
 #define LWIP_CHKSUM               tf_checksum
+#define TCP_CHECKSUM_ON_COPY      1 /* while it is in the nearest cache */
 
 struct netif;
 struct ip4_addr;

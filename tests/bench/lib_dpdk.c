@@ -66,7 +66,7 @@ void bench_wire_plan(bench_wire_t *wire, bench_wire_kind kind, unsigned mtu) {
                server ? "server" : "client", strrchr(wire->path, '/') + 1);
     else
       snprintf(wire->device[server], sizeof(wire->device[0]), "%s=%.127s",
-               server ? "net_vhost0,iface" : "net_virtio_user0,queue_size=1024,path", wire->path);
+               server ? "net_vhost0,iface" : "net_virtio_user0,path", wire->path);
   }
 }
 
