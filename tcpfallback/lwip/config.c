@@ -6,7 +6,9 @@
  *  - A device without an address, or an address that is none, leaves no device at all, with a line in
  *    the log: half a configuration would reach half of the peers. */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <ifaddrs.h>
+#include <limits.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +17,7 @@
 #include "prov.h"
 #include "stack.h"
 
-tf_config_t tf_config = {.mtu = 1500, .memory = 256, .spin = 50};
+tf_config_t tf_config = {.mtu = 1500, .memory = 256, .spin = 50, .faults.seed = 1};
 
 void tf_config_say(const char *line) {
   TF_WARN("%s\n", line);
@@ -78,8 +80,39 @@ static bool parse(const char *devices, const char *all) {
   return ok;
 }
 
+/* A test without the faults that it asked for would show nothing: so a wrong one is not passed over. */
+static bool fault(const char *name, int *value, int most, const char *help) {
+  char *text = NULL, *end;
+  long v;
+
+  fi_param_define(&tf_prov, name, FI_PARAM_STRING, "for tests: %s, 0 to %d (default %d)", help,
+                  most, *value);
+  if (fi_param_get_str(&tf_prov, name, &text) != 0 || text == NULL) return true;
+  errno = 0;
+  v = strtol(text, &end, 10);
+  if (end == text || *end != '\0' || errno != 0 || v < 0 || v > most) {
+    TF_WARN("%s: %s is no number from 0 to %d, so there is no device\n", name, text, most);
+    return false;
+  }
+  *value = (int) v;
+  return true;
+}
+
+static bool faults(tf_faults_config_t *f) {
+  bool ok = fault("loss_ppm", &f->loss, 1000000, "frames lost of a million, each way");
+
+  ok = fault("dup_ppm", &f->dup, 1000000, "frames doubled of a million, each way") && ok;
+  ok = fault("reorder_ppm", &f->reorder, 1000000,
+             "frames of a million that 1 to 8 later ones pass, each way") &&
+       ok;
+  ok = fault("delay_us", &f->delay, 10000000, "microseconds that each frame is late, each way") &&
+       ok;
+  return fault("seed", &f->seed, INT_MAX, "the same faults for the same frames") && ok;
+}
+
 void tf_config_params(void) {
   char *devices = NULL, *all = NULL, *gateway = NULL;
+  bool ok;
 
   fi_param_define(&tf_prov, "device", FI_PARAM_STRING,
                   "devices, as DPDK's --vdev has them or PCI addresses, with ; between; none: "
@@ -92,7 +125,8 @@ void tf_config_params(void) {
   whole("memory", &tf_config.memory, 32, 65536, "MiB for all devices, without hugepages");
   whole("hugepages", &tf_config.hugepages, 0, 1, "use them, 0 or 1");
   whole("spin", &tf_config.spin, 0, 1000000, "microseconds to spin before sleeping in a wait");
-  if (fi_param_get_str(&tf_prov, "device", &devices) != 0 || devices == NULL) return;
+  ok = faults(&tf_config.faults);
+  if (fi_param_get_str(&tf_prov, "device", &devices) != 0 || devices == NULL || !ok) return;
   (void) fi_param_get_str(&tf_prov, "address", &all);
   if (fi_param_get_str(&tf_prov, "gateway", &gateway) == 0 && gateway != NULL &&
       inet_pton(AF_INET, gateway, &tf_config.gateway) != 1)

@@ -50,8 +50,9 @@ enum {
 typedef struct net {
   struct netif nif;
   tf_dev_t *dev;
-  unsigned lent; /* frames that TCP has */
-  bool full;     /* it refused, or has not sent all */
+  tf_faults_t *faults; /* NULL: none */
+  unsigned lent;       /* frames that TCP has */
+  bool full;           /* it refused, or has not sent all */
 } net_t;
 
 /* Beside each frame. */
@@ -111,7 +112,9 @@ static err_t output(struct netif *nif, struct pbuf *p) {
 
   for (q = p; q != NULL && n < PIECES; q = q->next) iov[n++] = (struct iovec){q->payload, q->len};
   if (q != NULL) return ERR_BUF;
-  err = tf_dev_send(net->dev, iov, n, p->tot_len);
+  err = net->faults == NULL
+            ? tf_dev_send(net->dev, iov, n, p->tot_len)
+            : tf_faults_put(net->faults, TF_FAULTS_OUT, tf_stack_ns(), iov, n, p->tot_len);
   if (err == -ENOBUFS) net->full = true;
   return err == 0 ? ERR_OK : err == -ENOBUFS ? ERR_MEM : ERR_IF;
 }
@@ -140,11 +143,49 @@ static struct pbuf *as_pbuf(net_t *net, const tf_frame_t *f) {
   return p;
 }
 
+/* Where faults are asked for: through them, both ways. */
+static unsigned input_with_faults(net_t *net) {
+  unsigned i, n, room = tf_faults_room(net->faults, TF_FAULTS_IN) ? 1 : 0, all = 0;
+  uint64_t now = tf_stack_ns();
+  const void *data;
+  struct pbuf *p;
+  tf_frame_t f;
+  size_t len;
+
+  for (i = 0; i < BURST && room != 0 && (n = tf_dev_recv(net->dev, &f, 1)) != 0; i++) {
+    (void) tf_faults_put(net->faults, TF_FAULTS_IN, now, &(struct iovec){f.data, f.len}, 1, f.len);
+    tf_dev_free(f.handle);
+    room = tf_faults_room(net->faults, TF_FAULTS_IN) ? 1 : 0;
+  }
+  while ((data = tf_faults_next(net->faults, TF_FAULTS_IN, now, &len)) != NULL) {
+    p = pbuf_alloc(PBUF_RAW, (u16_t) len, PBUF_RAM);
+    if (p != NULL) (void) pbuf_take(p, data, (u16_t) len);
+    tf_faults_pop(net->faults, TF_FAULTS_IN);
+    if (p != NULL && net->nif.input(p, &net->nif) != ERR_OK) pbuf_free(p);
+    all++;
+  }
+  return all < BURST ? all : BURST;
+}
+
+static bool leave(net_t *net) {
+  const void *data;
+  size_t len;
+
+  while (net->faults != NULL &&
+         (data = tf_faults_next(net->faults, TF_FAULTS_OUT, tf_stack_ns(), &len)) != NULL) {
+    if (tf_dev_send(net->dev, &(struct iovec){(void *) data, len}, 1, len) == -ENOBUFS) break;
+    tf_faults_pop(net->faults, TF_FAULTS_OUT);
+  }
+  return tf_dev_flush(net->dev);
+}
+
 static unsigned input(net_t *net) {
   tf_frame_t f[BURST];
   struct pbuf *p;
-  unsigned i, n = tf_dev_recv(net->dev, f, BURST);
+  unsigned i, n;
 
+  if (net->faults != NULL) return input_with_faults(net);
+  n = tf_dev_recv(net->dev, f, BURST);
   for (i = 0; i < n; i++) {
     p = as_pbuf(net, &f[i]);
     if (p != NULL && net->nif.input(p, &net->nif) != ERR_OK) pbuf_free(p);
@@ -159,12 +200,12 @@ void tf_stack_settle(void) {
   for (i = 0; i < stack.nets; i++) {
     net_t *net = &stack.net[i];
     for (k = 0; k < 64 && net->nif.loop_first != NULL; k++) netif_poll(&net->nif);
-    if (!tf_dev_flush(net->dev)) {
+    if (!leave(net)) {
       net->full = true;
     } else if (net->full) {
       net->full = false;
       tcp_txnow();
-      (void) tf_dev_flush(net->dev);
+      (void) leave(net);
     }
   }
 }
@@ -276,14 +317,18 @@ static bool resting(void) {
 
 void tf_stack_arm(void) {
   u32_t ms = sys_timeouts_sleeptime();
-  uint64_t now = tf_stack_ns(), in, nap;
+  uint64_t now = tf_stack_ns(), in, nap, due;
   bool queued = false;
   unsigned i;
 
   if (stack.timer < 0) return;
   in = ms == SYS_TIMEOUTS_SLEEPTIME_INFINITE ? UINT64_C(1000000000) : (uint64_t) ms * 1000000;
   if (in < REST && resting()) in = REST;
-  for (i = 0; i < stack.nets; i++) queued = queued || stack.net[i].full;
+  for (i = 0; i < stack.nets; i++) {
+    queued = queued || stack.net[i].full;
+    due = stack.net[i].faults == NULL ? UINT64_MAX : tf_faults_due(stack.net[i].faults);
+    if (due != UINT64_MAX && due - (due < now ? due : now) < in) in = due - (due < now ? due : now);
+  }
   if (stack.naps || queued) {
     nap = (now - stack.busy) / 8;
     nap = nap < NAP_MIN ? NAP_MIN : nap > NAP_MAX ? NAP_MAX : nap;
@@ -371,6 +416,10 @@ static int add(const tf_port_t *port, char why[TF_DEV_WHY]) {
   int err = tf_dev_open(&c, &net->dev, why), fd;
 
   if (err != 0) return err;
+  if (tf_faults_wanted(&tf_config.faults)) {
+    net->faults = tf_faults_open(&tf_config.faults, stack.nets);
+    if (net->faults == NULL) return -ENOMEM;
+  }
   fd = tf_dev_fd(net->dev);
   if (fd < 0 && !tf_dev_silent(net->dev)) stack.naps = true;
   if (fd >= 0 &&

@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 
+#include "dpdk/faults.h"
 #include "stream.h"
 
 enum { TF_PORTS = 8, TF_ADDRESSES = 4 };
@@ -35,6 +36,7 @@ typedef struct tf_config {
   unsigned ports;
   int mtu, memory, hugepages, spin; /* bytes, MiB, 0 or 1, microseconds */
   struct in_addr gateway;
+  tf_faults_config_t faults;
 } tf_config_t;
 extern tf_config_t tf_config;
 void tf_config_params(void);

@@ -135,7 +135,7 @@ static void handle_of_a_listener(void **state) {
 
   (void) state;
   pair_open(&p, NULL, NULL);
-  info = conform_info(client_provider, NULL, "127.0.0.1", "0", FI_SOURCE);
+  info = conform_info(client_provider, NULL, conform_node(), "0", FI_SOURCE);
   OK(fi_passive_ep(p.c.fabric, info, &pep, NULL));
   bound = name_of(&pep->fid);
   assert_int_not_equal(bound.sin_port, 0);

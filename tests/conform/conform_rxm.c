@@ -114,7 +114,7 @@ static void node_open(node_t *n, const char *provider, int mr_mode) {
   h->domain_attr->mr_mode = mr_mode;
   h->addr_format = FI_SOCKADDR_IN;
   assert_true(asprintf(&h->fabric_attr->prov_name, "%s;ofi_rxm", provider) > 0);
-  OK(fi_getinfo(FI_VERSION(1, 17), "127.0.0.1", "0", FI_SOURCE, h, &n->info));
+  OK(fi_getinfo(FI_VERSION(1, 17), conform_node(), "0", FI_SOURCE, h, &n->info));
   fi_freeinfo(h);
   OK(fi_fabric(n->info->fabric_attr, &n->fabric, NULL));
   OK(fi_domain(n->fabric, n->info, &n->domain, NULL));

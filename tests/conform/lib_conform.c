@@ -42,6 +42,12 @@ int conform_run(int argc, char **argv, const struct CMUnitTest *tests, size_t n)
   return _cmocka_run_group_tests(program_invocation_short_name, tests, n, NULL, NULL);
 }
 
+const char *conform_node(void) {
+  const char *node = getenv("WEFT_CONFORM_NODE");
+
+  return node != NULL ? node : "127.0.0.1";
+}
+
 /* ---- Time ---- */
 
 uint64_t now_ms(void) {
@@ -352,7 +358,7 @@ uint16_t pair_port(const pair_t *p) {
 }
 
 void pair_open(pair_t *p, const opts_t *client, const opts_t *server) {
-  const char *node = server != NULL && server->node != NULL ? server->node : "127.0.0.1";
+  const char *node = server != NULL && server->node != NULL ? server->node : conform_node();
   char service[8];
 
   memset(p, 0, sizeof(*p));

@@ -45,6 +45,9 @@
 /* From the command line, "PROGRAM CLIENT [SERVER]", or WEFT_CONFORM_CLIENT and WEFT_CONFORM_SERVER. */
 extern const char *client_provider, *server_provider;
 
+/* The server's address: WEFT_CONFORM_NODE, or 127.0.0.1. */
+const char *conform_node(void);
+
 /* Run cases that open what they need; `tests` may not name a deviation's case twice. */
 int conform_run(int argc, char **argv, const struct CMUnitTest *tests, size_t n);
 #define CONFORM_MAIN(tests)                                                                        \
@@ -97,7 +100,7 @@ typedef struct opts_s {      /* all may be 0 */
   uint64_t cq_flags;         /* beside FI_TRANSMIT | FI_RECV, as FI_SELECTIVE_COMPLETION */
   enum fi_threading threads; /* FI_THREAD_SAFE */
   bool srx;                  /* endpoints receive from a shared context */
-  const char *node;          /* the server's address, 127.0.0.1 */
+  const char *node;          /* the server's address, conform_node() */
 } opts_t;
 
 typedef struct end_s {
