@@ -38,7 +38,7 @@ enum {
   BURST = 32,
   BURSTS = 4, /* in one poll */
   PIECES = 64,
-  NAP_MIN = 50000,   /* ns */
+  NAP_MIN = 20000,   /* ns */
   NAP_MAX = 5000000, /* ns */
   REST = 250000000,  /* ns */
   TICK = 2 * TCP_TMR_INTERVAL * 1000000,
