@@ -182,7 +182,10 @@ int weft__rail_open(weft__env_t *env, const weft__cand_t *cand, weft__rail_t **o
 #undef STEP
 
 failed:
-  snprintf(err, errlen, "%s: %s: %s", rail->name, step, weft__err_str(r, text, sizeof(text)));
+  snprintf(err, errlen, "%s: %s: %s%s", rail->name, step, weft__err_str(r, text, sizeof(text)),
+           rail->q != NULL && rail->q->own_stack && rail->fabric == NULL
+               ? "; FI_LOG_LEVEL=warn has the device say why"
+               : "");
 refused:
   teardown(rail);
   destroy(rail);
