@@ -13,13 +13,14 @@
 #include "lwip/opt.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-enum { LISTS = 0, STEP = 64, FINE = 0, MOST = 0, KEPT = 0 };
+enum { LISTS = 0, STEP = 64, COARSE = 2048, FINE = 0, MOST = 0, KEPT = 0 };
 #else
 enum {
   STEP = 64,
   FINE = 16, /* so many lists, a step apart */
-  LISTS = FINE + 4,
-  MOST = FINE * STEP << 4,
+  COARSE = 2048,
+  LISTS = FINE + 6, /* the rest of them, further apart: a segment of MTU 9000 fits */
+  MOST = 6 * COARSE,
   KEPT = 4 << 20, /* bytes of a list */
 };
 #endif
@@ -40,11 +41,11 @@ static struct {
 static size_t list_of(size_t size) {
   if (size > MOST) return LISTS;
   if (size <= FINE * STEP) return size == 0 ? 0 : (size - 1) / STEP;
-  return FINE + (size_t) (63 - __builtin_clzll((size - 1) / (FINE * STEP)));
+  return FINE + (size - 1) / COARSE;
 }
 
 static size_t size_of(size_t list) {
-  return list < FINE ? (list + 1) * STEP : (size_t) FINE * STEP << (list - FINE + 1);
+  return list < FINE ? (list + 1) * STEP : (list - FINE + 1) * COARSE;
 }
 
 void *tf_mem_get(size_t size) {

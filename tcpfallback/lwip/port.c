@@ -30,7 +30,7 @@ u32_t sys_jiffies(void) {
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) &&      \
     defined(__GNUC__) && !defined(__clang__)
-__attribute__((target_clones("arch=skylake-avx512", "avx2", "default"), optimize("O3")))
+__attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
 #endif
 uint16_t
 tf_checksum(const void *data, int len) {
