@@ -5,31 +5,34 @@ set -u
 
 usage() {
   cat <<'END'
-usage: examples/quickstart.sh [--no-install] [--bin DIR] [--seconds N] [--loopback] [--keep]
+usage: examples/quickstart.sh [--no-install] [--bin DIR] [--seconds N] [--loopback] [--no-dpdk] [--keep]
 
 Installs what the demo needs (as root; else it prints the apt-get line and goes on), builds it, starts a
 server and a client in two network namespaces joined by two cables (veth pairs), streams checksummed
 messages both ways, and pulls the cable in use in the middle. Prints what was chosen, what was rejected
-and why, how the connection moved, what was lost (nothing), and round trips beside raw sockets. About a
-minute the first time, 10 seconds afterwards. Leaves nothing running and no network set-up behind.
+and why, how the connection moved, what was lost (nothing), and round trips beside raw sockets. Where the
+build has TCP in user space (docs/dpdk.md), the same two programs then talk over that. About a minute the
+first time, 10 seconds afterwards. Leaves nothing running and no network set-up behind.
 
   --no-install   neither look at packages nor install any
   --bin DIR      use the programs in DIR: no packages, no build
   --seconds N    stream for N seconds (6)
   --loopback     on the loopback device, without namespaces: nothing is cut then
+  --no-dpdk      without the last step, TCP in user space
   --keep         at the end keep both namespaces until Enter is pressed, to look around in them
 
 Exit status: 0 when everything arrived exactly once and the connection moved; else not 0.
 END
 }
 
-install=1 bin= seconds=6 loopback= keep= inside= self=$0
+install=1 bin= seconds=6 loopback= keep= inside= dpdk=1 self=$0
 while [ $# -gt 0 ]; do
   case $1 in
   --no-install) install= ;;
   --bin) bin=${2:-} && shift ;;
   --seconds) seconds=${2:-} && shift ;;
   --loopback) loopback=1 ;;
+  --no-dpdk) dpdk= ;;
   --keep) keep=1 ;;
   --inside) inside=1 ;; # called by ourselves, in the client's namespace
   -h | --help) usage; exit 0 ;;
@@ -138,7 +141,7 @@ prepare() {
   fi
   [ -z "$loopback" ] || printf '\n%s: everything runs on the loopback device and nothing is cut\n' "$why"
   ${enter[@]+"${enter[@]}"} bash "$self" --inside --bin "$bin" --seconds "$seconds" \
-    ${loopback:+--loopback} ${keep:+--keep} || exit
+    ${loopback:+--loopback} ${keep:+--keep} $([ -n "$dpdk" ] || echo --no-dpdk) || exit
   printf '\n%s%d s in all. Next: docs/guide.md, the first program of your own.%s\n' "$dim" $SECONDS "$plain"
   exit 0
 }
@@ -294,6 +297,32 @@ printf '  %-17s p50 %s us, p99 %s us; afterwards p50 %s us, p99 %s us\n' "raw TC
   "$(figure p50 raw_before)" "$(figure p99 raw_before)" "$(figure p50 raw_after)" "$(figure p99 raw_after)"
 printf '  %s(round trips; both ends sleep while they wait. More: weft_perf, docs/performance.md)%s\n' "$dim" "$plain"
 [ -z "$holder" ] || grep -q ' MIGRATED ' "$work/client" || failures+=("the connection did not move")
+
+# Both programs share a memory that is a cable to them: no card, no privileges, no kernel on the way.
+user_space() {
+  local device="net_memif0,id=0,socket-abstract=no,socket=$work/memif,role="
+  title "The same over TCP in user space: DPDK, between two processes"
+  export FI_DPDK_DEVICE=${device}server FI_DPDK_ADDRESS=10.78.0.2/24
+  serve "$work/dpdk_server" "$bin/quickstart_peer" listen weft://10.78.0.2:7000
+  export FI_DPDK_DEVICE=${device}client FI_DPDK_ADDRESS=10.78.0.1/24
+  timeout 30 setpriv --pdeathsig KILL "$bin/quickstart_peer" connect 'weft://10.78.0.2:7000?latency=20us' 2 \
+    >"$work/dpdk_client" 2>&1 </dev/null || failures+=("dpdk: the client ended with an error")
+  server_ended || { cat "$work/dpdk_server"; failures+=("dpdk: the server ended with an error"); }
+  grep -E '^(chosen|standby) ' "$work/dpdk_client" | sed 's/^/  /'
+  grep -qE '^chosen +dpdk ' "$work/dpdk_client" ||
+    { cat "$work/dpdk_client"; failures+=("dpdk: the messages went another way"); }
+  row client server dpdk_client dpdk_server
+  row server client dpdk_server dpdk_client
+  printf '  %-17s p50 %s us, p99 %s us\n' "64 bytes, dpdk" "$(figure p50 dpdk_client)" "$(figure p99 dpdk_client)"
+  printf '  %s(both ends spin for a moment before they sleep, as latency=20us lets them)%s\n' "$dim" "$plain"
+}
+if [ -z "$dpdk" ]; then
+  :
+elif [ -f "$bin/../lib/libdpdk-fi.so" ]; then
+  user_space
+else
+  printf '\n%sTCP in user space: this build has none (docs/dpdk.md)%s\n' "$dim" "$plain"
+fi
 
 if [ -n "$keep" ] && [ -n "$holder" ]; then
   user=-U\ --preserve-credentials

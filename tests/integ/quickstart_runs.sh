@@ -18,7 +18,7 @@ expect() { grep -qE -- "$2" "$1" || fail "no line like '$2' in:" "$1"; }
 run() { # OUTPUT ARGUMENT...
   local out=$1
   shift
-  timeout 120 "$quickstart" --bin "$bin" --seconds 3 "$@" >"$out" 2>&1 </dev/null
+  timeout 120 "$quickstart" --bin "$bin" --seconds 3 --no-dpdk "$@" >"$out" 2>&1 </dev/null
 }
 delivered() { # both directions: sent = received, and nothing lost, twice or damaged
   awk '/^  (client to server|server to client) / { n++; if ($4 < 100 || $4 != $5 || $6 $7 $8 != "000") bad = 1 }
@@ -66,6 +66,18 @@ run "$work/three" || fail "the one of two at once" "$work/three"
 wait $two || fail "the other of two at once" "$work/two"
 delivered "$work/two"
 delivered "$work/three"
+
+# The last step, TCP in user space, where this build has it.
+timeout 120 "$quickstart" --bin "$bin" --seconds 3 --loopback >"$work/dpdk" 2>&1 </dev/null || fail "with dpdk" "$work/dpdk"
+if [ -f "$bin/../lib/libdpdk-fi.so" ]; then
+  sed -i '1,/TCP in user space/d' "$work/dpdk"
+  awk '/^  (client to server|server to client) / { n++; if ($4 < 100 || $4 != $5 || $6 $7 $8 != "000") bad = 1 }
+       END { exit bad || n != 2 }' "$work/dpdk" || fail "not everything arrived exactly once over dpdk:" "$work/dpdk"
+  expect "$work/dpdk" '^  chosen +dpdk +net_memif0 '
+  expect "$work/dpdk" '^  64 bytes, dpdk +p50 [0-9.]+ us, p99 [0-9.]+ us$'
+else
+  expect "$work/dpdk" '^TCP in user space: this build has none '
+fi
 
 # Killed in the middle, without a chance to clean up.
 "$quickstart" --bin "$bin" --seconds 60 >"$work/killed" 2>&1 </dev/null &
