@@ -64,6 +64,6 @@ endif()
 
 add_link_options(LINKER:--as-needed LINKER:-z,relro LINKER:-z,now)
 
-# Link-time optimisation is for libweft.so alone. Its objects stay "fat", so that unit tests link the
-# very same objects without it and build quickly.
-option(WEFT_LTO "Link-time optimisation of libweft.so (gcc)" OFF)
+# Link-time optimisation is for libweft.so and libdpdk-fi.so alone. Their objects stay "fat", so that unit tests link
+# the very same objects without it and build quickly.
+option(WEFT_LTO "Link-time optimisation of libweft.so and libdpdk-fi.so (gcc)" OFF)
