@@ -39,7 +39,7 @@ static int plain_listener(struct sockaddr_in *in) {
   socklen_t len = sizeof(*in);
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-  *in = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  *in = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = conform_foe()};
   assert_true(fd >= 0);
   assert_int_equal(bind(fd, (struct sockaddr *) in, len), 0);
   assert_int_equal(listen(fd, 8), 0);
@@ -48,11 +48,7 @@ static int plain_listener(struct sockaddr_in *in) {
 }
 
 static int plain_connect(void) {
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-  assert_true(fd >= 0);
-  assert_int_equal(connect(fd, (struct sockaddr *) &p.addr, (socklen_t) p.addrlen), 0);
-  return fd;
+  return plain_socket(&p.addr, p.addrlen);
 }
 
 /* ---- Addresses ---- */

@@ -3,6 +3,7 @@
 # dpdk_wire.sh WIRE PROGRAM CLIENT SERVER - a program of this folder whose two ends are joined by a wire, so that
 # their frames leave and come, with the faults that FI_DPDK_LOSS_PPM and the like ask for.
 #   memif, vhost  two devices of the one stack of `dpdk`, joined by shared memory
+#   foe           the two ends in `dpdk` without a wire; sockets of the kernel reach them over a veth pair, by af_packet
 #   veth          one end of `dpdk`, by af_packet, and the other of a provider over the kernel's TCP
 . "${BASH_SOURCE%/*}/../integ/lib_examples.sh" || exit 1
 [ $# -eq 4 ] || fail "usage: dpdk_wire.sh WIRE PROGRAM CLIENT SERVER"
@@ -18,7 +19,7 @@ memif)
 vhost)
   export FI_DPDK_DEVICE="net_vhost0,iface=$TMP/wire;net_virtio_user0,path=$TMP/wire"
   ;;
-veth)
+veth | foe)
   command -v ethtool >/dev/null || skip "ethtool is not installed"
   if [ -z "${WEFT_WIRE_INSIDE:-}" ]; then
     for enter in "unshare -n" "unshare -Urn"; do
@@ -38,6 +39,7 @@ veth)
   if [ "$server" = dpdk ]; then
     FI_DPDK_ADDRESS=10.9.0.2/24
     ip addr add 10.9.0.1/24 dev kernel || fail "no address"
+    export WEFT_CONFORM_FOE=10.9.0.1
   else
     FI_DPDK_ADDRESS=10.9.0.1/24
     ip addr add 10.9.0.2/24 dev kernel || fail "no address"

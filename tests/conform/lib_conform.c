@@ -6,7 +6,10 @@
  *    (completions) or an event number that does not exist. A case makes thousands of them at most. */
 #include "lib_conform.h"
 
+#include <arpa/inet.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #define MAX_ENDS  8
@@ -46,6 +49,25 @@ const char *conform_node(void) {
   const char *node = getenv("WEFT_CONFORM_NODE");
 
   return node != NULL ? node : "127.0.0.1";
+}
+
+struct in_addr conform_foe(void) {
+  const char *text = getenv("WEFT_CONFORM_FOE");
+  struct in_addr in = {.s_addr = htonl(INADDR_LOOPBACK)};
+
+  if (text != NULL) assert_int_equal(inet_pton(AF_INET, text, &in), 1);
+  return in;
+}
+
+int plain_socket(const void *addr, size_t len) {
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+  assert_true(fd >= 0);
+  UNTIL(connect(fd, addr, (socklen_t) len) == 0 || errno == EISCONN ||
+        (errno != EINPROGRESS && errno != EALREADY));
+  OK(connect(fd, addr, (socklen_t) len) == 0 || errno == EISCONN ? 0 : -errno);
+  assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
+  return fd;
 }
 
 /* ---- Time ---- */

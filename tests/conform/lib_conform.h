@@ -47,6 +47,10 @@ extern const char *client_provider, *server_provider;
 
 /* The server's address: WEFT_CONFORM_NODE, or 127.0.0.1. */
 const char *conform_node(void);
+/* Where sockets of the kernel meet what is tested: WEFT_CONFORM_FOE, or 127.0.0.1. */
+struct in_addr conform_foe(void);
+/* A socket of the kernel that connects: those at the other end may need pump() to hear of it. */
+int plain_socket(const void *addr, size_t len);
 
 /* Run cases that open what they need; `tests` may not name a deviation's case twice. */
 int conform_run(int argc, char **argv, const struct CMUnitTest *tests, size_t n);

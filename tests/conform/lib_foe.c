@@ -33,7 +33,7 @@ void world_open(const opts_t *opts) {
   w->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   assert_true(w->listener >= 0);
   w->addr.sin_family = AF_INET;
-  w->addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  w->addr.sin_addr = conform_foe();
   OK(bind(w->listener, (struct sockaddr *) &w->addr, len));
   OK(listen(w->listener, 64));
   OK(getsockname(w->listener, (struct sockaddr *) &w->addr, &len));
@@ -110,11 +110,9 @@ static void no_delay(int fd) {
 }
 
 int stranger(void) {
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int fd = plain_socket(&world.p.addr, world.p.addrlen);
 
-  assert_true(fd >= 0);
   no_delay(fd);
-  OK(connect(fd, (struct sockaddr *) &world.p.addr, (socklen_t) world.p.addrlen));
   return fd;
 }
 
