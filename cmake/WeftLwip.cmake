@@ -88,6 +88,6 @@ function(weft_lwip_library target options archive)
   target_include_directories(${target} SYSTEM PUBLIC "${root}/include")
   target_include_directories(${target} PUBLIC "${options}")
   # Somebody else's code: its warnings are not ours, and it reads headers where they lie.
-  target_compile_options(${target} PRIVATE -w -O2 -fvisibility=hidden
+  target_compile_options(${target} PRIVATE -w -O3 -fvisibility=hidden
     $<$<BOOL:${WEFT_SANITIZE}>:-fno-sanitize=alignment>)
 endfunction()
