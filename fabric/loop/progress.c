@@ -36,6 +36,7 @@ enum {
   NIVCSW_AUTO = 5,  /* involuntary switches in SPIN_WINDOW that mean: oversubscribed */
   NIVCSW_SPIN = 25, /* ... where the needs say cpu=spin: one other program per CPU is put up with */
   PEEK_RAILS = 15,  /* the others are looked at in each turn */
+  SPIN_LOOKS = 4,   /* at the queues, while there is nothing, before one at the clock */
   SPIN_SHARE = 64,  /* at most this part of a spin goes into looks and turns */
 };
 static const uint64_t LARGE_SPIN = 900000, SPIN_WINDOW = 100 * WEFT__MS;
@@ -333,17 +334,21 @@ static bool spin(weft__core_t *core) {
       timer_at = ms < 0 ? UINT64_MAX : core->now_ns + (uint64_t) ms * WEFT__MS;
       look = false;
     }
-    for (weft__link_t *l = core->rails.next, *next; l != &core->rails; l = next) {
-      next = l->next;
-      weft__crail_t *cr = weft__container(l, weft__crail_t, link);
-      if (cr->state != WEFT__R_OPEN) continue;
-      int n = weft__rail_drain(cr->rail, WEFT__DRAIN_ACTIVE);
-      if (n > 0) {
-        core->active_ns = core->now_ns;
-        look = true;
+    bool idle = true;
+    for (unsigned i = 0; i < SPIN_LOOKS && idle; i++) {
+      for (weft__link_t *l = core->rails.next, *next; l != &core->rails; l = next) {
+        next = l->next;
+        weft__crail_t *cr = weft__container(l, weft__crail_t, link);
+        if (cr->state != WEFT__R_OPEN) continue;
+        int n = weft__rail_drain(cr->rail, WEFT__DRAIN_ACTIVE);
+        if (n > 0) {
+          core->active_ns = core->now_ns;
+          look = true;
+        }
+        if (n != 0 || core->dirty_head || core->later_head) idle = false;
+        if (core->dirty_head || core->later_head) weft__turn(core);
+        if (core->state >= WEFT__C_RAILS) return false; /* the list is not what it was */
       }
-      if (core->dirty_head || core->later_head) weft__turn(core);
-      if (core->state >= WEFT__C_RAILS) return false; /* the list is not what it was */
     }
     weft__refresh(core);
     if (__atomic_load_n(&core->wake, __ATOMIC_RELAXED)) return false;

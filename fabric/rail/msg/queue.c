@@ -518,12 +518,15 @@ int weft__rail_drain(weft__rail_t *rail, weft__drain_t how) {
   unsigned i;
   int n = 0;
 
-  rail->busy++;
-  if (how == WEFT__DRAIN_ACTIVE) {
+  if (how == WEFT__DRAIN_ACTIVE) { /* who spins asks all rails, most of which rest */
     uint64_t now = *rail->env->now_ns;
-    for (i = 0; i < rail->nshards; i++)
+    for (i = 0; i < rail->nshards && now - rail->shards[i]->active_ns >= LATELY_NS; i++) {}
+    if (i == rail->nshards && rail->todo == NULL) return 0;
+    rail->busy++;
+    for (; i < rail->nshards; i++)
       if (now - rail->shards[i]->active_ns < LATELY_NS) n += shard_read(rail->shards[i], 1);
   } else {
+    rail->busy++;
     if (how == WEFT__DRAIN_FIRED) look(rail);
     for (i = 0; i < rail->nshards; i++) {
       weft__shard_t *s = rail->shards[i];
