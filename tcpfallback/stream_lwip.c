@@ -418,6 +418,21 @@ static int l_connect(tf_sock_t h, const struct sockaddr *sa, socklen_t len) {
   return err;
 }
 
+void tf_lw_unfinished(const tf_first_t *f) {
+  struct tcp_pcb *p;
+  tf_lw_t *s;
+
+  for (p = tcp_active_pcbs; p != NULL; p = p->next)
+    if (p->state == SYN_SENT && p->local_port == f->to && p->remote_port == f->from &&
+        p->snd_nxt == f->ack)
+      break;
+  if (p == NULL || (s = p->callback_arg) == NULL) return;
+  tcp_abort(detach(s));
+  s->err = -EBADMSG;
+  s->state = LW_DOWN;
+  tf_set_mark(s);
+}
+
 static int l_error(tf_sock_t h) {
   int err;
 

@@ -53,6 +53,7 @@ typedef struct net {
   tf_faults_t *faults; /* NULL: none */
   unsigned lent;       /* frames that TCP has */
   bool full;           /* it refused, or has not sent all */
+  bool told;           /* of a peer whose checksums are not finished */
 } net_t;
 
 /* Beside each frame. */
@@ -179,6 +180,21 @@ static bool leave(net_t *net) {
   return tf_dev_flush(net->dev);
 }
 
+/* A kernel at the other end that leaves checksums to a card is told apart from one that is silent. */
+static void first_segment(net_t *net, const uint8_t *frame, size_t len) {
+  tf_first_t first;
+
+  if (len < 54 || (len < 74 && frame[12] != 8)) return;
+  if (((frame[12] == 8 ? frame[47] : frame[67]) & 2) == 0) return; /* no SYN: nearly always */
+  if (!tf_sums_unfinished(frame, len, &first)) return;
+  if (first.answers) tf_lw_unfinished(&first);
+  if (net->told) return;
+  net->told = true;
+  tf_config_say(
+      "a peer's kernel leaves TCP's checksums to a card that is not there, so its frames are "
+      "dropped; at its end: ethtool -K DEVICE tx off tso off gso off gro off");
+}
+
 static unsigned input(net_t *net) {
   tf_frame_t f[BURST];
   struct pbuf *p;
@@ -187,6 +203,7 @@ static unsigned input(net_t *net) {
   if (net->faults != NULL) return input_with_faults(net);
   n = tf_dev_recv(net->dev, f, BURST);
   for (i = 0; i < n; i++) {
+    first_segment(net, f[i].data, f[i].len);
     p = as_pbuf(net, &f[i]);
     if (p != NULL && net->nif.input(p, &net->nif) != ERR_OK) pbuf_free(p);
   }

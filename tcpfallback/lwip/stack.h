@@ -69,11 +69,20 @@ struct tcp_pcb;
 void tf_find_listen(struct tcp_pcb *); /* ... whose connections are to be found */
 bool tf_find_add(struct tcp_pcb *);    /* it has both its ends */
 
+/* sums.c: is this frame a connection's first segment, with a checksum that was left to a card? */
+typedef struct tf_first {
+  uint16_t from, to; /* ports */
+  bool answers;      /* ... our own first, up to this number */
+  uint32_t ack;
+} tf_first_t;
+bool tf_sums_unfinished(const uint8_t *frame, size_t len, tf_first_t *);
+
 /* stream_lwip.c */
 typedef struct tf_lw tf_lw_t;
 typedef struct tf_member tf_member_t;
 unsigned tf_lw_events(const tf_lw_t *);
 tf_member_t **tf_lw_members(tf_lw_t *);
+void tf_lw_unfinished(const tf_first_t *); /* whoever waits for this answer need not any more */
 bool tf_lw_leaving(void); /* bytes or a farewell of closed streams are still under way */
 
 /* set.c */

@@ -175,6 +175,11 @@ void weft__mpath_connect_failed(weft__mpath_t *p, int err, const void *blob, siz
     weft__mpath_die(p, -EPROTO, false,
                     "connect to %s: no proper answer before the other end closed (EPROTO)",
                     p->p.remote);
+  else if (p->p.rail->q->own_stack && err == -EBADMSG)
+    weft__mpath_die(p, err, false,
+                    "connect to %s: the kernel there leaves checksums to a card, and there is none "
+                    "(EBADMSG): at that end, ethtool -K DEVICE tx off tso off gso off gro off",
+                    p->p.remote);
   else if (err == -ECONNREFUSED && p->bloblen != 0)
     weft__mpath_die(p, err, false, "connect to %s: rejected by the program there (ECONNREFUSED)",
                     p->p.remote);
