@@ -235,7 +235,7 @@ int perf_client_pingpong(perf_client_t *c, size_t size, double seconds, perf_his
 static void stream_fill(perf_client_t *c) {
   int rc = 0;
   while (rc == 0) {
-    if ((c->count & (c->slot ? 0 : 63)) == 0 && perf_now() - c->start >= c->span) {
+    if (c->count && (c->count & (c->slot ? 0 : 63)) == 0 && perf_now() - c->start >= c->span) {
       c->run = ASKING;
       if ((rc = ctl_send(c, PERF_REPORT))) finish(c, rc, "sending");
       return;
