@@ -27,6 +27,7 @@
 #define WEFT__FRAGMENT_MIN  (64u << 10)
 #define WEFT__READ_MIN      4096u      /* shorter pieces of a source are copied, not read */
 #define WEFT__READ_FIRST    (1u << 20) /* bytes read at once on a fresh path */
+#define WEFT__AHEAD_FIRST   (4u << 20) /* bytes asked for ahead on a fresh path, never less */
 #define WEFT__LARGE_OPEN    16u        /* large messages whose memory is asked for ahead */
 #define WEFT__RTT_SAMPLES   256u
 #define WEFT__MIN_WIN_BYTES (2u * WEFT__FRAME_MAX)
@@ -81,6 +82,14 @@ typedef struct weft__rma_slot {
   struct weft__rma_slot *next;
 } weft__rma_slot_t;
 
+typedef struct weft__ahead { /* what is asked for ahead on a path: see large.c */
+  unsigned n;                /* fragments that were asked for and are not there, */
+  uint64_t bytes;            /* and their bytes */
+  uint64_t most;             /* so many bytes at most, */
+  bool full;                 /* and more would have been asked for just now */
+  uint64_t least;            /* the shortest that one took, ns; 0 = none is there yet */
+} weft__ahead_t;
+
 struct weft__spath {
   weft__session_t *s;
   weft__path_t *path;
@@ -107,6 +116,7 @@ struct weft__spath {
    * one for dead, and ask for its fragments again here, long before we know. */
   weft__xfer_in_t xfers[WEFT__CTS_MAX];
   unsigned xfer_head, nxfers;
+  weft__ahead_t ahead; /* of our clear-to-sends, but for reads */
   weft__source_t sources[WEFT__CTS_MAX];
   unsigned nsources;
   weft__ready_in_t ready[WEFT__CTS_MAX]; /* in the order in which they came */
@@ -162,6 +172,7 @@ typedef struct weft__cts_out { /* a clear-to-send we issued */
   weft__spath_t *sp;
   uint64_t off;
   uint32_t len, pos, got; /* pos: bytes that arrived or are being read; got: that are in place */
+  uint64_t at;            /* when it was issued */
   weft__xfer_t how;
   weft__mr_t mr; /* but where it is copied */
 } weft__cts_out_t;

@@ -15,6 +15,12 @@
  *    write on several paths in a row, at once or by a failed completion, and so is it asked to by a
  *    receiver whose reads were refused: else each new path would die of the first large message, for
  *    ever.
+ *  - What a peer is asked to write stands in both systems' socket buffers, which the processor's
+ *    caches should hold: with 16 MiB asked for ahead a loopback connection has four fifths of the
+ *    throughput that it has with 4. A long path needs more. So, as TCP Vegas does it (Brakmo and
+ *    Peterson, 1995): what a fragment takes beyond the shortest that one ever took, it stood in
+ *    queues; more is asked for while less than AHEAD_LOW stands there, less while it is more than
+ *    AHEAD_HIGH. Reads are bounded where they are made (read.c).
  *  - Everything the peer says is checked against what we issued: a FRAG or CHUNK that answers no
  *    clear-to-send ends the session. */
 #include <errno.h>
@@ -23,6 +29,11 @@
 #include "session/internal.h"
 
 enum { REFUSED_MAX = 3 };
+
+#define AHEAD_LOW  (WEFT__AHEAD_FIRST / 2)
+#define AHEAD_HIGH WEFT__AHEAD_FIRST
+#define AHEAD_STEP (WEFT__AHEAD_FIRST / 4)
+#define AHEAD_MAX  ((uint64_t) WEFT__CTS_MAX * WEFT__FRAGMENT_MAX)
 
 /* ---- receiver ---- */
 
@@ -60,6 +71,35 @@ static void redo(weft__rxl_t *it, uint64_t off, uint64_t len) {
   it->redo[it->nredo].off = off;
   it->redo[it->nredo].len = len;
   it->nredo++;
+}
+
+/* Two fragments at least, whatever their size: the next is asked for while one is on its way. */
+static bool enough_ahead(const weft__spath_t *sp) {
+  return sp->ahead.n >= 2 && sp->ahead.bytes >= sp->ahead.most;
+}
+
+static void count_ahead(weft__spath_t *sp, const weft__cts_out_t *c) {
+  sp->ahead.n++;
+  sp->ahead.bytes += c->len;
+}
+
+static void count_back(weft__spath_t *sp, const weft__cts_out_t *c) {
+  sp->ahead.n--;
+  sp->ahead.bytes -= c->len;
+}
+
+/* It is all there. */
+static void learn_ahead(weft__spath_t *sp, const weft__cts_out_t *c) {
+  weft__ahead_t *a = &sp->ahead;
+  uint64_t took = weft__now(sp->s) - c->at;
+  if (took == 0) return; /* younger than the clock's last reading */
+  if (!a->least || took < a->least) a->least = took;
+  uint64_t queued = (uint64_t) ((double) a->bytes * (double) (took - a->least) / (double) took);
+  if (queued > AHEAD_HIGH && a->most > WEFT__AHEAD_FIRST) {
+    a->most -= AHEAD_STEP;
+  } else if (queued < AHEAD_LOW && a->full && a->most < AHEAD_MAX) {
+    a->most += c->len < AHEAD_STEP ? c->len : AHEAD_STEP;
+  }
 }
 
 static const uint32_t asks[] = {
@@ -101,8 +141,10 @@ static bool issue_cts(weft__session_t *s, weft__spath_t *sp, weft__rxl_t *it) {
   } else {
     it->nredo--;
   }
-  *c = (weft__cts_out_t){.item = it, .sp = sp, .off = off, .len = len, .how = how, .mr = mr};
+  *c = (weft__cts_out_t){
+      .item = it, .sp = sp, .off = off, .len = len, .at = weft__now(s), .how = how, .mr = mr};
   s->ncts++;
+  if (how != WEFT__XFER_READ) count_ahead(sp, c);
   it->nout++;
   uint8_t *p = b->data + WEFT__HDR;
   bool last = it->issued == it->total && it->nredo == 0;
@@ -130,9 +172,10 @@ static void flush_rx(weft__session_t *s) {
       it->refuse_path = sp;
     }
     if (it->refuse || it->pins) continue;
-    while ((it->nredo || it->issued < it->total) && s->ncts < WEFT__CTS_MAX)
-      if (!issue_cts(s, sp, it)) return;
-    if (s->ncts >= WEFT__CTS_MAX) return;
+    while (it->nredo || it->issued < it->total) {
+      sp->ahead.full = enough_ahead(sp);
+      if (sp->ahead.full || s->ncts >= WEFT__CTS_MAX || !issue_cts(s, sp, it)) return;
+    }
   }
 }
 
@@ -145,6 +188,7 @@ static bool drop_cts(weft__session_t *s, weft__cts_out_t *c) {
     free = sp->live;
   }
   if (c->how == WEFT__XFER_READ && c->pos > c->got) weft__s_reads_forget(sp, c);
+  if (c->how != WEFT__XFER_READ) count_back(sp, c);
   c->item->nout--;
   c->item = NULL;
   s->ncts--;
@@ -166,6 +210,7 @@ void weft__s_fragment_got(weft__session_t *s, weft__cts_out_t *c, uint32_t len) 
   c->got += len;
   if (c->got < c->len) return;
   it->done += c->len;
+  if (c->how != WEFT__XFER_READ) learn_ahead(c->sp, c);
   drop_cts(s, c);
   if (it->done == it->total) {
     weft__s_rx_complete(s, it);

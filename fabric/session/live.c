@@ -280,6 +280,7 @@ int weft__session_add_path(weft__session_t *s, weft__path_t *path, uint64_t my_k
   sp->peer_key = peer_key;
   sp->tx_grant = sp->granted = WEFT__FIRST_GRANT;
   sp->read_window = WEFT__READ_FIRST;
+  sp->ahead.most = WEFT__AHEAD_FIRST;
   sp->up_at = sp->last_rx = weft__now(s);
   uint32_t r = 0;
   s->ops->random(s->owner, &r, sizeof r);

@@ -138,6 +138,60 @@ static void long_queue_of_large_messages(void **st) {
   assert_null(A.s->large_tail);
 }
 
+static bool first_is(const port_t *p, unsigned type) {
+  weft__hdr_t h;
+  const frame_t *f = p->inbox;
+  return f && weft__hdr_get(f->data, f->rbuf.len, &h) == WEFT__W_OK && h.type == type;
+}
+
+/* `n` messages of 1 MiB, over a path on which B hears what was sent `delay` later: all of it then, or
+ * a frame each `step`. The most fragments that were asked for at once. */
+static unsigned asked_ahead(int n, uint64_t delay, uint64_t step) {
+  port_t *to_b = &wires[0].p[1];
+  const weft__ahead_t *a = &B.s->paths[0]->ahead;
+  unsigned most = 0;
+  for (int i = 0; i < n; i++) post(&A, 1 << 20);
+  do {
+    to_b->held = true;
+    pump();
+    if (a->n > most) most = a->n;
+    to_b->held = false;
+    B.now += delay;
+    do {
+      if (step && first_is(to_b, WEFT__F_FRAG)) B.now += step;
+      step_port(&B, to_b);
+    } while (step == 0 && to_b->inbox);
+  } while (to_b->inbox || B.dirty);
+  pump();
+  assert_int_equal(B.rx_count, n);
+  assert_int_equal(a->n, 0);
+  assert_int_equal(a->bytes, 0);
+  return most;
+}
+
+#define FIRST (WEFT__AHEAD_FIRST >> 20)
+
+/* What is asked for ahead fills the path and not the queues before it. */
+static void long_path_is_filled(void **st) {
+  (void) st;
+  /* a path of this test takes 16 frames, announcements among them */
+  assert_in_range(asked_ahead(200, 10000000, 0), 2 * FIRST + 1, WEFT__CTS_MAX);
+}
+
+static void short_path_is_not_flooded(void **st) {
+  (void) st;
+  assert_in_range(asked_ahead(200, 0, 50000), FIRST, FIRST + 1);
+}
+
+/* First a long path, then the same bytes at its speed: what was asked for too much is taken back. */
+static void path_that_became_slow_is_not_flooded(void **st) {
+  (void) st;
+  asked_ahead(200, 10000000, 0);
+  B.rx_count = 0;
+  asked_ahead(100, 0, 20000000);
+  assert_int_equal(B.s->paths[0]->ahead.most, WEFT__AHEAD_FIRST);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       T(large_messages_arrive),
@@ -147,6 +201,9 @@ int main(void) {
       T(given_up_message_is_not_delivered_for_a_skip_record),
       T(naming_a_message_costs_no_walk_through_the_queue),
       T(long_queue_of_large_messages),
+      T(long_path_is_filled),
+      T(short_path_is_not_flooded),
+      T(path_that_became_slow_is_not_flooded),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }
